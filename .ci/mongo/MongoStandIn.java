@@ -1,0 +1,23 @@
+import de.bwaldvogel.mongo.MongoBackend;
+import de.bwaldvogel.mongo.MongoServer;
+import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.AbstractMongoBackend;
+import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
+import java.util.List;
+
+/** Serves MongoDB's wire protocol from memory, for tests where there is no mongod. Argument: the port on loopback. */
+public class MongoStandIn {
+    /** The version that is reported; today's drivers refuse the one that the server reports of its own. */
+    static final class Version implements MongoVersion {
+        @Override public List<Integer> getVersionArray() { return List.of(5, 0, 0); }
+        @Override public int getWireVersion() { return 13; }
+    }
+
+    public static void main(String[] args) throws Exception {
+        AbstractMongoBackend backend = new MemoryBackend();
+        backend.version(new Version());
+        new MongoServer(backend).bind("127.0.0.1", Integer.parseInt(args[0]));
+        System.out.println("up");
+        Thread.currentThread().join();
+    }
+}

@@ -1,0 +1,157 @@
+package eventing
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultQuality is LAME's VBR quality when neither bitrate nor quality is asked for.
+const DefaultQuality = 2
+
+// bitrates are those of MPEG-1 Layer III, in kbit/s (ISO/IEC 11172-3, table 2.4.2.3).
+var bitrates = []int{32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}
+
+// Options say what MP3 is to be made of a video. The zero value asks for VBR at [DefaultQuality], whole and in stereo.
+type Options struct {
+	Bitrate   int     `json:"bitrate,omitempty" bson:"bitrate,omitempty"`     // constant, in kbit/s; 0 means VBR
+	Quality   *int    `json:"quality,omitempty" bson:"quality,omitempty"`     // VBR, 0 (best) to 9
+	Start     float64 `json:"start,omitempty" bson:"start,omitempty"`         // seconds into the video
+	End       float64 `json:"end,omitempty" bson:"end,omitempty"`             // seconds into the video; 0 means its end
+	Mono      bool    `json:"mono,omitempty" bson:"mono,omitempty"`           // mix down to one channel
+	Normalize bool    `json:"normalize,omitempty" bson:"normalize,omitempty"` // bring to one loudness (EBU R 128)
+	Title     string  `json:"title,omitempty" bson:"title,omitempty"`
+	Artist    string  `json:"artist,omitempty" bson:"artist,omitempty"`
+	Album     string  `json:"album,omitempty" bson:"album,omitempty"`
+}
+
+// maxTag is the length, in bytes, that a title, artist or album may have.
+const maxTag = 1024
+
+// optionNames are the names that [ParseOptions] knows, in the order in which an error lists them.
+var optionNames = []string{"bitrate", "quality", "start", "end", "mono", "normalize", "title", "artist", "album"}
+
+// ParseOptions reads options from form fields or a query. Its error lists every unknown name and bad value, with what is
+// valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03).
+func ParseOptions(v url.Values) (Options, error) {
+	var o Options
+	var errs []error
+	bad := func(name, value, valid string) {
+		errs = append(errs, fmt.Errorf("%s=%q: %s", name, value, valid))
+	}
+	for name, values := range v {
+		value := values[len(values)-1]
+		var err error
+		switch name {
+		case "bitrate":
+			if o.Bitrate, err = strconv.Atoi(strings.TrimSuffix(value, "k")); err != nil || o.Bitrate == 0 {
+				bad(name, value, "want a constant bitrate in kbit/s, one of "+fmt.Sprint(bitrates))
+				o.Bitrate = 0
+			}
+		case "quality":
+			q, err := strconv.Atoi(value)
+			if err != nil {
+				bad(name, value, "want a VBR quality from 0 (best) to 9")
+				break
+			}
+			o.Quality = &q
+		case "start", "end":
+			t, ok := parseTime(value)
+			if !ok {
+				bad(name, value, "want seconds (90.5) or a clock time (1:30.5)")
+			} else if name == "start" {
+				o.Start = t
+			} else {
+				o.End = t
+			}
+		case "mono":
+			if o.Mono, err = strconv.ParseBool(value); err != nil {
+				bad(name, value, "want true or false")
+			}
+		case "normalize":
+			if o.Normalize, err = strconv.ParseBool(value); err != nil {
+				bad(name, value, "want true or false")
+			}
+		case "title":
+			o.Title = value
+		case "artist":
+			o.Artist = value
+		case "album":
+			o.Album = value
+		default:
+			errs = append(errs, fmt.Errorf("unknown option %q: the options are %s", name, strings.Join(optionNames, ", ")))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if len(errs) > 0 {
+		return Options{}, errors.Join(errs...)
+	}
+	return o, o.Validate()
+}
+
+// parseTime reads seconds or [[h:]m:]s[.fraction].
+func parseTime(s string) (float64, bool) {
+	if s == "" {
+		return 0, false
+	}
+	total := 0.0
+	parts := strings.Split(s, ":")
+	if len(parts) > 3 {
+		return 0, false
+	}
+	for i, p := range parts {
+		f, err := strconv.ParseFloat(p, 64)
+		if err != nil || f < 0 || i > 0 && f >= 60 || i < len(parts)-1 && f != math.Trunc(f) {
+			return 0, false
+		}
+		total = total*60 + f
+	}
+	return total, total <= maxTime
+}
+
+// maxTime bounds start and end, in seconds.
+const maxTime = 1000 * 60 * 60
+
+// Validate reports every option out of its range.
+func (o Options) Validate() error {
+	var errs []error
+	if o.Bitrate != 0 && !slices.Contains(bitrates, o.Bitrate) {
+		errs = append(errs, fmt.Errorf("bitrate=%d: want a constant bitrate in kbit/s, one of %v", o.Bitrate, bitrates))
+	}
+	if o.Quality != nil && (*o.Quality < 0 || *o.Quality > 9) {
+		errs = append(errs, fmt.Errorf("quality=%d: want a VBR quality from 0 (best) to 9", *o.Quality))
+	}
+	if o.Bitrate != 0 && o.Quality != nil {
+		errs = append(errs, errors.New("bitrate and quality exclude each other: give bitrate for CBR or quality for VBR"))
+	}
+	for name, t := range map[string]float64{"start": o.Start, "end": o.End} {
+		if math.IsNaN(t) || t < 0 || t > maxTime {
+			errs = append(errs, fmt.Errorf("%s=%v: want seconds from 0 to %d", name, t, maxTime))
+		}
+	}
+	if o.End != 0 && o.End <= o.Start {
+		errs = append(errs, fmt.Errorf("end=%v: want a time after start=%v", o.End, o.Start))
+	}
+	for name, s := range map[string]string{"title": o.Title, "artist": o.Artist, "album": o.Album} {
+		if len(s) > maxTag {
+			errs = append(errs, fmt.Errorf("%s: want at most %d bytes", name, maxTag))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Length is how much of a video of the given duration the options keep.
+func (o Options) Length(d time.Duration) time.Duration {
+	start, end := seconds(o.Start), d
+	if o.End != 0 {
+		end = min(end, seconds(o.End))
+	}
+	return max(0, end-start)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

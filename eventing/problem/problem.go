@@ -1,0 +1,154 @@
+// Package problem answers HTTP requests that fail: application/problem+json (RFC 9457) to a client that accepts JSON, one
+// plain line to any other. What the client reads says what failed, why and what to do; what only the log may say stays in
+// the wrapped error.
+package problem
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Code is a kind of failure; it decides the HTTP status.
+type Code string
+
+// The kinds of failure.
+const (
+	Invalid         Code = "invalid"
+	Unauthenticated Code = "unauthenticated"
+	Forbidden       Code = "forbidden"
+	NotFound        Code = "not_found"
+	Method          Code = "method_not_allowed"
+	Conflict        Code = "conflict"
+	Gone            Code = "gone"
+	TooLarge        Code = "too_large"
+	Unsupported     Code = "unsupported_media_type"
+	Unprocessable   Code = "unprocessable"
+	TooMany         Code = "too_many_requests"
+	Internal        Code = "internal"
+	Unavailable     Code = "unavailable"
+	OverQuota       Code = "over_quota"
+)
+
+var statuses = map[Code]int{
+	Invalid:         http.StatusBadRequest,
+	Unauthenticated: http.StatusUnauthorized,
+	Forbidden:       http.StatusForbidden,
+	NotFound:        http.StatusNotFound,
+	Method:          http.StatusMethodNotAllowed,
+	Conflict:        http.StatusConflict,
+	Gone:            http.StatusGone,
+	TooLarge:        http.StatusRequestEntityTooLarge,
+	Unsupported:     http.StatusUnsupportedMediaType,
+	Unprocessable:   http.StatusUnprocessableEntity,
+	TooMany:         http.StatusTooManyRequests,
+	Internal:        http.StatusInternalServerError,
+	Unavailable:     http.StatusServiceUnavailable,
+	OverQuota:       http.StatusInsufficientStorage,
+}
+
+// Error is a failure with what its client may read.
+type Error struct {
+	Code   Code
+	Detail string
+	Header http.Header // sent along: Retry-After, WWW-Authenticate, Allow
+	Err    error       // the cause, for the log; may be nil
+}
+
+// New makes a failure that the client caused; the detail is for the client.
+func New(c Code, format string, args ...any) *Error {
+	return &Error{Code: c, Detail: fmt.Sprintf(format, args...), Header: http.Header{}}
+}
+
+// Wrap makes a failure with a cause that only the log may tell.
+func Wrap(err error, c Code, format string, args ...any) *Error {
+	e := New(c, format, args...)
+	e.Err = err
+	return e
+}
+
+// With adds a header to the answer.
+func (e *Error) With(key, value string) *Error {
+	e.Header.Set(key, value)
+	return e
+}
+
+// RetryAfter asks the client to come again no sooner than in d (RFC 9110, section 10.2.3).
+func (e *Error) RetryAfter(d time.Duration) *Error {
+	return e.With("Retry-After", strconv.Itoa(max(1, int(math.Ceil(d.Seconds())))))
+}
+
+// Status is the HTTP status of the failure.
+func (e *Error) Status() int { return statuses[e.Code] }
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Detail + ": " + e.Err.Error()
+	}
+	return e.Detail
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Handler is a function that serves a request or returns why it could not; it returns an error only before it has written.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// ServeHTTP serves the request and answers an error with [Write].
+func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h(w, r); err != nil {
+		Write(w, r, err)
+	}
+}
+
+// Write answers r with err. An error that is no [Error] is a 500 whose text goes to the log only. This is the one place where
+// a failed request is logged.
+func Write(w http.ResponseWriter, r *http.Request, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = Wrap(err, Internal, "something went wrong on our side; try again, and tell us if it stays")
+	}
+	level := slog.LevelInfo
+	if e.Status() >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		level = slog.LevelError
+	}
+	slog.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "status", e.Status(), "error", err)
+	for k, v := range e.Header {
+		w.Header()[k] = v
+	}
+	w.Header().Del("Content-Length")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	if !acceptsJSON(r) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(e.Status())
+		fmt.Fprintln(w, e.Detail)
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(e.Status())
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"type":   "about:blank",
+		"title":  http.StatusText(e.Status()),
+		"status": e.Status(),
+		"detail": e.Detail,
+		"code":   e.Code,
+	})
+}
+
+// acceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.
+func acceptsJSON(r *http.Request) bool {
+	a := r.Header.Get("Accept")
+	return strings.Contains(a, "application/json") || strings.Contains(a, "application/problem+json")
+}
+
+// NoSuchRoute answers any request with a 404 that names the path.
+func NoSuchRoute(w http.ResponseWriter, r *http.Request) {
+	Write(w, r, New(NotFound, "there is no %s here; GET / lists what there is", r.URL.Path))
+}

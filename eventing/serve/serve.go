@@ -1,0 +1,154 @@
+// Package serve is the frame of every process of Soundstrip: it reads the configuration from the environment, listens, says
+// ready, serves, and on SIGTERM finishes what is in flight.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/problem"
+)
+
+// Config is what every process is told.
+type Config struct {
+	Host     string        `env:"HOST"`                       // address to listen on; empty means all
+	Port     int           `env:"PORT, default=8080"`         // 0 means any free one
+	Drain    time.Duration `env:"DRAIN_TIMEOUT, default=10m"` // how long requests in flight may take after SIGTERM
+	LogLevel slog.Level    `env:"LOG_LEVEL, default=INFO"`    // DEBUG, INFO, WARN or ERROR
+}
+
+// Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits.
+func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, envconfig.OsLookuper())
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Log makes the process's logger: JSON lines with the attributes of the context.
+func Log(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(eventing.LogHandler{Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})})
+}
+
+// Check reports whether a dependency can be used.
+type Check struct {
+	Name string
+	Ping func(context.Context) error
+}
+
+// Process is a handler and what runs beside it.
+type Process struct {
+	Name       string
+	Handler    http.Handler
+	Checks     []Check                       // what /readyz asks
+	Background []func(context.Context) error // run until the context ends; an error ends the process
+	Ready      func(addr net.Addr)           // called once the process listens; may be nil
+	Close      []func(context.Context) error // called last, in order, with a deadline
+}
+
+// Run serves p until ctx ends, then drains.
+func Run(ctx context.Context, c Config, p Process) (err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	if err != nil {
+		return fmt.Errorf("%s: listen: %w", p.Name, err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		for _, f := range p.Close {
+			err = errors.Join(err, f(closing))
+		}
+	}()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:           frame(p),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		Protocols:         protocols,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("%s: serve: %w", p.Name, err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		// The requests in flight may end; the context that told us to stop is over, so this needs one of its own.
+		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Drain)
+		defer cancel()
+		if err := server.Shutdown(draining); err != nil {
+			return errors.Join(fmt.Errorf("%s: drain: %w", p.Name, err), server.Close())
+		}
+		return nil
+	})
+	for _, f := range p.Background {
+		g.Go(func() error { return f(ctx) })
+	}
+	slog.InfoContext(ctx, "listening", "function", p.Name, "address", l.Addr().String())
+	if p.Ready != nil {
+		p.Ready(l.Addr())
+	}
+	return g.Wait()
+}
+
+// frame is what every handler gets: health, trace, and a life after a panic.
+func frame(p Process) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /readyz", readyz(p.Checks))
+	mux.Handle("/", p.Handler)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler { //nolint:errorlint // the documented way to compare it
+				panic(cause)
+			}
+			slog.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
+			problem.Write(w, r, problem.New(problem.Internal, "something went wrong on our side; try again, and tell us if it stays"))
+		}()
+		start := time.Now()
+		mux.ServeHTTP(w, r)
+		slog.DebugContext(r.Context(), "served", "method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
+	})
+}
+
+func readyz(checks []Check) http.Handler {
+	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		for _, c := range checks {
+			if err := c.Ping(ctx); err != nil {
+				return problem.Wrap(err, problem.Unavailable, "%s cannot be reached", c.Name).RetryAfter(time.Second)
+			}
+		}
+		fmt.Fprintln(w, "ok")
+		return nil
+	})
+}

@@ -1,0 +1,85 @@
+package eventing
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Trace is the place of a piece of work in a distributed trace: the two headers of W3C Trace Context, which travel on events
+// as the extensions of the same names (CloudEvents Distributed Tracing extension).
+type Trace struct{ Parent, State string }
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// TraceOf reads the trace of a request, or begins one.
+func TraceOf(h http.Header) Trace {
+	return Trace{h.Get("Traceparent"), h.Get("Tracestate")}.orNew()
+}
+
+func traceOf(e event.Event) Trace {
+	parent, _ := e.Extensions()["traceparent"].(string)
+	state, _ := e.Extensions()["tracestate"].(string)
+	return Trace{parent, state}.orNew()
+}
+
+func (t Trace) orNew() Trace {
+	if traceparent.MatchString(t.Parent) {
+		return t
+	}
+	var id [24]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return Trace{Parent: "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-01"}
+}
+
+// ID is the trace's own id, 32 hex digits.
+func (t Trace) ID() string { return strings.Split(t.Parent+"--", "-")[1] }
+
+type traceKey struct{}
+
+// WithTrace puts t into the context; events made and logs written under it carry it.
+func WithTrace(ctx context.Context, t Trace) context.Context {
+	return WithAttrs(context.WithValue(ctx, traceKey{}, t), slog.String("trace_id", t.ID()))
+}
+
+// setTrace writes the context's trace on e unless e has one.
+func setTrace(ctx context.Context, e *event.Event) {
+	t, ok := ctx.Value(traceKey{}).(Trace)
+	if _, has := e.Extensions()["traceparent"]; !ok || has {
+		return
+	}
+	e.SetExtension("traceparent", t.Parent)
+	if t.State != "" {
+		e.SetExtension("tracestate", t.State)
+	}
+}
+
+type attrsKey struct{}
+
+// WithAttrs adds attributes to whatever is logged under the context through [LogHandler].
+func WithAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
+	have, _ := ctx.Value(attrsKey{}).([]slog.Attr)
+	return context.WithValue(ctx, attrsKey{}, append(have[:len(have):len(have)], attrs...))
+}
+
+// LogHandler adds the context's attributes to every record.
+type LogHandler struct{ slog.Handler }
+
+// Handle adds the context's attributes.
+func (h LogHandler) Handle(ctx context.Context, r slog.Record) error {
+	attrs, _ := ctx.Value(attrsKey{}).([]slog.Attr)
+	r.AddAttrs(attrs...)
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs keeps the wrapping.
+func (h LogHandler) WithAttrs(a []slog.Attr) slog.Handler { return LogHandler{h.Handler.WithAttrs(a)} }
+
+// WithGroup keeps the wrapping.
+func (h LogHandler) WithGroup(name string) slog.Handler { return LogHandler{h.Handler.WithGroup(name)} }

@@ -1,0 +1,147 @@
+// Package job keeps the jobs, one a video. A job is state, lease and outbox in one document, so that it changes atomically
+// without transactions.
+//
+//	stored → queued → converting → converted → notified
+//	   └────────┴──────────┴→ failed, cancelled;  ... → expired
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+)
+
+// State is where a job stands.
+type State string
+
+// The states of a job.
+const (
+	Stored     State = "stored"     // the video is kept, its event not yet taken by the broker
+	Queued     State = "queued"     // the broker has the event
+	Converting State = "converting" // a worker holds the lease
+	Converted  State = "converted"  // the MP3 is kept
+	Notified   State = "notified"   // and its owner told
+	Failed     State = "failed"
+	Cancelled  State = "cancelled"
+	Expired    State = "expired"
+)
+
+// States lists them all.
+var States = []State{Stored, Queued, Converting, Converted, Notified, Failed, Cancelled, Expired}
+
+// Finished reports whether nothing is left to convert.
+func (s State) Finished() bool { return !slices.Contains([]State{Stored, Queued, Converting}, s) }
+
+// Job is one video on its way to an MP3.
+type Job struct {
+	ID       string            `bson:"_id" json:"id"` // the video's id
+	Owner    string            `bson:"owner" json:"owner"`
+	Filename string            `bson:"filename" json:"filename"`
+	Options  eventing.Options  `bson:"options" json:"options"`
+	State    State             `bson:"state" json:"state"`
+	Round    int               `bson:"round" json:"round"` // 1, and one more each time its owner starts it anew
+	Video    Video             `bson:"video" json:"video"`
+	MP3      *MP3              `bson:"mp3,omitempty" json:"mp3,omitempty"`
+	Progress int               `bson:"progress" json:"progress"` // percent; 100 only when the MP3 is stored
+	Attempts []Attempt         `bson:"attempts,omitempty" json:"attempts,omitempty"`
+	Lease    Lease             `bson:"lease" json:"-"`
+	Error    *eventing.Failure `bson:"error,omitempty" json:"error,omitempty"`
+	Notices  []Notice          `bson:"notices,omitempty" json:"notices,omitempty"`
+	Created  time.Time         `bson:"created" json:"created"`
+	Updated  time.Time         `bson:"updated" json:"updated"`
+	Expires  *time.Time        `bson:"expires,omitempty" json:"expires,omitempty"`
+}
+
+// Video is the source.
+type Video struct {
+	Length int64  `bson:"length" json:"length"` // bytes
+	SHA256 string `bson:"sha256,omitempty" json:"sha256,omitempty"`
+}
+
+// MP3 is the result.
+type MP3 struct {
+	FID      string  `bson:"fid" json:"fid"`
+	Length   int64   `bson:"length" json:"length"` // bytes
+	SHA256   string  `bson:"sha256" json:"sha256"`
+	Duration float64 `bson:"duration" json:"duration"`             // seconds
+	Plan     string  `bson:"plan,omitempty" json:"plan,omitempty"` // the way the video took through the converter
+}
+
+// Attempt is one worker's try.
+type Attempt struct {
+	Epoch  int        `bson:"epoch" json:"epoch"`
+	Worker string     `bson:"worker" json:"worker"`
+	From   time.Time  `bson:"from" json:"from"`
+	To     *time.Time `bson:"to,omitempty" json:"to,omitempty"`
+	Error  string     `bson:"error,omitempty" json:"error,omitempty"` // what its owner may read of it
+}
+
+// Lease says which worker's writes count: those of the highest epoch.
+type Lease struct {
+	Epoch int       `bson:"epoch"`
+	Until time.Time `bson:"until"` // by the store's clock
+}
+
+// Notice is a message that was sent about the job.
+type Notice struct {
+	Event   string    `bson:"event" json:"-"` // id of the event that caused it
+	Channel string    `bson:"channel" json:"channel"`
+	At      time.Time `bson:"at" json:"at"`
+}
+
+// What a store answers instead of a job.
+var (
+	ErrNotFound = errors.New("no such job")
+	ErrExists   = errors.New("the job exists already")
+	ErrState    = errors.New("the job's state does not allow it")
+	ErrLost     = errors.New("the job is no longer held by this worker")
+)
+
+// BusyError says that another worker holds the job.
+type BusyError struct{ For time.Duration } // how long its lease still runs, at most
+
+func (e *BusyError) Error() string { return fmt.Sprintf("another worker holds the job for %v", e.For) }
+
+// Query selects jobs to list, newest first.
+type Query struct {
+	Owner  string // empty means everyone's
+	State  State  // empty means any
+	Before string // only ids below this one; empty means from the newest
+	Limit  int    // at most this many
+}
+
+// Told reports whether a message about the event went out by the channel.
+func (j *Job) Told(eventID, channel string) bool {
+	return slices.ContainsFunc(j.Notices, func(n Notice) bool { return n.Event == eventID && n.Channel == channel })
+}
+
+func (j *Job) reference() eventing.Reference {
+	r := eventing.Reference{VideoFID: j.ID, Username: j.Owner}
+	if j.MP3 != nil {
+		r.MP3FID = &j.MP3.FID
+	}
+	return r
+}
+
+// Event makes the event that belongs to the job's state, as source would send it: video.uploaded while it is not converted,
+// audio.converted when it is, conversion.failed when it failed. Any other state is ErrState.
+func (j *Job) Event(source string) (event.Event, error) {
+	var p eventing.Payload
+	switch j.State {
+	case Stored, Queued, Converting:
+		p = eventing.VideoUploaded{Reference: j.reference(), Filename: j.Filename, Options: j.Options}
+	case Converted, Notified:
+		p = eventing.AudioConverted{Reference: j.reference(), Filename: j.Filename, Options: j.Options,
+			Duration: j.MP3.Duration, Bytes: j.MP3.Length, SHA256: j.MP3.SHA256}
+	case Failed:
+		p = eventing.ConversionFailed{Reference: j.reference(), Filename: j.Filename, Options: j.Options, Error: *j.Error}
+	default:
+		return event.Event{}, fmt.Errorf("event of job %s, which is %s: %w", j.ID, j.State, ErrState)
+	}
+	return eventing.New(source, j.ID, j.Round, p)
+}

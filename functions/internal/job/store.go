@@ -1,0 +1,53 @@
+package job
+
+import (
+	"context"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing"
+)
+
+// Store is what [Mongo] and [SQLite] both do; a function declares the part of it that it uses. Every method is atomic, and
+// durable when it returns. Times are those of the store's clock. A job that is not there is ErrNotFound.
+type Store interface {
+	// Create keeps a new job, which is Stored and in round 1. ErrExists when its id is taken.
+	Create(ctx context.Context, j Job) (Job, error)
+	// Adopt keeps a job that did not begin with us, in the state it has, unless its id is taken; it returns what is kept.
+	Adopt(ctx context.Context, j Job) (Job, error)
+	// Get gives one job.
+	Get(ctx context.Context, id string) (Job, error)
+	// FindMP3 gives the job whose MP3 has the id.
+	FindMP3(ctx context.Context, fid string) (Job, error)
+	// List gives the jobs that match, newest (highest id) first.
+	List(ctx context.Context, q Query) ([]Job, error)
+	// Queued moves a Stored job to Queued; any other it leaves alone.
+	Queued(ctx context.Context, id string) error
+	// Claim gives an unfinished job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
+	// begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
+	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
+	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost when
+	// the epoch is not the job's any more, or the job was cancelled or deleted.
+	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
+	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat.
+	Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error)
+	// Fail records why there will be no MP3: Failed. ErrLost as with Heartbeat.
+	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error)
+	// Release gives the job back after a passing failure: Queued, without a lease, the attempt ended with the reason.
+	// ErrLost as with Heartbeat.
+	Release(ctx context.Context, id string, epoch int, reason string) error
+	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
+	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
+	// Noticed records a notice; with done, a Converted job becomes Notified.
+	Noticed(ctx context.Context, id string, n Notice, done bool) error
+	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
+	Cancel(ctx context.Context, id string) (Job, error)
+	// Retry starts a Failed or Cancelled job anew: Stored, in the next round. ErrState otherwise.
+	Retry(ctx context.Context, id string) (Job, error)
+	// Delete forgets the job; one that is not there is no error.
+	Delete(ctx context.Context, id string) error
+	// Stuck gives up to limit jobs that have not changed for age, have no running lease, and still owe an event: the
+	// unfinished ones, Converted ones, and Failed ones without a notice about the round. Longest unchanged first.
+	Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error)
+	// Ping reports whether the store can be used.
+	Ping(ctx context.Context) error
+}

@@ -1,0 +1,73 @@
+// Package media stores videos and MP3s: in MongoDB GridFS, or in a folder.
+package media
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// ErrNotFound says that no file has the id.
+var ErrNotFound = errors.New("no such file")
+
+// NewID makes the id of a file to be: 24 hex digits of a MongoDB ObjectID.
+func NewID() string { return bson.NewObjectID().Hex() }
+
+// ValidID reports whether s has the form of an id.
+func ValidID(s string) bool {
+	_, err := bson.ObjectIDFromHex(s)
+	return err == nil
+}
+
+// Info describes a file.
+type Info struct {
+	ID       string
+	Name     string // as its owner calls it
+	Owner    string // empty when the file was not made by us
+	Length   int64  // bytes
+	SHA256   string // hex; empty when not known
+	Uploaded time.Time
+}
+
+// Store keeps files. A file is visible from its Commit on, whole and never to change.
+type Store interface {
+	// Create begins a file; Info's ID, Name and Owner are kept. The context bounds the writing, not Commit and Abort.
+	Create(ctx context.Context, info Info) (Writer, error)
+	// Open gives a file, or ErrNotFound.
+	Open(ctx context.Context, id string) (File, error)
+	// Delete removes a file; one that is not there is no error.
+	Delete(ctx context.Context, id string) error
+	// Sweep removes what a crash left behind and was begun before the given time: pieces that belong to no file, and files
+	// with an owner that known does not know. It says how many it removed.
+	Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error)
+	// Ping reports whether the store can be used.
+	Ping(ctx context.Context) error
+}
+
+// Writer writes one file, start to end.
+type Writer interface {
+	io.Writer
+	// Reserve writes n zero bytes, at most MaxReserve and once a file, whose content Patch gives later.
+	Reserve(n int) error
+	// Patch fills the reserved bytes.
+	Patch(p []byte) error
+	// Commit makes the file visible and durable. Without it there is no file.
+	Commit(ctx context.Context) (Info, error)
+	// Abort removes what was written; after Commit it does nothing.
+	Abort(ctx context.Context) error
+}
+
+// MaxReserve is the most that Reserve takes, in bytes: one frame of an MP3 is smaller.
+const MaxReserve = 4096
+
+// File reads one file. ReadAt may be called from several goroutines, the others not.
+type File interface {
+	io.Reader
+	io.ReaderAt
+	io.Seeker
+	io.Closer
+	Info() Info
+}
