@@ -40,7 +40,7 @@ func Authorize(r *http.Request, secret []byte, audience string) error {
 }
 
 // Authenticated lets only posts through that [Authorize] signed for the audience with the same secret: 401 without a
-// signature, 403 with a wrong one.
+// signature, 403 with a wrong one. A secret shorter than [MinSecret] lets nothing through.
 func Authenticated(secret []byte, audience string, next http.Handler) http.Handler {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Name}), jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second))
@@ -49,7 +49,12 @@ func Authenticated(secret []byte, audience string, next http.Handler) http.Handl
 		if !ok {
 			return problem.New(problem.Unauthenticated, "events are taken from the broker only: the post is not signed").With("WWW-Authenticate", "Bearer")
 		}
-		if _, err := parser.Parse(raw, func(*jwt.Token) (any, error) { return secret, nil }); err != nil {
+		if _, err := parser.Parse(raw, func(*jwt.Token) (any, error) {
+			if len(secret) < MinSecret {
+				return nil, fmt.Errorf("the secret has %d bytes, want %d", len(secret), MinSecret) // anyone can sign with an empty one
+			}
+			return secret, nil
+		}); err != nil {
 			return problem.Wrap(err, problem.Forbidden, "events are taken from the broker only: the signature of the post does not hold")
 		}
 		next.ServeHTTP(w, r)

@@ -3,6 +3,7 @@ package eventing
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +11,15 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/binding/format"
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
@@ -42,7 +47,7 @@ func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, err)
 		return
 	}
-	ctx := WithTrace(r.Context(), traceOf(e))
+	ctx := withTraceOf(r.Context(), e)
 	ctx = WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()))
 	reply, err := f(ctx, e)
 	if err != nil {
@@ -53,7 +58,7 @@ func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	setTrace(ctx, reply)
+	SetTrace(ctx, reply)
 	if err := writeEvent(ctx, w, *reply, mode); err != nil {
 		slog.ErrorContext(ctx, "reply not written", "error", err)
 	}
@@ -61,7 +66,7 @@ func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // IsEvent reports whether a request claims to carry a CloudEvent, in any mode.
 func IsEvent(r *http.Request) bool {
-	return r.Header.Get("Ce-Specversion") != "" || strings.HasPrefix(r.Header.Get("Content-Type"), "application/cloudevents")
+	return r.Header.Get("Ce-Specversion") != "" || format.IsFormat(strings.ToLower(r.Header.Get("Content-Type")))
 }
 
 // Receive reads the event that a request carries and says in which mode it came. Its errors are of package problem.
@@ -84,21 +89,61 @@ func Receive(r *http.Request) (event.Event, binding.Encoding, error) {
 		return event.Event{}, mode, problem.New(problem.Unsupported, "batched events are not taken here: send each event in a request of its own")
 	case binding.EncodingUnknown:
 		if v := header.Get("Ce-Specversion"); v != "" {
-			return event.Event{}, mode, problem.New(problem.Invalid, "ce-specversion is %q, this function takes 1.0", v)
+			return event.Event{}, mode, wrongVersion(v)
 		}
-		if ct := header.Get("Content-Type"); strings.HasPrefix(ct, "application/cloudevents") {
+		if ct := header.Get("Content-Type"); IsEvent(r) {
 			return event.Event{}, mode, problem.New(problem.Unsupported, "the event format %q is not known here: use application/cloudevents+json", ct)
 		}
 		return event.Event{}, mode, problem.New(problem.Invalid, "the request is no CloudEvent: send the ce- headers (specversion, id, source, type) or application/cloudevents+json")
 	}
-	e, err := binding.ToEvent(r.Context(), m)
+	e, err := decode(r.Context(), m, body)
 	if err != nil {
 		return event.Event{}, mode, problem.Wrap(err, problem.Invalid, "the CloudEvent cannot be read: %v", err)
 	}
-	if err := e.Validate(); err != nil {
-		return event.Event{}, mode, problem.New(problem.Invalid, "the CloudEvent is not valid: %s", strings.TrimSpace(err.Error()))
+	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
+		return event.Event{}, mode, wrongVersion(v)
+	}
+	if err := validate(e); err != nil {
+		return event.Event{}, mode, problem.New(problem.Invalid, "the CloudEvent is not valid: %v", err)
 	}
 	return *e, mode, nil
+}
+
+func wrongVersion(v string) error {
+	return problem.New(problem.Invalid, "the CloudEvent's specversion is %q, this function takes 1.0", v)
+}
+
+// decode reads the message whose body is given too, since the SDK panics at a data_base64 that is no string.
+func decode(ctx context.Context, m *cehttp.Message, body []byte) (*event.Event, error) {
+	if m.ReadEncoding() == binding.EncodingStructured {
+		var data struct {
+			Base64 string `json:"data_base64"`
+		}
+		if err := json.Unmarshal(body, &data); err != nil {
+			return nil, err
+		}
+	}
+	return binding.ToEvent(ctx, m)
+}
+
+// validate checks what the SDK does, and that no attribute has a control character (CloudEvents 1.0.2, section 3.1, String):
+// attributes end up in headers, logs and mails.
+func validate(e *event.Event) error {
+	var invalid event.ValidationError
+	if err := e.Validate(); errors.As(err, &invalid) {
+		return errors.New(strings.Join(slices.Sorted(strings.Lines(invalid.Error())), ""))
+	}
+	attrs := e.Extensions()
+	if attrs == nil {
+		attrs = map[string]any{}
+	}
+	attrs["id"], attrs["type"], attrs["source"], attrs["subject"] = e.ID(), e.Type(), e.Source(), e.Subject()
+	for name, v := range attrs {
+		if s, ok := v.(string); ok && strings.ContainsFunc(s, unicode.IsControl) {
+			return fmt.Errorf("%s has a control character", name)
+		}
+	}
+	return nil
 }
 
 func writeOutcome(w http.ResponseWriter, r *http.Request, err error) {
@@ -166,11 +211,14 @@ func encodeHeader(h http.Header) {
 func decodeHeader(h http.Header) (http.Header, error) {
 	h = h.Clone()
 	for k, values := range h {
+		if (strings.HasPrefix(k, "Ce-") || k == "Content-Type") && len(values) != 1 {
+			return nil, fmt.Errorf("header %s is given %d times, an attribute has one value", strings.ToLower(k), len(values))
+		}
 		if !strings.HasPrefix(k, "Ce-") {
 			continue
 		}
-		if len(values) != 1 {
-			return nil, fmt.Errorf("header %s is given %d times, an attribute has one value", strings.ToLower(k), len(values))
+		if k == "Ce-" {
+			return nil, errors.New("header ce- names no attribute") // and the SDK panics at it
 		}
 		v := values[0]
 		if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
@@ -180,7 +228,10 @@ func decodeHeader(h http.Header) (http.Header, error) {
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %v: percent signs are written %%25", strings.ToLower(k), err)
 		}
-		values[0] = strings.ToValidUTF8(v, "\uFFFD")
+		if !utf8.ValidString(v) {
+			return nil, fmt.Errorf("header %s is not UTF-8", strings.ToLower(k))
+		}
+		values[0] = v
 	}
 	return h, nil
 }
@@ -215,11 +266,11 @@ func Reply(ctx context.Context, resp *http.Response) (*event.Event, error) {
 	if m.ReadEncoding() == binding.EncodingUnknown {
 		return nil, nil
 	}
-	e, err := binding.ToEvent(ctx, m)
-	if err != nil {
-		return nil, fmt.Errorf("read reply: %w", err)
+	e, err := decode(ctx, m, body)
+	if err == nil {
+		err = validate(e)
 	}
-	if err := e.Validate(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("read reply: %w", err)
 	}
 	return e, nil

@@ -15,14 +15,18 @@ import (
 type HTTPSender struct {
 	URL    string
 	Client *http.Client
-	Secret []byte // signs the posts, see [Sign]; none when empty
+	Secret []byte // signs the posts, see [Authorize]; they go unsigned when empty
 	Tries  int    // how often a passing failure is tried in all; 0 means 3
 }
 
+// maxWait is the longest that Send waits for a sink that asks for it: who sends has a request of its own to answer.
+const maxWait = 10 * time.Second
+
 // Send posts e and returns when the sink has taken it. A passing failure (connection, 408, 409, 425, 429, 5xx) is tried again
-// after a jittered delay within the bounds of the context; another is returned at once.
+// after a jittered delay, or the Retry-After of the answer, within the bounds of the context; another is returned at once, and
+// so is one whose Retry-After is longer than a few seconds.
 func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
-	setTrace(ctx, &e)
+	SetTrace(ctx, &e)
 	tries := s.Tries
 	if tries == 0 {
 		tries = 3
@@ -30,7 +34,7 @@ func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
 	delay := 100 * time.Millisecond
 	for n := 1; ; n++ {
 		again, after, err := s.post(ctx, e)
-		if err == nil || !again || n == tries {
+		if err == nil || !again || n == tries || after > maxWait {
 			return err
 		}
 		wait := max(after, delay/2+rand.N(delay))

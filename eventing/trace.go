@@ -16,21 +16,31 @@ import (
 // as the extensions of the same names (CloudEvents Distributed Tracing extension).
 type Trace struct{ Parent, State string }
 
-var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$`)
+var traceparent = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$`)
 
 // TraceOf reads the trace of a request, or begins one.
 func TraceOf(h http.Header) Trace {
 	return Trace{h.Get("Traceparent"), h.Get("Tracestate")}.orNew()
 }
 
-func traceOf(e event.Event) Trace {
+// withTraceOf puts the event's trace into the context; one without leaves the context its own.
+func withTraceOf(ctx context.Context, e event.Event) context.Context {
 	parent, _ := e.Extensions()["traceparent"].(string)
 	state, _ := e.Extensions()["tracestate"].(string)
-	return Trace{parent, state}.orNew()
+	if _, has := ctx.Value(traceKey{}).(Trace); has && !valid(parent) {
+		return ctx
+	}
+	return WithTrace(ctx, Trace{parent, state}.orNew())
+}
+
+// valid knows the traceparents that may be passed on (W3C Trace Context, section 3.2.2).
+func valid(parent string) bool {
+	m := traceparent.FindStringSubmatch(parent)
+	return m != nil && m[1] != "ff" && strings.Trim(m[2], "0") != "" && strings.Trim(m[3], "0") != ""
 }
 
 func (t Trace) orNew() Trace {
-	if traceparent.MatchString(t.Parent) {
+	if valid(t.Parent) {
 		return t
 	}
 	var id [24]byte
@@ -45,11 +55,11 @@ type traceKey struct{}
 
 // WithTrace puts t into the context; events made and logs written under it carry it.
 func WithTrace(ctx context.Context, t Trace) context.Context {
-	return WithAttrs(context.WithValue(ctx, traceKey{}, t), slog.String("trace_id", t.ID()))
+	return context.WithValue(ctx, traceKey{}, t)
 }
 
-// setTrace writes the context's trace on e unless e has one.
-func setTrace(ctx context.Context, e *event.Event) {
+// SetTrace writes the context's trace on e unless e has one.
+func SetTrace(ctx context.Context, e *event.Event) {
 	t, ok := ctx.Value(traceKey{}).(Trace)
 	if _, has := e.Extensions()["traceparent"]; !ok || has {
 		return
@@ -68,11 +78,14 @@ func WithAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
 	return context.WithValue(ctx, attrsKey{}, append(have[:len(have):len(have)], attrs...))
 }
 
-// LogHandler adds the context's attributes to every record.
+// LogHandler adds the context's trace and attributes to every record.
 type LogHandler struct{ slog.Handler }
 
-// Handle adds the context's attributes.
+// Handle adds the context's trace and attributes.
 func (h LogHandler) Handle(ctx context.Context, r slog.Record) error {
+	if t, ok := ctx.Value(traceKey{}).(Trace); ok {
+		r.AddAttrs(slog.String("trace_id", t.ID()))
+	}
 	attrs, _ := ctx.Value(attrsKey{}).([]slog.Attr)
 	r.AddAttrs(attrs...)
 	return h.Handler.Handle(ctx, r)
