@@ -4,15 +4,15 @@ package token
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
-
-	"log/slog"
 )
 
 // Claims are what a token says.
@@ -25,7 +25,11 @@ type Claims struct {
 // May reports whether the bearer may see what belongs to owner.
 func (c Claims) May(owner string) bool { return c.Admin || c.Username != "" && c.Username == owner }
 
-// Verifier checks a token. What it returns as an error is for the log: the token is not to be trusted.
+// ErrUnavailable says that a token could not be judged, since the keys to judge it by cannot be had at the moment.
+var ErrUnavailable = errors.New("the keys that tokens are checked with cannot be fetched")
+
+// Verifier checks a token. What it returns as an error is for the log: the token is not to be trusted, or, with
+// [ErrUnavailable], not yet.
 type Verifier interface {
 	Verify(ctx context.Context, raw string) (Claims, error)
 }
@@ -59,6 +63,9 @@ func FromRequest(r *http.Request, v Verifier) (Claims, error) {
 			With("WWW-Authenticate", `Bearer realm="soundstrip"`)
 	}
 	c, err := v.Verify(r.Context(), strings.TrimSpace(raw))
+	if errors.Is(err, ErrUnavailable) {
+		return Claims{}, problem.Wrap(err, problem.Unavailable, "tokens cannot be checked at the moment: try again").RetryAfter(time.Second)
+	}
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Claims{}, problem.Wrap(err, problem.Forbidden, "the token has expired: log in again").
 			With("WWW-Authenticate", `Bearer realm="soundstrip", error="invalid_token"`)

@@ -1,0 +1,216 @@
+package token
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// The least lengths of keys (RFC 7518, sections 3.2 and 3.3).
+const (
+	minSecret = 32   // bytes
+	minRSA    = 2048 // bits
+)
+
+// SignerConfig says how tokens are made. Exactly one of Secret and PrivateKey is given; it decides the algorithm: HS256 for a
+// secret, EdDSA for an Ed25519 key, RS256 for an RSA key.
+type SignerConfig struct {
+	Secret       string        `env:"JWT_SECRET"`                       // at least 32 bytes
+	PrivateKey   string        `env:"JWT_PRIVATE_KEY"`                  // PEM: PKCS #8, or PKCS #1 for RSA
+	PreviousKeys string        `env:"JWT_PREVIOUS_KEYS"`                // PEM: keys, public or private, whose tokens still hold after a rotation
+	Issuer       string        `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss
+	Audience     string        `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud
+	TTL          time.Duration `env:"JWT_TTL, default=24h"`             // how long a token holds
+}
+
+// Validate reports a key that is missing, too many, or too weak.
+func (c *SignerConfig) Validate() error {
+	_, err := NewSigner(*c)
+	return err
+}
+
+// Signer makes tokens. It is safe for concurrent use.
+type Signer struct {
+	method   jwt.SigningMethod
+	key      any
+	kid      string
+	jwks     *jwkset.MemoryJWKSet
+	issuer   string
+	audience string
+	ttl      time.Duration
+}
+
+// NewSigner makes a signer. Its error reports every fault by the variable's name.
+func NewSigner(c SignerConfig) (*Signer, error) {
+	s := &Signer{jwks: jwkset.NewMemoryStorage(), issuer: c.Issuer, audience: c.Audience, ttl: c.TTL}
+	var errs []error
+	if c.TTL < time.Second {
+		errs = append(errs, fmt.Errorf("JWT_TTL is %v: a token must hold for a second at least", c.TTL))
+	}
+	errs = append(errs, checkNames(c.Issuer, c.Audience))
+	switch {
+	case c.Secret != "" && c.PrivateKey != "":
+		errs = append(errs, errors.New("JWT_SECRET and JWT_PRIVATE_KEY are both set: tokens are signed with one of them"))
+	case c.PrivateKey != "":
+		errs = append(errs, s.usePrivateKey(c.PrivateKey), s.serve("JWT_PREVIOUS_KEYS", c.PreviousKeys))
+	default:
+		s.method, s.key = jwt.SigningMethodHS256, []byte(c.Secret)
+		errs = append(errs, checkSecret(c.Secret))
+		if c.PreviousKeys != "" {
+			errs = append(errs, errors.New("JWT_PREVIOUS_KEYS goes with JWT_PRIVATE_KEY, not with JWT_SECRET"))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Signer) usePrivateKey(text string) error {
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		return errors.New("JWT_PRIVATE_KEY is not one PEM block: make a key by: openssl genpkey -algorithm ed25519")
+	}
+	key, err := jwkset.LoadX509KeyInfer(block)
+	if err != nil {
+		return fmt.Errorf("JWT_PRIVATE_KEY cannot be read: %w", err)
+	}
+	private, ok := key.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("JWT_PRIVATE_KEY holds a %s that cannot sign", block.Type)
+	}
+	if s.method, s.kid, err = identify(private.Public()); err != nil {
+		return fmt.Errorf("JWT_PRIVATE_KEY: %w", err)
+	}
+	s.key = key
+	return s.serve("JWT_PRIVATE_KEY", text)
+}
+
+// serve adds the public halves of the PEM keys to the JWKS.
+func (s *Signer) serve(variable, text string) error {
+	for rest := []byte(text); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return fmt.Errorf("%s is not PEM from start to end", variable)
+		}
+		key, err := jwkset.LoadX509KeyInfer(block)
+		if err != nil {
+			return fmt.Errorf("%s cannot be read: %w", variable, err)
+		}
+		if private, ok := key.(crypto.Signer); ok {
+			key = private.Public()
+		}
+		method, kid, err := identify(key)
+		if err != nil {
+			return fmt.Errorf("%s: %w", variable, err)
+		}
+		jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{
+			Metadata: jwkset.JWKMetadataOptions{ALG: jwkset.ALG(method.Alg()), KID: kid, USE: jwkset.UseSig},
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", variable, err)
+		}
+		if err := s.jwks.KeyWrite(context.Background(), jwk); err != nil { // in memory: no context is needed
+			return fmt.Errorf("%s: %w", variable, err)
+		}
+	}
+	return nil
+}
+
+// identify gives the one algorithm that a public key is used with, and its id: the thumbprint of RFC 7638.
+func identify(public crypto.PublicKey) (jwt.SigningMethod, string, error) {
+	jwk, err := jwkset.NewJWKFromKey(public, jwkset.JWKOptions{})
+	if err != nil {
+		return nil, "", err
+	}
+	m := jwk.Marshal()
+	var method jwt.SigningMethod
+	var canonical string
+	switch key := public.(type) {
+	case ed25519.PublicKey:
+		method, canonical = jwt.SigningMethodEdDSA, fmt.Sprintf(`{"crv":%q,"kty":%q,"x":%q}`, m.CRV, m.KTY, m.X)
+	case *rsa.PublicKey:
+		if key.N.BitLen() < minRSA {
+			return nil, "", fmt.Errorf("the RSA key has %d bits: %d are needed", key.N.BitLen(), minRSA)
+		}
+		method, canonical = jwt.SigningMethodRS256, fmt.Sprintf(`{"e":%q,"kty":%q,"n":%q}`, m.E, m.KTY, m.N)
+	default:
+		return nil, "", fmt.Errorf("a key of type %T is not used here: Ed25519 and RSA are", public)
+	}
+	sum := sha256.Sum256([]byte(canonical))
+	return method, base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
+
+// checkNames refuses empty names, which would switch their checks off.
+func checkNames(issuer, audience string) error {
+	var errs []error
+	if issuer == "" {
+		errs = append(errs, errors.New("JWT_ISSUER is not set"))
+	}
+	if audience == "" {
+		errs = append(errs, errors.New("JWT_AUDIENCE is not set"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkSecret(s string) error {
+	switch {
+	case s == "":
+		return errors.New("JWT_SECRET is not set, nor a key instead of it: make a secret by: openssl rand -hex 32")
+	case len(s) < minSecret:
+		return fmt.Errorf("JWT_SECRET has %d bytes, HS256 needs %d: make one by: openssl rand -hex 32", len(s), minSecret)
+	}
+	return nil
+}
+
+// Sign makes a token for a user, who is known to others by username and in logs by subject.
+func (s *Signer) Sign(subject, username string, admin bool) (string, error) {
+	now := time.Now()
+	t := jwt.NewWithClaims(s.method, Claims{
+		Username: username,
+		Admin:    admin,
+		RegisteredClaims: jwt.RegisteredClaims{
+			ID:        uuid.NewString(),
+			Issuer:    s.issuer,
+			Subject:   subject,
+			Audience:  jwt.ClaimStrings{s.audience},
+			IssuedAt:  jwt.NewNumericDate(now),
+			NotBefore: jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(s.ttl)),
+		},
+	})
+	if s.kid != "" {
+		t.Header["kid"] = s.kid
+	}
+	raw, err := t.SignedString(s.key)
+	if err != nil {
+		return "", fmt.Errorf("sign token of user %s: %w", subject, err)
+	}
+	return raw, nil
+}
+
+// TTL is how long a token holds from when it was signed.
+func (s *Signer) TTL() time.Duration { return s.ttl }
+
+// JWKS is the public keys as a JSON Web Key Set (RFC 7517); with a secret, the set is empty.
+func (s *Signer) JWKS(ctx context.Context) ([]byte, error) { return s.jwks.JSONPublic(ctx) }
+
+// Verifier checks the signer's own tokens, and those of its previous keys, without asking anyone.
+func (s *Signer) Verifier() Verifier {
+	if secret, ok := s.key.([]byte); ok {
+		return newVerifier(secretKey(secret), s.issuer, s.audience, s.method)
+	}
+	return newVerifier(setKey(s.jwks), s.issuer, s.audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
+}

@@ -1,0 +1,125 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// leeway is how far the clocks of who signs and who verifies may be apart.
+	leeway = 30 * time.Second
+	// maxToken is the length, in bytes, above which nothing is parsed.
+	maxToken = 8 << 10
+)
+
+// VerifierConfig says which tokens are taken. Exactly one of Secret and JWKSURL is given.
+type VerifierConfig struct {
+	Secret   string `env:"JWT_SECRET"`                       // the signer's
+	JWKSURL  string `env:"JWT_JWKS_URL"`                     // where the signer's public keys are served
+	Issuer   string `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss must be this
+	Audience string `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud must contain this
+}
+
+// Validate reports a key that is missing, too many, or too weak.
+func (c *VerifierConfig) Validate() error {
+	return errors.Join(c.checkKey(), checkNames(c.Issuer, c.Audience))
+}
+
+func (c *VerifierConfig) checkKey() error {
+	switch {
+	case c.Secret != "" && c.JWKSURL != "":
+		return errors.New("JWT_SECRET and JWT_JWKS_URL are both set: tokens are checked with one of them")
+	case c.JWKSURL == "":
+		return checkSecret(c.Secret)
+	}
+	if u, err := url.Parse(c.JWKSURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("JWT_JWKS_URL is %q: want an http or https URL", c.JWKSURL)
+	}
+	return nil
+}
+
+// NewVerifier makes a verifier. Public keys are fetched when the first token comes, and again when a token names a key that
+// is not known or the keys have grown old; until they can be had, Verify returns [ErrUnavailable].
+func NewVerifier(c VerifierConfig) (Verifier, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Secret != "" {
+		return newVerifier(secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256), nil
+	}
+	return newVerifier(setKey(newRemote(c.JWKSURL)), c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256), nil
+}
+
+// keys gives the function that finds the key of a token.
+type keys func(ctx context.Context) jwt.Keyfunc
+
+type verifier struct {
+	parser *jwt.Parser
+	keys   keys
+}
+
+func newVerifier(k keys, issuer, audience string, methods ...jwt.SigningMethod) *verifier {
+	var algs []string
+	for _, m := range methods {
+		algs = append(algs, m.Alg())
+	}
+	return &verifier{keys: k, parser: jwt.NewParser(jwt.WithValidMethods(algs), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())}
+}
+
+// Verify checks form, algorithm, signature and claims of a token.
+func (v *verifier) Verify(ctx context.Context, raw string) (Claims, error) {
+	if len(raw) > maxToken {
+		return Claims{}, fmt.Errorf("verify token: it has %d bytes, at most %d are read", len(raw), maxToken)
+	}
+	var c Claims
+	if _, err := v.parser.ParseWithClaims(raw, &c, v.key(ctx)); err != nil {
+		return Claims{}, fmt.Errorf("verify token: %w", err)
+	}
+	if c.Username == "" {
+		return Claims{}, errors.New("verify token: it names no user")
+	}
+	return c, nil
+}
+
+// key refuses headers by which a token would choose its own key, and extensions, of which none is known here (RFC 7515,
+// sections 4.1.2 to 4.1.6 and 4.1.11; RFC 8725, section 3.10).
+func (v *verifier) key(ctx context.Context) jwt.Keyfunc {
+	return func(t *jwt.Token) (any, error) {
+		for _, h := range []string{"jku", "jwk", "x5u", "x5c", "crit"} {
+			if _, ok := t.Header[h]; ok {
+				return nil, fmt.Errorf("the header %s is not taken", h)
+			}
+		}
+		return v.keys(ctx)(t)
+	}
+}
+
+func secretKey(secret []byte) keys {
+	return func(context.Context) jwt.Keyfunc {
+		return func(*jwt.Token) (any, error) { return secret, nil }
+	}
+}
+
+// setKey finds keys by their id. Each is used with the one algorithm that it says itself.
+func setKey(set jwkset.Storage) keys {
+	kf, err := keyfunc.New(keyfunc.Options{Storage: set})
+	return func(ctx context.Context) jwt.Keyfunc {
+		return func(t *jwt.Token) (any, error) {
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := t.Header["kid"].(string); !ok {
+				return nil, errors.New("the header kid is missing")
+			}
+			return kf.KeyfuncCtx(ctx)(t)
+		}
+	}
+}
