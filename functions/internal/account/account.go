@@ -1,0 +1,71 @@
+// Package account keeps the users: in MySQL or MariaDB, or in SQLite.
+//
+// The table user(id, email, password) is that of the Python auth service, which may read and write it at the same time. Its
+// passwords were plain text: each becomes a hash when its owner logs in.
+package account
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// User is a person who may log in.
+type User struct {
+	ID       int64
+	Email    string // as it is stored; no two differ in case only
+	Admin    bool
+	Disabled bool
+	Created  time.Time // for a user of the old table, when the column was added
+}
+
+// What a store answers.
+var (
+	ErrNotFound    = errors.New("no such user")
+	ErrExists      = errors.New("the e-mail address has an account already")
+	ErrCredentials = errors.New("the e-mail address or the password is wrong")
+	// ErrBusy says that too many passwords are being hashed to begin with another.
+	ErrBusy = errors.New("too many logins at once")
+)
+
+// RuleError says which rule an e-mail address or a new password breaks, to the person who chose it.
+type RuleError string
+
+func (e RuleError) Error() string { return string(e) }
+
+// The bounds of what a person may choose.
+const (
+	maxEmail    = 254 // bytes (RFC 5321, section 4.5.3.1.3, without the angle brackets)
+	minPassword = 8   // characters
+	maxPassword = 256 // bytes
+)
+
+// normalize brings an e-mail address to the form in which it is stored and looked for.
+func normalize(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+
+func checkEmail(email string) error {
+	if len(email) > maxEmail {
+		return RuleError(fmt.Sprintf("the e-mail address is longer than %d bytes", maxEmail))
+	}
+	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+		return RuleError("the e-mail address is not one: want something like name@example.com")
+	}
+	return nil
+}
+
+func checkPassword(email, password string) error {
+	switch {
+	case !utf8.ValidString(password):
+		return RuleError("the password is not UTF-8 text")
+	case utf8.RuneCountInString(password) < minPassword:
+		return RuleError(fmt.Sprintf("the password is too short: want %d characters or more", minPassword))
+	case len(password) > maxPassword:
+		return RuleError(fmt.Sprintf("the password is longer than %d bytes", maxPassword))
+	case strings.EqualFold(password, email):
+		return RuleError("the password is the e-mail address: choose another")
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package account
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Config says where MySQL or MariaDB is.
+type Config struct {
+	Host     string `env:"MYSQL_HOST"`
+	Port     int    `env:"MYSQL_PORT, default=3306"`
+	User     string `env:"MYSQL_USER"`
+	Password string `env:"MYSQL_PASSWORD"`
+	DB       string `env:"MYSQL_DB"`
+	TLS      string `env:"MYSQL_TLS, default=preferred"` // true, skip-verify, preferred (when the server offers it, unverified) or false
+}
+
+// Validate reports what is missing once there is a host.
+func (c *Config) Validate() error {
+	if c.Host == "" {
+		return nil
+	}
+	var errs []error
+	if c.User == "" {
+		errs = append(errs, errors.New("MYSQL_USER is not set"))
+	}
+	if c.DB == "" {
+		errs = append(errs, errors.New("MYSQL_DB is not set"))
+	}
+	switch c.TLS {
+	case "true", "skip-verify", "preferred", "false":
+	default:
+		errs = append(errs, fmt.Errorf("MYSQL_TLS is %q: want true, skip-verify, preferred or false", c.TLS))
+	}
+	return errors.Join(errs...)
+}
+
+// Open makes the pool of connections to the server; it connects when the first is needed.
+func Open(c Config) (*sql.DB, error) {
+	m := mysql.NewConfig()
+	m.Net, m.Addr = "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	m.User, m.Passwd, m.DBName, m.TLSConfig = c.User, c.Password, c.DB, c.TLS
+	m.ParseTime = true
+	m.Timeout, m.ReadTimeout, m.WriteTimeout = 5*time.Second, 15*time.Second, 15*time.Second
+	m.ClientFoundRows = true // an update that changes nothing still tells a user who is there from one who is not
+	m.Params = map[string]string{
+		"time_zone": "'+00:00'",
+		// An address or a hash that does not fit is an error, and not cut off.
+		"sql_mode": "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+	}
+	connector, err := mysql.NewConnector(m)
+	if err != nil {
+		return nil, fmt.Errorf("MySQL at %s: %w", m.Addr, err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(10)
+	db.SetMaxIdleConns(10)
+	db.SetConnMaxIdleTime(time.Minute)
+	db.SetConnMaxLifetime(5 * time.Minute) // below the wait_timeout of proxies, and soon at the new server after a failover
+	return db, nil
+}
+
+// The numbers of the server's errors.
+const (
+	errDuplicateColumn = 1060
+	errDuplicateIndex  = 1061
+	errDuplicateEntry  = 1062
+)
+
+// NewMySQL makes a store in MySQL or MariaDB, over a pool that [Open] made. The table is made, or an old one brought up to date,
+// at once when the server can be reached, and by the first use otherwise: a server that is away for a moment does not keep a
+// function from starting. What the server refuses is an error.
+func NewMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
+	s := newStore(db, dialect{
+		prepare: prepareMySQL,
+		// An old column may have any character set, and compare "Secret" equal to "secret".
+		same:        "CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
+		isDuplicate: func(err error) bool { return isMySQL(err, errDuplicateEntry) },
+	})
+	_, err := s.table(ctx)
+	if refused := (*mysql.MySQLError)(nil); errors.As(err, &refused) {
+		return nil, err
+	}
+	if err != nil {
+		slog.WarnContext(ctx, "users cannot be reached yet", "error", err)
+	}
+	return s, nil
+}
+
+func isMySQL(err error, number uint16) bool {
+	var e *mysql.MySQLError
+	return errors.As(err, &e) && e.Number == number
+}
+
+// added are the columns that the old table lacks. Each has a default, so that the old service can go on inserting.
+var added = []struct{ name, definition string }{
+	{"admin", "BOOLEAN NOT NULL DEFAULT FALSE"},
+	{"disabled", "BOOLEAN NOT NULL DEFAULT FALSE"},
+	{"created", "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"},
+}
+
+// prepareMySQL makes the table or changes the old one. Other replicas may be doing the same: that something is there already
+// is no error. It changes only what it must, so that a user of the database without ALTER can do with a table that is right.
+func prepareMySQL(ctx context.Context, db *sql.DB) error {
+	width, err := widths(ctx, db)
+	if err != nil {
+		return err
+	}
+	if len(width) == 0 {
+		_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS `user` ("+
+			"id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, "+
+			"email VARCHAR(255) NOT NULL UNIQUE, "+
+			"password VARCHAR(255) NOT NULL"+
+			") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci")
+		if err != nil {
+			return err
+		}
+		width["password"] = 255
+	}
+	for _, c := range added {
+		if _, ok := width[c.name]; ok {
+			continue
+		}
+		if err := alter(ctx, db, "ADD COLUMN "+c.name+" "+c.definition, errDuplicateColumn); err != nil {
+			return err
+		}
+	}
+	if width["password"] < len(decoy) {
+		if err := alter(ctx, db, "MODIFY password VARCHAR(255) NOT NULL", 0); err != nil {
+			return err
+		}
+	}
+	unique, err := emailIsUnique(ctx, db)
+	if err != nil || unique {
+		return err
+	}
+	return alter(ctx, db, "ADD UNIQUE INDEX unique_email (email)", errDuplicateIndex)
+}
+
+// alter changes the table; the error with the number is none.
+func alter(ctx context.Context, db *sql.DB, change string, unless uint16) error {
+	_, err := db.ExecContext(ctx, "ALTER TABLE `user` "+change)
+	if err != nil && !isMySQL(err, unless) {
+		return fmt.Errorf("ALTER TABLE `user` %s: %w", change, err)
+	}
+	return nil
+}
+
+// widths gives the columns of the table, with the length, in characters, of those that have one.
+func widths(ctx context.Context, db *sql.DB) (map[string]int, error) {
+	rows, err := db.QueryContext(ctx, "SELECT LOWER(column_name), COALESCE(character_maximum_length, 0) FROM information_schema.columns "+
+		"WHERE table_schema = DATABASE() AND table_name = 'user'")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	width := map[string]int{}
+	for rows.Next() {
+		var name string
+		var n int
+		if err := rows.Scan(&name, &n); err != nil {
+			return nil, err
+		}
+		width[name] = n
+	}
+	return width, rows.Err()
+}
+
+func emailIsUnique(ctx context.Context, db *sql.DB) (bool, error) {
+	var n int
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM (SELECT index_name FROM information_schema.statistics "+
+		"WHERE table_schema = DATABASE() AND table_name = 'user' GROUP BY index_name "+
+		"HAVING COUNT(*) = 1 AND MAX(non_unique) = 0 AND MAX(LOWER(column_name)) = 'email') AS unique_email").Scan(&n)
+	return n > 0, err
+}

@@ -1,0 +1,103 @@
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
+)
+
+// params are what OWASP's Password Storage Cheat Sheet asks for at least; the table's column holds 255 characters, a hash has 97.
+var params = argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// maxParams bounds what a stored hash may make us spend: it may have been written by someone else.
+var maxParams = argon2id.Params{Memory: 64 << 10, Iterations: 16, Parallelism: 16, SaltLength: 64, KeyLength: 64}
+
+const (
+	hashPrefix = "$argon2id$"
+	// hashWait is how long a password waits for its turn to be hashed.
+	hashWait = 3 * time.Second
+	// maxGuess is the length, in bytes, above which a password is not looked at; the old table may hold some above maxPassword.
+	maxGuess = 1024
+)
+
+// decoy is a hash that no password has. It is checked where there is no other, so that the answer takes as long.
+var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s", hashPrefix, argon2.Version, params.Memory, params.Iterations, params.Parallelism,
+	base64.RawStdEncoding.EncodeToString(make([]byte, params.SaltLength)), base64.RawStdEncoding.EncodeToString(make([]byte, params.KeyLength)))
+
+// hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each, and
+// up to 64 MiB for a hash that was made elsewhere.
+type hasher struct{ slots *semaphore.Weighted }
+
+func newHasher() hasher { return hasher{semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))} }
+
+// acquire waits for a slot; ErrBusy when that takes too long.
+func (h hasher) acquire(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, hashWait)
+	defer cancel()
+	if h.slots.Acquire(waiting, 1) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return ErrBusy
+}
+
+// hash makes the PHC string of a password.
+func (h hasher) hash(ctx context.Context, password string) (string, error) {
+	if err := h.acquire(ctx); err != nil {
+		return "", err
+	}
+	defer h.slots.Release(1)
+	return argon2id.CreateHash(password, &params)
+}
+
+// matches reports whether the password is the one that is stored, as a hash or in the plain, and whether it should be stored
+// anew. Whatever is stored, it costs one hash, but nothing when a plain password matches: storing it anew costs one.
+func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale bool, err error) {
+	if password == "" || len(password) > maxGuess {
+		password, stored = "", decoy
+	}
+	if !strings.HasPrefix(stored, hashPrefix) {
+		if equal(password, stored) {
+			return true, true, nil
+		}
+		stored = decoy
+	}
+	p, _, _, err := argon2id.DecodeHash(stored)
+	if err != nil {
+		return false, false, fmt.Errorf("stored password: %w", err)
+	}
+	if exceeds(*p) {
+		return false, false, errors.New("stored password: the hash asks for more memory or time than is given")
+	}
+	if err := h.acquire(ctx); err != nil {
+		return false, false, err
+	}
+	defer h.slots.Release(1)
+	ok, err = argon2id.ComparePasswordAndHash(password, stored)
+	return ok, p.Memory < params.Memory || p.Iterations < params.Iterations, err
+}
+
+// exceeds reports whether a hash is beyond the bounds, or below those at which the algorithm panics.
+func exceeds(p argon2id.Params) bool {
+	return p.Memory > maxParams.Memory || p.Iterations > maxParams.Iterations || p.Parallelism > maxParams.Parallelism ||
+		p.SaltLength > maxParams.SaltLength || p.KeyLength > maxParams.KeyLength ||
+		p.Iterations < 1 || p.Parallelism < 1 || p.KeyLength < 16
+}
+
+// equal compares in a time that depends neither on where a and b differ nor on their lengths.
+func equal(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}

@@ -1,0 +1,233 @@
+package account
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// dialect is what the databases do not agree on.
+type dialect struct {
+	// prepare brings the table to the form that the store needs.
+	prepare func(context.Context, *sql.DB) error
+	// same compares the column password with a parameter, byte by byte.
+	same string
+	// isDuplicate knows the error of an insert that breaks the uniqueness of email.
+	isDuplicate func(error) bool
+}
+
+// Store keeps users. An e-mail address is found in any case. A user that is not there is ErrNotFound.
+type Store struct {
+	db        *sql.DB
+	dialect   dialect
+	hasher    hasher
+	prepared  atomic.Bool
+	preparing *semaphore.Weighted
+}
+
+func newStore(db *sql.DB, d dialect) *Store {
+	return &Store{db: db, dialect: d, hasher: newHasher(), preparing: semaphore.NewWeighted(1)}
+}
+
+// table gives the database once the table is prepared, which it does itself when it was not possible before.
+func (s *Store) table(ctx context.Context) (*sql.DB, error) {
+	if s.prepared.Load() {
+		return s.db, nil
+	}
+	if err := s.preparing.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer s.preparing.Release(1)
+	if s.prepared.Load() {
+		return s.db, nil
+	}
+	if err := s.dialect.prepare(ctx, s.db); err != nil {
+		return nil, fmt.Errorf("prepare table user: %w", err)
+	}
+	s.prepared.Store(true)
+	return s.db, nil
+}
+
+// Ping reports whether the store can be used.
+func (s *Store) Ping(ctx context.Context) error {
+	db, err := s.table(ctx)
+	if err != nil {
+		return err
+	}
+	return db.PingContext(ctx)
+}
+
+// Authenticate gives the user whose e-mail address and password these are. Any other pair, and that of a disabled user, is
+// ErrCredentials, after the same time; the text of the error is for the log and says more. ErrBusy when there is no memory for
+// another hash at the moment.
+func (s *Store) Authenticate(ctx context.Context, email, password string) (User, error) {
+	u, stored, err := s.find(ctx, email)
+	if errors.Is(err, ErrNotFound) {
+		stored = decoy
+	} else if err != nil {
+		return User{}, err
+	}
+	ok, stale, hashErr := s.hasher.matches(ctx, password, stored)
+	switch {
+	case hashErr != nil:
+		return User{}, fmt.Errorf("authenticate user %d: %w", u.ID, hashErr)
+	case err != nil:
+		return User{}, fmt.Errorf("%w: %w", ErrCredentials, err)
+	case !ok:
+		return User{}, fmt.Errorf("%w: wrong password of user %d", ErrCredentials, u.ID)
+	}
+	if stale {
+		if err := s.rehash(ctx, u.ID, password, stored); err != nil {
+			slog.WarnContext(ctx, "password not stored anew", "user", u.ID, "error", err)
+		}
+	}
+	if u.Disabled {
+		return User{}, fmt.Errorf("%w: user %d is disabled", ErrCredentials, u.ID)
+	}
+	return u, nil
+}
+
+// rehash stores a password anew, unless it was changed since it was read.
+func (s *Store) rehash(ctx context.Context, id int64, password, stored string) error {
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	_, err = s.db.ExecContext(ctx, "UPDATE `user` SET password = ? WHERE id = ? AND "+s.dialect.same, hash, id, stored)
+	return err
+}
+
+const columns = "id, email, admin, disabled, created"
+
+// ByEmail gives a user.
+func (s *Store) ByEmail(ctx context.Context, email string) (User, error) {
+	u, _, err := s.find(ctx, email)
+	return u, err
+}
+
+// find gives a user and what is stored as the password.
+func (s *Store) find(ctx context.Context, email string) (u User, password string, err error) {
+	if len(email) > maxEmail {
+		return User{}, "", ErrNotFound
+	}
+	db, err := s.table(ctx)
+	if err != nil {
+		return User{}, "", err
+	}
+	err = db.QueryRowContext(ctx, "SELECT "+columns+", password FROM `user` WHERE email = ?", normalize(email)).
+		Scan(&u.ID, &u.Email, &u.Admin, &u.Disabled, &u.Created, &password)
+	if errors.Is(err, sql.ErrNoRows) {
+		return User{}, "", ErrNotFound
+	}
+	if err != nil {
+		return User{}, "", fmt.Errorf("find user: %w", err)
+	}
+	return u, password, nil
+}
+
+// Create makes a user. ErrExists when the address has an account; a [RuleError] when address or password will not do.
+func (s *Store) Create(ctx context.Context, email, password string, admin bool) error {
+	email = normalize(email)
+	if err := errors.Join(checkEmail(email), checkPassword(email, password)); err != nil {
+		return err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	db, err := s.table(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "INSERT INTO `user` (email, password, admin) VALUES (?, ?, ?)", email, hash, admin)
+	if s.dialect.isDuplicate(err) {
+		return ErrExists
+	}
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	return nil
+}
+
+// SetPassword changes a user's password; a [RuleError] when it will not do. Tokens that were given before still hold.
+func (s *Store) SetPassword(ctx context.Context, email, password string) error {
+	if err := checkPassword(normalize(email), password); err != nil {
+		return err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return fmt.Errorf("set password: %w", err)
+	}
+	return s.set(ctx, "password", hash, email)
+}
+
+// SetDisabled says whether a user may not log in. Tokens that were given before still hold.
+func (s *Store) SetDisabled(ctx context.Context, email string, disabled bool) error {
+	return s.set(ctx, "disabled", disabled, email)
+}
+
+// SetAdmin says whether a user is an admin, in the tokens to come.
+func (s *Store) SetAdmin(ctx context.Context, email string, admin bool) error {
+	return s.set(ctx, "admin", admin, email)
+}
+
+func (s *Store) set(ctx context.Context, column string, value any, email string) error {
+	db, err := s.table(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := db.ExecContext(ctx, "UPDATE `user` SET "+column+" = ? WHERE email = ?", value, normalize(email))
+	if err != nil {
+		return fmt.Errorf("set %s of user: %w", column, err)
+	}
+	n, err := r.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("set %s of user: %w", column, err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// List gives all users in the order in which they were made.
+func (s *Store) List(ctx context.Context) ([]User, error) {
+	db, err := s.table(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM `user` ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	defer rows.Close()
+	var all []User
+	for rows.Next() {
+		var u User
+		if err := rows.Scan(&u.ID, &u.Email, &u.Admin, &u.Disabled, &u.Created); err != nil {
+			return nil, fmt.Errorf("list users: %w", err)
+		}
+		all = append(all, u)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return all, nil
+}
+
+// Count says how many users there are.
+func (s *Store) Count(ctx context.Context) (n int, err error) {
+	db, err := s.table(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM `user`").Scan(&n); err != nil {
+		return 0, fmt.Errorf("count users: %w", err)
+	}
+	return n, nil
+}
