@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +100,7 @@ func Receive(r *http.Request) (event.Event, binding.Encoding, error) {
 	}
 	e, err := decode(r.Context(), m, body)
 	if err != nil {
-		return event.Event{}, mode, problem.Wrap(err, problem.Invalid, "the CloudEvent cannot be read: %v", err)
+		return event.Event{}, mode, problem.New(problem.Invalid, "the CloudEvent cannot be read: %s", strings.TrimSpace(err.Error()))
 	}
 	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
 		return event.Event{}, mode, wrongVersion(v)
@@ -120,7 +122,7 @@ func decode(ctx context.Context, m *cehttp.Message, body []byte) (*event.Event, 
 			Base64 string `json:"data_base64"`
 		}
 		if err := json.Unmarshal(body, &data); err != nil {
-			return nil, err
+			return nil, errors.New("the body is not a JSON object, or its data_base64 no string")
 		}
 	}
 	return binding.ToEvent(ctx, m)
@@ -131,13 +133,10 @@ func decode(ctx context.Context, m *cehttp.Message, body []byte) (*event.Event, 
 func validate(e *event.Event) error {
 	var invalid event.ValidationError
 	if err := e.Validate(); errors.As(err, &invalid) {
-		return errors.New(strings.Join(slices.Sorted(strings.Lines(invalid.Error())), ""))
+		return errors.New(strings.Join(slices.Sorted(strings.SplitSeq(strings.TrimSpace(invalid.Error()), "\n")), "; "))
 	}
-	attrs := e.Extensions()
-	if attrs == nil {
-		attrs = map[string]any{}
-	}
-	attrs["id"], attrs["type"], attrs["source"], attrs["subject"] = e.ID(), e.Type(), e.Source(), e.Subject()
+	attrs := map[string]any{"id": e.ID(), "type": e.Type(), "source": e.Source(), "subject": e.Subject()}
+	maps.Copy(attrs, e.Extensions())
 	for name, v := range attrs {
 		if s, ok := v.(string); ok && strings.ContainsFunc(s, unicode.IsControl) {
 			return fmt.Errorf("%s has a control character", name)
@@ -157,9 +156,9 @@ func writeOutcome(w http.ResponseWriter, r *http.Request, err error) {
 		problem.Write(w, r, err)
 		return
 	}
-	p := problem.Wrap(err, code, "%v", err)
+	p := problem.New(code, "%v", err)
 	if status == http.StatusServiceUnavailable {
-		p.Detail = "not now: try again later"
+		p = problem.Wrap(err, code, "not now: try again later")
 	}
 	if after > 0 {
 		p.RetryAfter(after)
@@ -206,6 +205,8 @@ func encodeHeader(h http.Header) {
 	}
 }
 
+var quotedPair = regexp.MustCompile(`\\(.)`) // RFC 7230, section 3.2.6
+
 // decodeHeader is the inverse of encodeHeader; it also takes off the double quotes that HTTP allows around a value. A second
 // value for one attribute is refused, since which one counts would be a guess.
 func decodeHeader(h http.Header) (http.Header, error) {
@@ -222,7 +223,7 @@ func decodeHeader(h http.Header) (http.Header, error) {
 		}
 		v := values[0]
 		if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
-			v = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(v[1 : len(v)-1])
+			v = quotedPair.ReplaceAllString(v[1:len(v)-1], "$1")
 		}
 		v, err := url.PathUnescape(v)
 		if err != nil {

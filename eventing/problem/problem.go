@@ -152,3 +152,11 @@ func acceptsJSON(r *http.Request) bool {
 func NoSuchRoute(w http.ResponseWriter, r *http.Request) {
 	Write(w, r, New(NotFound, "there is no %s here; GET / lists what there is", r.URL.Path))
 }
+
+// NotAllowed answers any request with a 405 that names the methods there are (RFC 9110, section 15.5.6).
+func NotAllowed(methods ...string) http.Handler {
+	allow := strings.Join(methods, ", ")
+	return Handler(func(_ http.ResponseWriter, r *http.Request) error {
+		return New(Method, "%s is not for %s: use %s", r.Method, r.URL.Path, allow).With("Allow", allow)
+	})
+}

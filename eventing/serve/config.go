@@ -1,53 +1,117 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
 )
 
-// Load fills config (a pointer to a struct with env tags) from the variables that lookup finds, and then calls its Validate
-// method if it has one, which reports every fault at once by variable name.
+// Load fills config (a pointer to a struct with env tags) from the variables that lookup finds. Its error names every
+// variable that is missing or wrong, a line each.
 //
-// Where a variable X is not set and X_FILE is, X is the content of that file without its last line break, as Kubernetes and
-// Docker hand over secrets.
+// A struct may be made of others, embedded or as fields without a tag, each with its own part of the variables. When the
+// fields of a struct are read, its Validate method, if it has one, reports what a tag cannot say: an error that begins with
+// the variable's name, or errors.Join of several. Load calls the Validate of every part, so that none has to call another's;
+// of several faults of one variable it reports the first.
+//
+// An empty variable is taken as not set. Where a variable X is not set and X_FILE is, X is the content of that file without
+// its last line break, as Kubernetes and Docker hand over secrets.
 func Load(ctx context.Context, lookup envconfig.Lookuper, config any) error {
-	files := &fileLookuper{Lookuper: lookup}
-	err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: config, Lookuper: files})
-	if err = errors.Join(err, files.err); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	if v, ok := config.(interface{ Validate() error }); ok {
-		if err := v.Validate(); err != nil {
-			return fmt.Errorf("configuration: %w", err)
-		}
+	l := loader{lookup: lookup, known: map[string]bool{}}
+	l.load(ctx, reflect.ValueOf(config).Elem())
+	if len(l.faults) > 0 {
+		return fmt.Errorf("configuration:\n%w", errors.Join(l.faults...))
 	}
 	return nil
 }
 
-// fileLookuper adds the X_FILE variables.
-type fileLookuper struct {
-	envconfig.Lookuper
-	err error
+// loader reads a struct field by field, since envconfig stops at the first fault.
+type loader struct {
+	lookup envconfig.Lookuper
+	file   error // why the file of the last variable cannot be read
+	faults []error
+	known  map[string]bool // the variables that have a fault
+}
+
+func (l *loader) load(ctx context.Context, config reflect.Value) {
+	for i := range config.NumField() {
+		field := config.Type().Field(i)
+		tag, tagged := field.Tag.Lookup("env")
+		switch {
+		case tagged:
+			name, _, _ := strings.Cut(tag, ",")
+			if err := l.read(ctx, field, config.Field(i)); err != nil {
+				l.report(fmt.Errorf("%s: %w", name, err))
+			}
+		case field.IsExported() && field.Type.Kind() == reflect.Struct:
+			l.load(ctx, config.Field(i))
+		}
+	}
+	if v, ok := config.Addr().Interface().(interface{ Validate() error }); ok {
+		l.report(v.Validate())
+	}
+}
+
+// read reads one variable, as the only field of a struct of its own.
+func (l *loader) read(ctx context.Context, field reflect.StructField, to reflect.Value) error {
+	one := reflect.New(reflect.StructOf([]reflect.StructField{field}))
+	one.Elem().Field(0).Set(to)
+	l.file = nil
+	err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: l})
+	switch {
+	case l.file != nil:
+		return l.file
+	case errors.Is(err, envconfig.ErrMissingRequired):
+		return errors.New("is not set")
+	case err != nil:
+		return cmp.Or(errors.Unwrap(err), err) // without the name of the Go field
+	}
+	to.Set(one.Elem().Field(0))
+	return nil
 }
 
 // Lookup finds X, or what is in the file that X_FILE names.
-func (l *fileLookuper) Lookup(key string) (string, bool) {
-	if v, ok := l.Lookuper.Lookup(key); ok {
+func (l *loader) Lookup(key string) (string, bool) {
+	if v, _ := l.lookup.Lookup(key); v != "" {
 		return v, true
 	}
-	name, ok := l.Lookuper.Lookup(key + "_FILE")
-	if !ok || name == "" {
+	name, _ := l.lookup.Lookup(key + "_FILE")
+	if name == "" {
 		return "", false
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
-		l.err = errors.Join(l.err, fmt.Errorf("%s_FILE: %w", key, err))
+		l.file = fmt.Errorf("%s_FILE: %w", key, err)
 		return "", false
 	}
 	return strings.TrimRight(string(b), "\r\n"), true
+}
+
+var variable = regexp.MustCompile(`^[A-Z][A-Z0-9_]*`)
+
+func (l *loader) report(err error) {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what wraps it
+		for _, err := range many.Unwrap() {
+			l.report(err)
+		}
+		return
+	}
+	if err == nil {
+		return
+	}
+	name := variable.FindString(err.Error())
+	if name == "" {
+		name = err.Error()
+	}
+	if !l.known[name] {
+		l.known[name] = true
+		l.faults = append(l.faults, err)
+	}
 }

@@ -119,9 +119,10 @@ func frame(p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(p.Checks))
-	mux.Handle("/", p.Handler)
+	mux.Handle("/", patient(stall, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
+		answer := &answer{ResponseWriter: w}
 		defer func() {
 			cause := recover()
 			if cause == nil {
@@ -131,13 +132,46 @@ func frame(p Process) http.Handler {
 				panic(cause)
 			}
 			slog.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
+			if answer.begun {
+				panic(http.ErrAbortHandler) // the connection breaks, so that half an answer is not taken for a whole one
+			}
 			problem.Write(w, r, problem.New(problem.Internal, "something went wrong on our side; try again, and tell us if it stays"))
 		}()
 		start := time.Now()
-		mux.ServeHTTP(w, r)
+		mux.ServeHTTP(answer, r)
 		slog.DebugContext(r.Context(), "served", "method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
 	})
 }
+
+// answer knows whether anything of it is on its way.
+type answer struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.begun = a.begun || status >= http.StatusOK
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(p)
+}
+
+// ReadFrom keeps the server's way to send a file without copying it.
+func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	a.begun = true
+	return io.Copy(a.ResponseWriter, r)
+}
+
+func (a *answer) Flush() {
+	a.begun = true
+	_ = http.NewResponseController(a.ResponseWriter).Flush() // what cannot flush need not
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func readyz(checks []Check) http.Handler {
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {

@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Queue keeps events for the triggers until they are done with. [Rabbit] and [SQLite] are queues.
+type Queue interface {
+	// Publish returns once every trigger that wants the event has it durably; when none does, it is dropped. An error that
+	// [eventing.Outcome] answers with 400 says that the event cannot be carried; any other is passing, and the event may
+	// then have reached some of the triggers.
+	Publish(ctx context.Context, e event.Event) error
+	// Subscribe makes the caller a worker of the trigger. It waits for the queue to be there as long as ctx lets it.
+	Subscribe(ctx context.Context, trigger string) (Subscription, error)
+	// Replay moves the trigger's dead letters back, as if they were new, and says how many.
+	Replay(ctx context.Context, trigger string) (int, error)
+}
+
+// Subscription is one worker's. It holds one message at a time and is not for concurrent use.
+type Subscription interface {
+	// Next waits for a message. The one before must have been settled. An error other than ctx's means that the
+	// subscription is over.
+	Next(ctx context.Context) (Message, error)
+	// Close returns a message that is not settled to the queue.
+	Close() error
+}
+
+// Message is an event that a worker holds. It is settled once, by Ack, Retry or Bury; after an error from one of these it
+// will be delivered again, maybe besides what was asked for.
+type Message interface {
+	Event() event.Event
+	// Attempts is how many attempts were spent on it before.
+	Attempts() int
+	// Ack forgets the message.
+	Ack(ctx context.Context) error
+	// Retry makes it available again no sooner than after the delay, which counts up to [MaxDelay], with so many attempts spent.
+	Retry(ctx context.Context, after time.Duration, attempts int) error
+	// Bury puts it to the dead letters, with the reason.
+	Bury(ctx context.Context, reason string) error
+}
+
+var errOver = errors.New("the subscription is over: its message will be delivered again")

@@ -1,0 +1,340 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// RabbitConfig says where RabbitMQ is.
+type RabbitConfig struct {
+	URL      string `env:"AMQP_URL, required"`                  // amqp:// or amqps://
+	Exchange string `env:"AMQP_EXCHANGE, default=soundstrip"` // the topic exchange; retry queues and unnamed ones are called after it
+}
+
+const (
+	defaultExchange = "soundstrip"
+	deadSuffix      = ".dead"
+)
+
+// rungs are the delays that a message can be held for; any other is rounded up to one of them.
+var rungs = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, MaxDelay}
+
+const (
+	heartbeat        = 10 * time.Second
+	handshakeTimeout = 5 * time.Second
+	writeTimeout     = 5 * time.Second // of one write to the connection, which is lost when it takes longer
+	maxReconnect     = 10 * time.Second
+)
+
+// Rabbit is a queue in RabbitMQ 3.10 or later. It connects in the background, and again when the connection is lost; meanwhile
+// its methods wait as long as their context lets them.
+type Rabbit struct {
+	config   RabbitConfig
+	triggers Triggers
+	stop     context.CancelFunc
+	done     chan struct{}
+
+	mu      sync.Mutex
+	session *session      // nil while there is no connection
+	away    error         // why there is none
+	changed chan struct{} // closed, and made anew, when session changes
+}
+
+// NewRabbit begins to connect; Close ends it.
+func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
+	if _, err := amqp.ParseURI(config.URL); err != nil {
+		return nil, errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed") // err would tell the password
+	}
+	if err := triggers.Validate(); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Rabbit{config: config, triggers: triggers, stop: stop, done: make(chan struct{}),
+		away: errors.New("not connected yet"), changed: make(chan struct{})}
+	go r.run(ctx)
+	return r, nil
+}
+
+// Close ends the connection; what workers hold returns to the queues.
+func (r *Rabbit) Close(ctx context.Context) error {
+	r.stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close connection to RabbitMQ: %w", ctx.Err())
+	}
+}
+
+// Ping says whether there is a connection that takes events.
+func (r *Rabbit) Ping(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session == nil {
+		return r.away
+	}
+	return r.session.usable()
+}
+
+func (r *Rabbit) run(ctx context.Context) {
+	defer close(r.done)
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; {
+		s, err := r.connect(ctx)
+		if err != nil {
+			r.set(nil, err)
+			slog.WarnContext(ctx, "RabbitMQ cannot be reached", "error", err)
+			sleep(ctx, jitter(wait))
+			wait = min(2*wait, maxReconnect)
+			continue
+		}
+		wait = 100 * time.Millisecond
+		r.set(s, nil)
+		slog.InfoContext(ctx, "connected to RabbitMQ")
+		err = s.watch(ctx)
+		r.set(nil, err)
+		if ctx.Err() == nil {
+			slog.WarnContext(ctx, "connection to RabbitMQ lost", "error", err)
+			sleep(ctx, jitter(wait))
+		}
+	}
+}
+
+func (r *Rabbit) set(s *session, away error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.session, r.away = s, away
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// connected waits for a connection.
+func (r *Rabbit) connected(ctx context.Context) (*session, error) {
+	for {
+		r.mu.Lock()
+		s, away, changed := r.session, r.away, r.changed
+		r.mu.Unlock()
+		if s != nil && !s.conn.IsClosed() {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no connection to RabbitMQ: %w", errors.Join(ctx.Err(), away))
+		case <-r.done:
+			return nil, errors.New("the queue is closed")
+		}
+	}
+}
+
+func (r *Rabbit) connect(ctx context.Context) (*session, error) {
+	conn, err := amqp.DialConfig(r.config.URL, amqp.Config{
+		Heartbeat:  heartbeat,
+		Properties: amqp.Table{"connection_name": "soundstrip-broker"},
+		Dial: func(network, address string) (net.Conn, error) {
+			c, err := (&net.Dialer{Timeout: handshakeTimeout}).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return boundedConn{c}, c.SetDeadline(time.Now().Add(handshakeTimeout)) // the library clears it
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(conn, len(r.triggers)+1)
+	if err := r.declare(conn); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// declare makes whatever messages go to before any is published: RabbitMQ retries a message that found no target at its own,
+// slow pace.
+func (r *Rabbit) declare(conn *amqp.Connection) error {
+	err := onChannel(conn, func(ch *amqp.Channel) error {
+		return ch.ExchangeDeclare(r.config.Exchange, amqp.ExchangeTopic, true, false, false, false, nil)
+	})
+	if err != nil {
+		return fmt.Errorf("declare exchange %s: %w", r.config.Exchange, err)
+	}
+	for _, t := range r.triggers {
+		existing, err := r.declareQueues(conn, t)
+		if err != nil {
+			return fmt.Errorf("declare queues of trigger %s: %w", t.Name, err)
+		}
+		if existing {
+			slog.Warn("the queue is there already and not as we would make it (an old system's?): it is used as it is, without replication", "queue", t.queue(r.config.Exchange))
+		}
+	}
+	return onChannel(conn, func(ch *amqp.Channel) error {
+		for _, d := range rungs {
+			name := r.rung(d)
+			args := quorum("")
+			args["x-message-ttl"] = d.Milliseconds()
+			if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+				return fmt.Errorf("declare queue %s: %w", name, err)
+			}
+			// An exchange of its own leaves the routing key free to say where the message is to return to.
+			if err := ch.ExchangeDeclare(name, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
+				return fmt.Errorf("declare exchange %s: %w", name, err)
+			}
+			if err := ch.QueueBind(name, "", name, false, nil); err != nil {
+				return fmt.Errorf("bind queue %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// declareQueues makes a trigger's queue, bound to what it wants, and its dead-letter queue. It says whether the queue existed
+// with other properties.
+func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool, err error) {
+	queue := t.queue(r.config.Exchange)
+	err = onChannel(conn, func(ch *amqp.Channel) error {
+		// The events that a RabbitMQ of version 4 gives up on, which we ask for nowhere, are not lost then.
+		_, err := ch.QueueDeclare(queue, true, false, false, false, quorum(queue+deadSuffix))
+		return err
+	})
+	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.PreconditionFailed {
+		existing = true
+		err = onChannel(conn, func(ch *amqp.Channel) error {
+			_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+			return err
+		})
+	}
+	if err != nil {
+		return existing, err
+	}
+	return existing, onChannel(conn, func(ch *amqp.Channel) error {
+		if _, err := ch.QueueDeclare(queue+deadSuffix, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
+			return err
+		}
+		if t.Legacy {
+			return nil
+		}
+		key := t.Filter.Attributes["type"]
+		if key == "" {
+			key = "#"
+		}
+		return ch.QueueBind(queue, key, r.config.Exchange, false, nil)
+	})
+}
+
+// quorum makes the arguments of a replicated queue whose dead letters go to the queue of the given name, or, when it is empty,
+// to the one that their routing key names, and stay where they are until they have arrived there.
+func quorum(dead string) amqp.Table {
+	args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-dead-letter-exchange": "",
+		"x-dead-letter-strategy": "at-least-once", amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish}
+	if dead != "" {
+		args["x-dead-letter-routing-key"] = dead
+	}
+	return args
+}
+
+func (r *Rabbit) rung(d time.Duration) string { return r.config.Exchange + ".retry." + short(d) }
+
+// short writes whole seconds or minutes without the zeroes: 5m, not 5m0s.
+func short(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	return f(ch)
+}
+
+// boundedConn fails a write that RabbitMQ does not read in time, as it does while it is short of memory or disk.
+type boundedConn struct{ net.Conn }
+
+func (c boundedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// session is one connection. All that hangs on it ends with it: a delivery of an earlier one is never settled on a later one.
+type session struct {
+	conn    *amqp.Connection
+	closed  chan *amqp.Error
+	flow    chan amqp.Blocking
+	blocked atomic.Bool
+	slots   chan *publisher
+}
+
+// publishers is how many sends may wait for their confirms at a time.
+const publishers = 16
+
+func newSession(conn *amqp.Connection, batch int) *session {
+	s := &session{conn: conn, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), flow: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
+		slots: make(chan *publisher, publishers)}
+	for range publishers {
+		s.slots <- &publisher{batch: batch}
+	}
+	return s
+}
+
+// watch returns when the connection is lost, with the reason, or when ctx ends, after closing it.
+func (s *session) watch(ctx context.Context) error {
+	for {
+		select {
+		case b, ok := <-s.flow:
+			if !ok {
+				s.flow = nil
+				break
+			}
+			s.blocked.Store(b.Active)
+			slog.WarnContext(ctx, "RabbitMQ's flow control", "blocked", b.Active, "reason", b.Reason)
+		case err, ok := <-s.closed:
+			if !ok {
+				return errors.New("connection closed")
+			}
+			return err
+		case <-ctx.Done():
+			s.close()
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *session) close() {
+	_ = s.conn.CloseDeadline(time.Now().Add(handshakeTimeout)) // whatever it says, it is closed
+}
+
+func (s *session) usable() error {
+	if s.conn.IsClosed() {
+		return errors.New("connection closed")
+	}
+	if s.blocked.Load() {
+		return errors.New("RabbitMQ takes no events: it is short of memory or disk")
+	}
+	return nil
+}
+
+// jitter gives a duration between d/2 and 3d/2.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

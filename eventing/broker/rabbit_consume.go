@@ -1,0 +1,172 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Subscribe opens a channel for the worker and consumes the trigger's queue with a prefetch of one: a channel that RabbitMQ
+// closes takes no other worker's message along.
+func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, error) {
+	t, err := r.triggers.find(trigger)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.declareQueues(s.conn, t); err != nil { // someone may have deleted it
+		return nil, fmt.Errorf("declare queues of trigger %s: %w", trigger, err)
+	}
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	err = ch.Qos(1, 0, false)
+	if err == nil {
+		var messages <-chan amqp.Delivery
+		messages, err = ch.Consume(t.queue(r.config.Exchange), "", false, false, false, false, nil)
+		if err == nil {
+			return &rabbitSubscription{rabbit: r, trigger: t, ch: ch, messages: messages}, nil
+		}
+	}
+	_ = ch.Close()
+	return nil, fmt.Errorf("consume queue of trigger %s: %w", trigger, err)
+}
+
+// Replay moves as many dead letters as there are when it begins: what is buried again meanwhile stays.
+func (r *Rabbit) Replay(ctx context.Context, trigger string) (n int, err error) {
+	t, err := r.triggers.find(trigger)
+	if err != nil {
+		return 0, err
+	}
+	s, err := r.connected(ctx)
+	if err != nil {
+		return 0, err
+	}
+	queue := t.queue(r.config.Exchange)
+	err = onChannel(s.conn, func(ch *amqp.Channel) error {
+		dead, err := ch.QueueDeclarePassive(queue+deadSuffix, true, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		for n < dead.Messages {
+			d, ok, err := ch.Get(queue+deadSuffix, false)
+			if err != nil || !ok {
+				return err
+			}
+			if err := s.send(ctx, []outgoing{{key: queue, message: again(d)}}); err != nil {
+				return err
+			}
+			if err := d.Ack(false); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return n, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
+	}
+	return n, nil
+}
+
+type rabbitSubscription struct {
+	rabbit   *Rabbit
+	trigger  Trigger
+	ch       *amqp.Channel
+	messages <-chan amqp.Delivery
+}
+
+// Next gives the next event that the trigger wants. One that it does not want, since its queue gets more than it filters for,
+// is acknowledged; a message that cannot be read is buried.
+func (s *rabbitSubscription) Next(ctx context.Context) (Message, error) {
+	for {
+		var d amqp.Delivery
+		var ok bool
+		select {
+		case d, ok = <-s.messages:
+			if !ok {
+				return nil, errOver
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		e, legacy, err := decode(d, s.trigger.wrapType())
+		m := &rabbitMessage{s, d, e}
+		switch {
+		case err != nil:
+			slog.ErrorContext(ctx, "message cannot be read: dead letter", "trigger", s.trigger.Name, "error", err)
+			err = m.Bury(ctx, err.Error())
+		case legacy || s.trigger.Matches(e):
+			return m, nil
+		default:
+			err = m.Ack(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *rabbitSubscription) Close() error {
+	if s.ch.IsClosed() {
+		return nil
+	}
+	return s.ch.Close()
+}
+
+type rabbitMessage struct {
+	from     *rabbitSubscription
+	delivery amqp.Delivery
+	event    event.Event
+}
+
+func (m *rabbitMessage) Event() event.Event { return m.event }
+
+func (m *rabbitMessage) Attempts() int { return attempts(m.delivery) }
+
+func (m *rabbitMessage) Ack(context.Context) error {
+	if err := m.delivery.Ack(false); err != nil {
+		return fmt.Errorf("%w: %w", errOver, err)
+	}
+	return nil
+}
+
+// Retry puts the message as it came, so that an old program can still read it, into the rung of the ladder whose delay is the
+// next longer one.
+func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
+	message := again(m.delivery)
+	message.Headers[attemptsHeader] = int64(attempts)
+	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange), message: message}
+	if after > 0 {
+		i, _ := slices.BinarySearch(rungs, min(after, MaxDelay))
+		o.exchange = m.from.rabbit.rung(rungs[i])
+	}
+	return m.move(ctx, o)
+}
+
+func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
+	message := again(m.delivery)
+	message.Headers[reasonHeader] = reason
+	message.Headers[triggerHeader] = m.from.trigger.Name
+	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange) + deadSuffix, message: message})
+}
+
+// move acknowledges the message once RabbitMQ has confirmed its copy.
+func (m *rabbitMessage) move(ctx context.Context, o outgoing) error {
+	if m.from.ch.IsClosed() {
+		return errOver
+	}
+	if err := m.from.rabbit.send(ctx, o); err != nil {
+		return err
+	}
+	return m.Ack(ctx)
+}

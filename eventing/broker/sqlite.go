@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// SQLite is a queue in a database file that one process has open. It is as durable as the database is set to be. What a worker
+// holds is known in memory only, so that after a crash it is available again.
+type SQLite struct {
+	db       *sql.DB
+	triggers Triggers
+
+	mu      sync.Mutex
+	held    map[int64]bool
+	changed chan struct{} // closed, and made anew, when a message may have become available
+}
+
+// NewSQLite makes the queue in db, with its table if it is not there. Legacy triggers have no sense here and are an error.
+func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, error) {
+	if err := triggers.Validate(); err != nil {
+		return nil, err
+	}
+	for _, t := range triggers {
+		if t.Legacy {
+			return nil, fmt.Errorf("trigger %s: legacy: old programs read RabbitMQ, not this queue", t.Name)
+		}
+	}
+	_, err := db.ExecContext(ctx, `
+		CREATE TABLE IF NOT EXISTS messages (
+			id         INTEGER PRIMARY KEY,
+			trigger_of TEXT NOT NULL,
+			event      BLOB NOT NULL,             -- CloudEvents JSON format
+			attempts   INTEGER NOT NULL DEFAULT 0,
+			due        INTEGER NOT NULL,          -- ms since 1970
+			dead       TEXT                       -- the reason; null while it lives
+		) STRICT;
+		CREATE INDEX IF NOT EXISTS messages_due ON messages (trigger_of, due) WHERE dead IS NULL`)
+	if err != nil {
+		return nil, fmt.Errorf("make table of messages: %w", err)
+	}
+	return &SQLite{db: db, triggers: triggers, held: map[int64]bool{}, changed: make(chan struct{})}, nil
+}
+
+// Publish keeps the event for every trigger that wants it, for all or none.
+func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", e.ID(), err)
+	}
+	var rows []string
+	var args []any
+	for _, t := range q.triggers {
+		if t.Matches(e) {
+			rows = append(rows, "(?, ?, ?)")
+			args = append(args, t.Name, raw, time.Now().UnixMilli())
+		}
+	}
+	if rows == nil {
+		return nil
+	}
+	if _, err := q.db.ExecContext(ctx, `INSERT INTO messages (trigger_of, event, due) VALUES `+strings.Join(rows, ", "), args...); err != nil {
+		return fmt.Errorf("keep event %s: %w", e.ID(), err)
+	}
+	q.wake()
+	return nil
+}
+
+// Subscribe makes the caller a worker of the trigger.
+func (q *SQLite) Subscribe(_ context.Context, trigger string) (Subscription, error) {
+	if _, err := q.triggers.find(trigger); err != nil {
+		return nil, err
+	}
+	return &sqliteSubscription{queue: q, trigger: trigger}, nil
+}
+
+// Replay moves the trigger's dead letters back.
+func (q *SQLite) Replay(ctx context.Context, trigger string) (int, error) {
+	if _, err := q.triggers.find(trigger); err != nil {
+		return 0, err
+	}
+	res, err := q.db.ExecContext(ctx, `UPDATE messages SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
+		time.Now().UnixMilli(), trigger)
+	if err != nil {
+		return 0, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
+	}
+	q.wake()
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+func (q *SQLite) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+type sqliteSubscription struct {
+	queue   *SQLite
+	trigger string
+	held    *sqliteMessage
+}
+
+// Next sleeps until a message is published, or the next one is due.
+func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
+	for {
+		m, changed, due, err := s.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if m != nil {
+			return m, nil
+		}
+		var timer <-chan time.Time
+		if !due.IsZero() {
+			timer = time.After(time.Until(due))
+		}
+		select {
+		case <-changed:
+		case <-timer:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// take holds the trigger's next message. When there is none it returns nil, and what to wait for: the channel, or the time
+// at which the next is due, which is zero when there is none at all.
+func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan struct{}, time.Time, error) {
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	held, err := json.Marshal(slices.AppendSeq([]int64{}, maps.Keys(q.held))) // [], and not null, when there are none
+	if err != nil {
+		return nil, nil, time.Time{}, err
+	}
+	m := &sqliteMessage{from: s}
+	var raw []byte
+	var due int64
+	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due FROM messages
+		WHERE trigger_of = ? AND dead IS NULL AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT 1`,
+		s.trigger, string(held)).Scan(&m.id, &raw, &m.attempts, &due)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, q.changed, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, nil, time.Time{}, fmt.Errorf("next message of %s: %w", s.trigger, err)
+	}
+	if at := time.UnixMilli(due); time.Now().Before(at) {
+		return nil, q.changed, at, nil
+	}
+	if err := json.Unmarshal(raw, &m.event); err != nil {
+		return nil, nil, time.Time{}, fmt.Errorf("decode message %d of %s: %w", m.id, s.trigger, err)
+	}
+	q.held[m.id] = true
+	s.held = m
+	return m, nil, time.Time{}, nil
+}
+
+// Close makes the message that is held available to others.
+func (s *sqliteSubscription) Close() error {
+	if s.held != nil {
+		s.release()
+	}
+	return nil
+}
+
+func (s *sqliteSubscription) release() {
+	s.queue.mu.Lock()
+	delete(s.queue.held, s.held.id)
+	s.queue.mu.Unlock()
+	s.held = nil
+	s.queue.wake()
+}
+
+type sqliteMessage struct {
+	from     *sqliteSubscription
+	id       int64
+	event    event.Event
+	attempts int
+}
+
+func (m *sqliteMessage) Event() event.Event { return m.event }
+
+func (m *sqliteMessage) Attempts() int { return m.attempts }
+
+func (m *sqliteMessage) Ack(ctx context.Context) error {
+	return m.settle(ctx, `DELETE FROM messages WHERE id = ?`, m.id)
+}
+
+func (m *sqliteMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
+	return m.settle(ctx, `UPDATE messages SET due = ?, attempts = ? WHERE id = ?`,
+		time.Now().Add(min(after, MaxDelay)).UnixMilli(), attempts, m.id)
+}
+
+func (m *sqliteMessage) Bury(ctx context.Context, reason string) error {
+	return m.settle(ctx, `UPDATE messages SET dead = ? WHERE id = ?`, reason, m.id)
+}
+
+func (m *sqliteMessage) settle(ctx context.Context, query string, args ...any) error {
+	if m.from.held != m {
+		return errOver
+	}
+	if _, err := m.from.queue.db.ExecContext(ctx, query, args...); err != nil {
+		return fmt.Errorf("settle message %d: %w", m.id, err)
+	}
+	m.from.release()
+	return nil
+}
