@@ -144,7 +144,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 
 // acceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.
 func acceptsJSON(r *http.Request) bool {
-	a := r.Header.Get("Accept")
+	a := strings.ToLower(r.Header.Get("Accept"))
 	return strings.Contains(a, "application/json") || strings.Contains(a, "application/problem+json")
 }
 
