@@ -1,0 +1,34 @@
+// Command validate is the function that says what a token says.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/validate"
+)
+
+type config struct {
+	Serve serve.Config
+	Token token.VerifierConfig
+}
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	verifier, err := token.NewVerifier(c.Token)
+	if err != nil {
+		return err
+	}
+	return serve.Run(ctx, c.Serve, serve.Process{Name: "validate", Handler: validate.New(verifier)})
+}

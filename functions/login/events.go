@@ -1,0 +1,106 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/account"
+)
+
+// The types of the events that a login takes and replies with.
+const (
+	TypeLoginRequested = "dev.soundstrip.login.requested.v1"
+	TypeTokenIssued    = "dev.soundstrip.token.issued.v1"
+	TypeLoginRefused   = "dev.soundstrip.login.refused.v1"
+)
+
+const source = "/soundstrip/login"
+
+// LoginRequested asks for a token.
+type LoginRequested struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// Type is [TypeLoginRequested].
+func (LoginRequested) Type() string { return TypeLoginRequested }
+
+// Validate reports what is missing.
+func (p LoginRequested) Validate() error {
+	if p.Email == "" || p.Password == "" {
+		return errors.New("email or password is missing")
+	}
+	return nil
+}
+
+// TokenIssued is the token, in the words of RFC 6749, section 5.1.
+type TokenIssued struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int    `json:"expires_in"` // seconds
+}
+
+// Type is [TypeTokenIssued].
+func (TokenIssued) Type() string { return TypeTokenIssued }
+
+// Validate reports a missing token.
+func (p TokenIssued) Validate() error {
+	if p.AccessToken == "" {
+		return errors.New("access_token is missing")
+	}
+	return nil
+}
+
+// LoginRefused says that there is no token for these credentials.
+type LoginRefused struct {
+	Error string `json:"error"`
+}
+
+// Type is [TypeLoginRefused].
+func (LoginRefused) Type() string { return TypeLoginRefused }
+
+// Validate reports a missing reason.
+func (p LoginRefused) Validate() error {
+	if p.Error == "" {
+		return errors.New("error is missing")
+	}
+	return nil
+}
+
+// events takes LoginRequested. Its answer means that the credentials were judged: a second delivery is judged again, and gives
+// another token, which harms nobody.
+func (h *handler) events(from netip.Prefix) eventing.Func {
+	return func(ctx context.Context, e event.Event) (*event.Event, error) {
+		p, err := eventing.Decode[LoginRequested](e)
+		if err != nil {
+			return nil, err
+		}
+		issued, err := h.issue(ctx, from, p.Email, p.Password)
+		var wait *waitError
+		switch {
+		case errors.Is(err, account.ErrCredentials):
+			return reply(e, LoginRefused{Error: account.ErrCredentials.Error()})
+		case errors.As(err, &wait):
+			return nil, eventing.RetryAfter(wait.d, err)
+		case err != nil:
+			return nil, eventing.RetryAfter(time.Second, err)
+		}
+		return reply(e, issued)
+	}
+}
+
+// reply makes the event that answers cause.
+func reply(cause event.Event, p eventing.Payload) (*event.Event, error) {
+	e, err := eventing.New(source, cause.Source()+"/"+cause.ID(), 1, p)
+	if err != nil {
+		return nil, fmt.Errorf("reply to event %s: %w", cause.ID(), err)
+	}
+	e.SetSubject(cause.Subject())
+	return &e, nil
+}
