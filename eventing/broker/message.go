@@ -23,7 +23,8 @@ const (
 )
 
 const (
-	maxShort   = 255     // bytes in a name or key (AMQP 0-9-1, section 4.2.5.3)
+	maxShort   = 255 // bytes in a name or key (AMQP 0-9-1, section 4.2.5.3)
+	maxReason  = 1 << 10
 	maxHeaders = 64 << 10 // bytes; a header must fit into one frame, which is 128 KiB by default
 )
 

@@ -16,7 +16,7 @@ import (
 
 // RabbitConfig says where RabbitMQ is.
 type RabbitConfig struct {
-	URL      string `env:"AMQP_URL, required"`                  // amqp:// or amqps://
+	URL      string `env:"AMQP_URL, required"`                // amqp:// or amqps://
 	Exchange string `env:"AMQP_EXCHANGE, default=soundstrip"` // the topic exchange; retry queues and unnamed ones are called after it
 }
 
@@ -151,8 +151,15 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(conn, len(r.triggers)+1)
-	if err := r.declare(conn); err != nil {
+	s := &session{conn: conn, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), flow: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
+		publishers: make(chan *publisher, publishers)}
+	err = r.declare(conn)
+	for i := 0; i < publishers && err == nil; i++ {
+		var p *publisher
+		p, err = newPublisher(conn, len(r.triggers)+1)
+		s.publishers <- p
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
@@ -271,25 +278,16 @@ func (c boundedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// session is one connection. All that hangs on it ends with it: a delivery of an earlier one is never settled on a later one.
-type session struct {
-	conn    *amqp.Connection
-	closed  chan *amqp.Error
-	flow    chan amqp.Blocking
-	blocked atomic.Bool
-	slots   chan *publisher
-}
-
 // publishers is how many sends may wait for their confirms at a time.
 const publishers = 16
 
-func newSession(conn *amqp.Connection, batch int) *session {
-	s := &session{conn: conn, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), flow: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
-		slots: make(chan *publisher, publishers)}
-	for range publishers {
-		s.slots <- &publisher{batch: batch}
-	}
-	return s
+// session is one connection. All that hangs on it ends with it: a delivery of an earlier one is never settled on a later one.
+type session struct {
+	conn       *amqp.Connection
+	closed     chan *amqp.Error
+	flow       chan amqp.Blocking
+	blocked    atomic.Bool
+	publishers chan *publisher // those not in use
 }
 
 // watch returns when the connection is lost, with the reason, or when ctx ends, after closing it.

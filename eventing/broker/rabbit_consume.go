@@ -2,9 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -22,23 +24,21 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.declareQueues(s.conn, t); err != nil { // someone may have deleted it
-		return nil, fmt.Errorf("declare queues of trigger %s: %w", trigger, err)
-	}
 	ch, err := s.conn.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("open channel: %w", err)
 	}
-	err = ch.Qos(1, 0, false)
-	if err == nil {
-		var messages <-chan amqp.Delivery
-		messages, err = ch.Consume(t.queue(r.config.Exchange), "", false, false, false, false, nil)
-		if err == nil {
-			return &rabbitSubscription{rabbit: r, trigger: t, ch: ch, messages: messages}, nil
-		}
+	sub := &rabbitSubscription{rabbit: r, trigger: t, ch: ch}
+	if err = ch.Qos(1, 0, false); err == nil {
+		sub.messages, err = ch.Consume(t.queue(r.config.Exchange), "", false, false, false, false, nil)
 	}
-	_ = ch.Close()
-	return nil, fmt.Errorf("consume queue of trigger %s: %w", trigger, err)
+	if err == nil {
+		return sub, nil
+	}
+	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.NotFound { // someone has deleted it
+		err = errors.Join(err, r.declare(s.conn))
+	}
+	return nil, errors.Join(fmt.Errorf("consume queue of trigger %s: %w", trigger, err), sub.Close())
 }
 
 // Replay moves as many dead letters as there are when it begins: what is buried again meanwhile stays.
@@ -155,7 +155,7 @@ func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts
 
 func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
 	message := again(m.delivery)
-	message.Headers[reasonHeader] = reason
+	message.Headers[reasonHeader] = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	message.Headers[triggerHeader] = m.from.trigger.Name
 	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange) + deadSuffix, message: message})
 }

@@ -48,56 +48,58 @@ func (r *Rabbit) send(ctx context.Context, out ...outgoing) error {
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, out)
+	err = s.send(ctx, out)
+	if errors.Is(err, errNoQueue) { // someone has deleted it
+		err = errors.Join(err, r.declare(s.conn))
+	}
+	return err
 }
+
+var errNoQueue = errors.New("there is no queue for the message")
 
 func (s *session) send(ctx context.Context, out []outgoing) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	var p *publisher
 	select {
-	case p = <-s.slots:
-		defer func() { s.slots <- p }()
+	case p := <-s.publishers:
+		defer func() { s.publishers <- p }()
+		if p.ch.IsClosed() { // someone has deleted the exchange: a new connection begins with declaring everything
+			s.close()
+			return errors.New("RabbitMQ has closed the channel")
+		}
+		return p.send(ctx, out)
 	case <-ctx.Done():
 		return fmt.Errorf("RabbitMQ does not confirm: %w", ctx.Err())
 	}
-	if err := p.open(ctx, s.conn); err != nil {
-		return err
-	}
-	return p.send(ctx, out)
 }
 
 // publisher is a channel in confirm mode that one sender uses at a time, so that the returns on it can be told.
 type publisher struct {
-	batch    int // the most messages of one send
 	ch       *amqp.Channel
 	returns  chan amqp.Return
 	awaiting []*amqp.DeferredConfirmation
 }
 
-// open makes the channel usable: it is opened if it is not, and the confirms that the sender before did not wait for are.
-func (p *publisher) open(ctx context.Context, conn *amqp.Connection) error {
-	if p.ch != nil && !p.ch.IsClosed() {
-		if err := p.wait(ctx); err == nil || ctx.Err() != nil {
-			p.returned()
-			return err
-		}
-	}
+// newPublisher opens a channel for sends of up to so many messages.
+func newPublisher(conn *amqp.Connection, batch int) (*publisher, error) {
 	ch, err := conn.Channel()
 	if err != nil {
-		return fmt.Errorf("open channel: %w", err)
+		return nil, fmt.Errorf("open channel: %w", err)
 	}
 	if err := ch.Confirm(false); err != nil {
-		return fmt.Errorf("open channel: %w", err)
+		return nil, fmt.Errorf("open channel: %w", err)
 	}
-	// It holds all that one send may return, so that the library, which delivers them, never has to wait for us; RabbitMQ
-	// returns a message before it confirms it.
-	p.ch, p.returns, p.awaiting = ch, ch.NotifyReturn(make(chan amqp.Return, p.batch)), nil
-	return nil
+	// The library waits for us to take a return, so all of a send must fit.
+	return &publisher{ch: ch, returns: ch.NotifyReturn(make(chan amqp.Return, batch))}, nil
 }
 
 func (p *publisher) send(ctx context.Context, out []outgoing) error {
+	// The sender before may not have waited for its confirms.
+	if _, err := p.wait(ctx); err != nil {
+		return err
+	}
+	p.returned()
 	for _, o := range out {
 		c, err := p.ch.PublishWithDeferredConfirm(o.exchange, o.key, true, false, o.message)
 		if err != nil {
@@ -105,35 +107,35 @@ func (p *publisher) send(ctx context.Context, out []outgoing) error {
 		}
 		p.awaiting = append(p.awaiting, c)
 	}
-	err := p.wait(ctx)
+	acked, err := p.wait(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range p.returned() {
+	if !acked {
+		return errors.New("RabbitMQ did not take the message, or the connection was lost before it could say so")
+	}
+	for _, r := range p.returned() { // RabbitMQ returns a message before it confirms it
 		for _, o := range out {
 			if o.exchange == r.Exchange && o.key == r.RoutingKey && !o.optional {
-				err = errors.Join(err, fmt.Errorf("exchange %q has no queue for %q: %s", o.exchange, o.key, r.ReplyText))
+				err = errors.Join(err, fmt.Errorf("exchange %q, key %q: %w", o.exchange, o.key, errNoQueue))
 			}
 		}
 	}
 	return err
 }
 
-// wait returns when all that was published is confirmed.
-func (p *publisher) wait(ctx context.Context) error {
-	refused := false
+// wait returns when all that was published is confirmed or refused.
+func (p *publisher) wait(ctx context.Context) (acked bool, err error) {
+	acked = true
 	for len(p.awaiting) > 0 {
 		ok, err := p.awaiting[0].WaitContext(ctx)
 		if err != nil {
-			return fmt.Errorf("RabbitMQ does not confirm: %w", err)
+			return false, fmt.Errorf("RabbitMQ does not confirm: %w", err)
 		}
-		refused = refused || !ok
+		acked = acked && ok
 		p.awaiting = p.awaiting[1:]
 	}
-	if refused {
-		return errors.New("RabbitMQ did not take the message, or the connection was lost before it could say so")
-	}
-	return nil
+	return acked, nil
 }
 
 func (p *publisher) returned() (rs []amqp.Return) {

@@ -73,7 +73,7 @@ const (
 	MaxDelay = 30 * time.Minute
 )
 
-const maxParallelism = 1000
+const maxParallelism = 200 // each is a channel, of which RabbitMQ allows a connection 2047
 
 // Triggers are all that a broker serves.
 type Triggers []Trigger

@@ -1,0 +1,42 @@
+// Command broker carries events between functions over RabbitMQ. "broker replay --trigger NAME" moves the trigger's dead
+// letters back to its queue.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/broker"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+)
+
+type config struct {
+	Serve serve.Config
+	broker.Config
+}
+
+func main() { serve.Main(command(os.Args[1:], os.Stdout)) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	queue, triggers, err := c.Open()
+	if err != nil {
+		return err
+	}
+	secret := []byte(c.Secret)
+	return serve.Run(ctx, c.Serve, serve.Process{
+		Name:       "broker",
+		Handler:    eventing.Authenticated(secret, "broker", broker.Ingress(queue)),
+		Checks:     []serve.Check{{Name: "RabbitMQ", Ping: queue.Ping}},
+		Background: []func(context.Context) error{broker.NewDispatcher(queue, triggers, secret, nil).Run},
+		Close:      []func(context.Context) error{queue.Close},
+	})
+}

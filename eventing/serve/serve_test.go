@@ -1,0 +1,264 @@
+package serve_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+)
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // panics and failed checks are logged
+	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
+}
+
+// running is a process under test.
+type running struct {
+	url  string
+	stop context.CancelFunc // as SIGTERM does
+	done chan error         // what Run returned
+}
+
+func run(t *testing.T, c serve.Config, p serve.Process) running {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	c.Host = "127.0.0.1"
+	ready := make(chan net.Addr, 1)
+	p.Name, p.Ready = "test", func(a net.Addr) { ready <- a }
+	r := running{stop: stop, done: make(chan error, 1)}
+	go func() { r.done <- serve.Run(ctx, c, p) }()
+	select {
+	case a := <-ready:
+		r.url = "http://" + a.String()
+	case err := <-r.done:
+		t.Fatalf("Run = %v before it was ready", err)
+	}
+	t.Cleanup(stop)
+	return r
+}
+
+// get uses a connection of its own, so that none idles when the process drains.
+func get(ctx context.Context, method, url string) (status int, body string, h http.Header, err error) {
+	tr := &http.Transport{DisableKeepAlives: true}
+	defer tr.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	resp, err := (&http.Client{Transport: tr}).Do(r)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), resp.Header, err
+}
+
+func (r running) end(t *testing.T) error {
+	t.Helper()
+	r.stop()
+	select {
+	case err := <-r.done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run did not return")
+		return nil
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	var down error
+	r := run(t, serve.Config{Drain: time.Second}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Method, " ", r.URL.Path) }),
+		Checks: []serve.Check{
+			{Name: "MongoDB", Ping: func(context.Context) error { return nil }},
+			{Name: "RabbitMQ", Ping: func(context.Context) error { return down }},
+		},
+	})
+	expect := func(method, path string, status int, body string) {
+		t.Helper()
+		s, b, h, err := get(t.Context(), method, r.url+path)
+		if err != nil || s != status || strings.TrimSpace(b) != body {
+			t.Errorf("%s %s = %d %q %v, want %d %q", method, path, s, b, err, status, body)
+		}
+		if status == 503 && h.Get("Retry-After") == "" {
+			t.Error("503 without Retry-After")
+		}
+	}
+	expect("GET", "/healthz", 200, "ok")
+	expect("GET", "/readyz", 200, "ok")
+	expect("GET", "/other", 200, "GET /other")
+	expect("POST", "/", 200, "POST /")
+	down = errors.New("dial amqp://guest:guest@x")
+	expect("GET", "/healthz", 200, "ok")
+	expect("GET", "/readyz", 503, "RabbitMQ cannot be reached")
+	if err := r.end(t); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	var closed, background []string
+	r := run(t, serve.Config{Drain: time.Minute}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-release
+			if err := r.Context().Err(); err != nil {
+				t.Errorf("the context of the request in flight ended: %v", err)
+			}
+			fmt.Fprint(w, "whole")
+		}),
+		Background: []func(context.Context) error{func(ctx context.Context) error {
+			<-ctx.Done()
+			background = append(background, "stopped")
+			return nil
+		}},
+		Close: []func(context.Context) error{
+			func(ctx context.Context) error { closed = append(closed, "a"); return ctx.Err() },
+			func(ctx context.Context) error { closed = append(closed, "b"); return ctx.Err() },
+		},
+	})
+	answer := make(chan string, 1)
+	go func() {
+		status, body, _, err := get(t.Context(), "GET", r.url)
+		answer <- fmt.Sprint(status, body, err)
+	}()
+	<-entered
+	r.stop()
+	// The listener closes at once: a new connection is refused, the one in flight goes on.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("still listening after the context ended")
+		}
+	}
+	select {
+	case err := <-r.done:
+		t.Fatalf("Run = %v while a request is in flight", err)
+	default:
+	}
+	close(release)
+	if got := <-answer; got != "200whole<nil>" {
+		t.Errorf("the request in flight got %q", got)
+	}
+	if err := r.end(t); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	if got := fmt.Sprint(background, closed); got != "[stopped] [a b]" {
+		t.Errorf("ended %s, want [stopped] [a b]", got)
+	}
+}
+
+// TestDrainTimeout: a request that does not end is broken off, and Run says so.
+func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{})
+	r := run(t, serve.Config{Drain: time.Millisecond}, serve.Process{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+	})})
+	broken := make(chan error, 1)
+	go func() {
+		_, _, _, err := get(t.Context(), "GET", r.url)
+		broken <- err
+	}()
+	<-entered
+	if err := r.end(t); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run = %v, want %v", err, context.DeadlineExceeded)
+	}
+	if err := <-broken; err == nil {
+		t.Error("the request that did not end got an answer")
+	}
+}
+
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	r := run(t, serve.Config{Drain: time.Second}, serve.Process{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/before":
+			panic("secret of the house")
+		case "/abort":
+			panic(http.ErrAbortHandler)
+		case "/written":
+			fmt.Fprint(w, "half")
+			panic("secret of the house")
+		case "/flushed":
+			w.(http.Flusher).Flush()
+			panic("secret of the house")
+		case "/copied":
+			_, _ = io.Copy(w, strings.NewReader("half"))
+			panic("secret of the house")
+		}
+		fmt.Fprint(w, "alive")
+	})})
+	if status, body, _, err := get(t.Context(), "GET", r.url+"/before"); err != nil || status != 500 || strings.Contains(body, "secret") {
+		t.Errorf("after a panic: %d %q %v, want a 500 that tells nothing", status, body, err)
+	}
+	for _, path := range []string{"/abort", "/written", "/flushed", "/copied"} {
+		if status, body, _, err := get(t.Context(), "GET", r.url+path); err == nil {
+			t.Errorf("%s: %d %q, want a broken connection and no whole answer", path, status, body)
+		}
+	}
+	if status, body, _, err := get(t.Context(), "GET", r.url); err != nil || status != 200 || body != "alive" {
+		t.Errorf("after the panics: %d %q %v", status, body, err)
+	}
+	if err := r.end(t); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestBackgroundErrorEndsProcess(t *testing.T) {
+	t.Parallel()
+	cause, fail := errors.New("the queue is gone"), make(chan struct{})
+	r := run(t, serve.Config{Drain: time.Second}, serve.Process{
+		Handler:    http.NotFoundHandler(),
+		Background: []func(context.Context) error{func(context.Context) error { <-fail; return cause }},
+	})
+	close(fail)
+	if err := <-r.done; !errors.Is(err, cause) {
+		t.Errorf("Run = %v, want %v", err, cause)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := serve.Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	if err := serve.Run(t.Context(), c, serve.Process{Name: "login"}); err == nil || !strings.Contains(err.Error(), "login: listen") {
+		t.Errorf("Run = %v, want an error that names the function", err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	log := serve.Log(&b, slog.LevelWarn)
+	log.Info("quiet")
+	log.Warn("loud", "n", 1)
+	if got := b.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"msg":"loud","n":1`) {
+		t.Errorf("log = %q, want one JSON line", got)
+	}
+}
