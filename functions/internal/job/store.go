@@ -22,31 +22,37 @@ type Store interface {
 	List(ctx context.Context, q Query) ([]Job, error)
 	// Queued moves a Stored job to Queued; any other it leaves alone.
 	Queued(ctx context.Context, id string) error
+	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the job
+	// out for as long again as it has been unchanged, an hour at most.
+	Resent(ctx context.Context, id string) error
 	// Claim gives an unfinished job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
 	// begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
 	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost when
 	// the epoch is not the job's any more, or the job was cancelled or deleted.
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
-	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat.
+	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat; no error when this very call was made before.
 	Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error)
-	// Fail records why there will be no MP3: Failed. ErrLost as with Heartbeat.
+	// Fail records why there will be no MP3: Failed. Errors as with Finish.
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error)
 	// Release gives the job back after a passing failure: Queued, without a lease, the attempt ended with the reason.
-	// ErrLost as with Heartbeat.
+	// Errors as with Finish.
 	Release(ctx context.Context, id string, epoch int, reason string) error
 	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
-	// Noticed records a notice; with done, a Converted job becomes Notified.
+	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified, and
+	// neither it nor a Failed one owes an event any more.
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)
-	// Retry starts a Failed or Cancelled job anew: Stored, in the next round. ErrState otherwise.
+	// Retry starts a Failed or Cancelled job anew: Stored, in the next round, without attempts. ErrState otherwise.
 	Retry(ctx context.Context, id string) (Job, error)
 	// Delete forgets the job; one that is not there is no error.
 	Delete(ctx context.Context, id string) error
-	// Stuck gives up to limit jobs that have not changed for age, have no running lease, and still owe an event: the
-	// unfinished ones, Converted ones, and Failed ones without a notice about the round. Longest unchanged first.
+	// Expire moves up to limit finished jobs whose time is up to Expired, and says how many.
+	Expire(ctx context.Context, limit int) (int, error)
+	// Stuck gives up to limit jobs that have been silent for age, have no running lease, and still owe an event: the
+	// unfinished ones, Converted ones, and Failed ones whose owner was not told. Longest silent first.
 	Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error

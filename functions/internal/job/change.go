@@ -1,0 +1,281 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/soundstrip/soundstrip/eventing"
+)
+
+// record is a job as the stores keep it.
+type record struct {
+	Job   `bson:",inline"`
+	Rev   int64     `bson:"rev"`           // counts the changes
+	Owes  bool      `bson:"owes"`          // an event is to follow that nobody has answered yet
+	Since time.Time `bson:"since"`         // from when on the job counts as silent
+	Rest  bson.M    `bson:",inline"`       // fields that a newer version of us wrote
+	Now   time.Time `bson:"now,omitempty"` // the store's clock at the reading; never kept
+}
+
+// change edits a record or says why it cannot be; errSame when there is nothing to do. A store may call it several times.
+type change func(r *record, now time.Time) error
+
+var errSame = errors.New("nothing to change")
+
+// apply runs the change and keeps the record's own fields in step with the job.
+func (r *record) apply(f change, now time.Time) error {
+	if err := f(r, now); err != nil {
+		return err
+	}
+	r.Rev++
+	r.settle()
+	return nil
+}
+
+// settle says whether the job still owes an event. A Failed one does until it is told otherwise.
+func (r *record) settle() {
+	switch {
+	case !r.State.Finished(), r.State == Converted:
+		r.Owes = true
+	case r.State != Failed:
+		r.Owes = false
+	}
+}
+
+// begin makes the record of a job that is new to the store.
+func begin(j Job) record {
+	j.Round = max(j.Round, 1)
+	if j.Expires != nil {
+		at := j.Expires.UTC().Truncate(time.Millisecond) // as BSON holds it
+		j.Expires = &at
+	}
+	r := record{Job: j, Owes: true}
+	r.settle()
+	return r
+}
+
+// steps are the methods of [Store] that change a job: the same for every store that can make one change atomically.
+type steps struct {
+	change func(ctx context.Context, id string, f change) (Job, error)
+}
+
+// step is a change that is news about the job.
+func (s steps) step(ctx context.Context, id string, f change) (Job, error) {
+	return s.change(ctx, id, func(r *record, now time.Time) error {
+		if err := f(r, now); err != nil {
+			return err
+		}
+		r.Updated, r.Since = now, now
+		return nil
+	})
+}
+
+// Queued is of [Store].
+func (s steps) Queued(ctx context.Context, id string) error {
+	_, err := s.step(ctx, id, func(r *record, _ time.Time) error {
+		if r.State != Stored {
+			return errSame
+		}
+		r.State = Queued
+		return nil
+	})
+	return err
+}
+
+// maxSilence bounds how much longer each time [Store.Resent] lets a job be silent.
+const maxSilence = time.Hour
+
+// Resent is of [Store].
+func (s steps) Resent(ctx context.Context, id string) error {
+	_, err := s.change(ctx, id, func(r *record, now time.Time) error {
+		if r.State == Stored {
+			r.State = Queued
+		}
+		r.Since = now.Add(min(now.Sub(r.Updated), maxSilence))
+		return nil
+	})
+	return err
+}
+
+// Claim is of [Store].
+func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error) {
+	return s.step(ctx, id, func(r *record, now time.Time) error {
+		if err := r.free(now); err != nil {
+			return err
+		}
+		r.endAttempt(now, "the worker went away")
+		r.State, r.Progress = Converting, 0
+		r.Lease = Lease{Epoch: r.Lease.Epoch + 1, Until: now.Add(ttl)}
+		r.Attempts = append(r.Attempts, Attempt{Epoch: r.Lease.Epoch, Worker: worker, From: now})
+		return nil
+	})
+}
+
+// free reports why nobody may take the job, if so.
+func (r *record) free(now time.Time) error {
+	if r.State.Finished() {
+		return ErrState
+	}
+	if left := r.Lease.Until.Sub(now); left > 0 {
+		return &BusyError{For: left}
+	}
+	return nil
+}
+
+func (r *record) endAttempt(now time.Time, reason string) {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].To == nil {
+		r.Attempts[n-1].To, r.Attempts[n-1].Error = &now, reason
+	}
+}
+
+// end takes the job from whoever works on it.
+func (r *record) end(now time.Time, to State, reason string) {
+	r.endAttempt(now, reason)
+	r.State = to
+	r.Lease = Lease{Epoch: r.Lease.Epoch + 1}
+}
+
+// held is a step of the worker that holds the epoch. It is the same twice: when repeated says that the job already is as the
+// step would leave it, the first answer was lost on the way, and the worker must not take that for a lost job.
+func (s steps) held(ctx context.Context, id string, epoch int, repeated func(*record) bool, f change) (Job, error) {
+	j, err := s.step(ctx, id, func(r *record, now time.Time) error {
+		switch {
+		case r.Lease.Epoch != epoch:
+			return ErrLost
+		case r.State == Converting:
+			return f(r, now)
+		case repeated(r):
+			return errSame
+		}
+		return ErrLost
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Job{}, fmt.Errorf("job %s, epoch %d: it was deleted: %w", id, epoch, ErrLost)
+	}
+	return j, err
+}
+
+// Heartbeat is of [Store].
+func (s steps) Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error {
+	never := func(*record) bool { return false }
+	_, err := s.held(ctx, id, epoch, never, func(r *record, now time.Time) error {
+		r.Lease.Until = now.Add(ttl)
+		r.Progress = max(r.Progress, min(progress, 99))
+		return nil
+	})
+	return err
+}
+
+// Finish is of [Store].
+func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error) {
+	repeated := func(r *record) bool { return r.MP3 != nil && r.MP3.FID == mp3.FID }
+	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+		r.endAttempt(now, "")
+		r.State, r.Progress, r.MP3 = Converted, 100, &mp3
+		r.Lease.Until = time.Time{}
+		return nil
+	})
+}
+
+// Fail is of [Store].
+func (s steps) Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error) {
+	repeated := func(r *record) bool { return r.State == Failed }
+	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+		r.endAttempt(now, f.Message)
+		r.State, r.Error = Failed, &f
+		r.Lease.Until = time.Time{}
+		return nil
+	})
+}
+
+// Release is of [Store].
+func (s steps) Release(ctx context.Context, id string, epoch int, reason string) error {
+	repeated := func(r *record) bool { return r.State == Queued }
+	_, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+		r.endAttempt(now, reason)
+		r.State = Queued
+		r.Lease.Until = time.Time{}
+		return nil
+	})
+	return err
+}
+
+// GiveUp is of [Store].
+func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error) {
+	return s.step(ctx, id, func(r *record, now time.Time) error {
+		if err := r.free(now); err != nil {
+			return err
+		}
+		r.end(now, Failed, f.Message)
+		r.Error = &f
+		return nil
+	})
+}
+
+// Noticed is of [Store].
+func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) error {
+	_, err := s.step(ctx, id, func(r *record, now time.Time) error {
+		told := r.Told(n.Event, n.Channel)
+		done := done && (r.State == Converted || r.State == Failed && r.Owes)
+		if told && !done {
+			return errSame
+		}
+		if !told {
+			n.At = now
+			r.Notices = append(r.Notices, n)
+		}
+		if done && r.State == Converted {
+			r.State = Notified
+		}
+		r.Owes = r.Owes && !done
+		return nil
+	})
+	return err
+}
+
+// Cancel is of [Store].
+func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
+	return s.step(ctx, id, func(r *record, now time.Time) error {
+		if r.State.Finished() {
+			return ErrState
+		}
+		r.end(now, Cancelled, "cancelled")
+		return nil
+	})
+}
+
+// Retry is of [Store].
+func (s steps) Retry(ctx context.Context, id string) (Job, error) {
+	return s.step(ctx, id, func(r *record, _ time.Time) error {
+		if r.State != Failed && r.State != Cancelled {
+			return ErrState
+		}
+		r.State, r.Progress, r.Attempts, r.Error = Stored, 0, nil, nil
+		r.Round++
+		r.Lease.Epoch++
+		return nil
+	})
+}
+
+// expire ends those of the jobs that are still due.
+func (s steps) expire(ctx context.Context, due []Job) (int, error) {
+	n := 0
+	for _, j := range due {
+		_, err := s.step(ctx, j.ID, func(r *record, now time.Time) error {
+			if !r.State.Finished() || r.State == Expired || r.Expires == nil || r.Expires.After(now) {
+				return errSame
+			}
+			n++
+			r.State = Expired
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,228 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+)
+
+// Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). A change reads the document together with
+// the server's clock ($$NOW) and replaces it on the condition that it is still the one that was read: an update pipeline could
+// do the arithmetic on the server, but not every server we are used with knows them.
+type Mongo struct {
+	steps
+	jobs *mongo.Collection
+
+	mu      sync.Mutex
+	indexed bool
+}
+
+// NewMongo uses the database through a client whose writes are majority and journaled. It does not connect.
+func NewMongo(db *mongo.Database) *Mongo {
+	m := &Mongo{jobs: db.Collection("jobs")}
+	m.steps.change = m.change
+	return m
+}
+
+// index makes the indexes before the first job is kept.
+func (m *Mongo) index(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.indexed {
+		return nil
+	}
+	_, err := m.jobs.Indexes().CreateMany(ctx, []mongo.IndexModel{
+		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "_id", Value: -1}}},
+		{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
+		{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
+		{Keys: bson.D{{Key: "expires", Value: 1}}, Options: options.Index().SetSparse(true)},
+	})
+	if err != nil {
+		return fmt.Errorf("make the indexes of jobs: %w", err)
+	}
+	m.indexed = true
+	return nil
+}
+
+// Create is of [Store].
+func (m *Mongo) Create(ctx context.Context, j Job) (Job, error) {
+	j.State, j.Round = Stored, 1
+	kept, err := m.insert(ctx, j)
+	if mongo.IsDuplicateKeyError(err) {
+		return Job{}, fmt.Errorf("create job %s: %w", j.ID, ErrExists)
+	}
+	return kept, err
+}
+
+// Adopt is of [Store].
+func (m *Mongo) Adopt(ctx context.Context, j Job) (Job, error) {
+	kept, err := m.insert(ctx, j)
+	if mongo.IsDuplicateKeyError(err) {
+		return m.Get(ctx, j.ID)
+	}
+	return kept, err
+}
+
+// insert is an upsert that matches nothing, because a plain insert cannot ask for the server's clock.
+func (m *Mongo) insert(ctx context.Context, j Job) (Job, error) {
+	if err := m.index(ctx); err != nil {
+		return Job{}, err
+	}
+	raw, err := bson.Marshal(begin(j))
+	if err != nil {
+		return Job{}, fmt.Errorf("encode job %s: %w", j.ID, err)
+	}
+	var doc bson.M
+	if err := bson.Unmarshal(raw, &doc); err != nil {
+		return Job{}, fmt.Errorf("encode job %s: %w", j.ID, err)
+	}
+	times := bson.M{}
+	for _, name := range []string{"created", "updated", "since"} {
+		delete(doc, name)
+		times[name] = true
+	}
+	delete(doc, "_id")
+	var r record
+	err = m.jobs.FindOneAndUpdate(ctx,
+		bson.M{"_id": j.ID, "state": bson.M{"$exists": false}},
+		bson.M{"$setOnInsert": doc, "$currentDate": times},
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&r)
+	if err != nil {
+		return Job{}, fmt.Errorf("keep job %s: %w", j.ID, err)
+	}
+	return r.Job, nil
+}
+
+func (m *Mongo) change(ctx context.Context, id string, f change) (Job, error) {
+	for {
+		r, err := m.read(ctx, id)
+		if err != nil {
+			return Job{}, err
+		}
+		seen, now := r.Rev, r.Now
+		r.Now = time.Time{}
+		if err := r.apply(f, now); errors.Is(err, errSame) {
+			return r.Job, nil
+		} else if err != nil {
+			return r.Job, fmt.Errorf("job %s, which is %s: %w", id, r.State, err)
+		}
+		res, err := m.jobs.ReplaceOne(ctx, bson.M{"_id": id, "rev": seen}, r)
+		if err != nil {
+			return Job{}, fmt.Errorf("change job %s: %w", id, err)
+		}
+		if res.MatchedCount == 1 {
+			return r.Job, nil
+		}
+		// Somebody else changed it in between, so the next turn sees other facts.
+	}
+}
+
+// read gives a record and the server's clock.
+func (m *Mongo) read(ctx context.Context, id string) (record, error) {
+	cur, err := m.jobs.Aggregate(ctx, mongo.Pipeline{
+		{{Key: "$match", Value: bson.M{"_id": id}}},
+		{{Key: "$addFields", Value: bson.M{"now": "$$NOW"}}},
+	})
+	var found []record
+	if err == nil {
+		err = cur.All(ctx, &found)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return record{}, fmt.Errorf("job %s: %w", id, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// Get is of [Store].
+func (m *Mongo) Get(ctx context.Context, id string) (Job, error) { return m.one(ctx, "_id", id) }
+
+// FindMP3 is of [Store].
+func (m *Mongo) FindMP3(ctx context.Context, fid string) (Job, error) {
+	return m.one(ctx, "mp3.fid", fid)
+}
+
+func (m *Mongo) one(ctx context.Context, field, value string) (Job, error) {
+	var j Job
+	err := m.jobs.FindOne(ctx, bson.M{field: value}).Decode(&j)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return Job{}, fmt.Errorf("job with %s %q: %w", field, value, ErrNotFound)
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("read job with %s %q: %w", field, value, err)
+	}
+	return j, nil
+}
+
+func (m *Mongo) find(ctx context.Context, filter bson.M, sort bson.D, limit int) ([]Job, error) {
+	if limit <= 0 {
+		return nil, nil // to MongoDB 0 means no limit
+	}
+	cur, err := m.jobs.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)))
+	var found []Job
+	if err == nil {
+		err = cur.All(ctx, &found)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find jobs: %w", err)
+	}
+	return found, nil
+}
+
+// List is of [Store].
+func (m *Mongo) List(ctx context.Context, q Query) ([]Job, error) {
+	filter := bson.M{}
+	if q.Owner != "" {
+		filter["owner"] = q.Owner
+	}
+	if q.State != "" {
+		filter["state"] = q.State
+	}
+	if q.Before != "" {
+		filter["_id"] = bson.M{"$lt": q.Before}
+	}
+	return m.find(ctx, filter, bson.D{{Key: "_id", Value: -1}}, q.Limit)
+}
+
+// Delete is of [Store].
+func (m *Mongo) Delete(ctx context.Context, id string) error {
+	if _, err := m.jobs.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
+		return fmt.Errorf("delete job %s: %w", id, err)
+	}
+	return nil
+}
+
+// Stuck is of [Store].
+func (m *Mongo) Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error) {
+	return m.find(ctx, bson.M{"owes": true, "$expr": bson.M{"$and": bson.A{
+		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age.Milliseconds()}}}},
+		bson.M{"$lte": bson.A{"$lease.until", "$$NOW"}},
+	}}}, bson.D{{Key: "since", Value: 1}}, limit)
+}
+
+// Expire is of [Store].
+func (m *Mongo) Expire(ctx context.Context, limit int) (int, error) {
+	due, err := m.find(ctx, bson.M{
+		"expires": bson.M{"$exists": true},
+		"state":   bson.M{"$nin": bson.A{Stored, Queued, Converting, Expired}},
+		"$expr":   bson.M{"$lte": bson.A{"$expires", "$$NOW"}},
+	}, bson.D{{Key: "expires", Value: 1}}, limit)
+	if err != nil {
+		return 0, err
+	}
+	return m.expire(ctx, due)
+}
+
+// Ping is of [Store].
+func (m *Mongo) Ping(ctx context.Context) error {
+	return m.jobs.Database().Client().Ping(ctx, readpref.Primary())
+}

@@ -1,0 +1,229 @@
+package job
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// SQLite keeps the jobs in a table of an SQLite database, each as one JSON document with the tags of BSON, beside the columns
+// that are searched. Its clock is the machine's.
+type SQLite struct {
+	steps
+	db *sql.DB
+}
+
+// NewSQLite makes the table unless it is there. The database's transactions must begin as writers (BEGIN IMMEDIATE).
+func NewSQLite(ctx context.Context, db *sql.DB) (*SQLite, error) {
+	_, err := db.ExecContext(ctx, `
+CREATE TABLE IF NOT EXISTS jobs (
+	id      TEXT PRIMARY KEY,
+	owner   TEXT NOT NULL,
+	state   TEXT NOT NULL,
+	mp3     TEXT,
+	owes    INTEGER NOT NULL,
+	since   INTEGER NOT NULL, -- times are milliseconds since 1970
+	leased  INTEGER NOT NULL,
+	expires INTEGER,
+	doc     TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, id);
+CREATE INDEX IF NOT EXISTS jobs_mp3 ON jobs (mp3) WHERE mp3 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_owes ON jobs (since) WHERE owes;
+CREATE INDEX IF NOT EXISTS jobs_expires ON jobs (expires) WHERE expires IS NOT NULL`)
+	if err != nil {
+		return nil, fmt.Errorf("make the table of jobs: %w", err)
+	}
+	s := &SQLite{db: db}
+	s.steps.change = s.change
+	return s, nil
+}
+
+// Create is of [Store].
+func (s *SQLite) Create(ctx context.Context, j Job) (Job, error) {
+	j.State, j.Round = Stored, 1
+	j, taken, err := s.insert(ctx, j)
+	if err == nil && taken {
+		return Job{}, fmt.Errorf("create job %s: %w", j.ID, ErrExists)
+	}
+	return j, err
+}
+
+// Adopt is of [Store].
+func (s *SQLite) Adopt(ctx context.Context, j Job) (Job, error) {
+	j, taken, err := s.insert(ctx, j)
+	if err == nil && taken {
+		return s.Get(ctx, j.ID)
+	}
+	return j, err
+}
+
+func (s *SQLite) insert(ctx context.Context, j Job) (_ Job, taken bool, err error) {
+	r := begin(j)
+	r.Created, r.Updated, r.Since = clock(), clock(), clock()
+	row, err := r.row()
+	if err != nil {
+		return Job{}, false, err
+	}
+	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, doc, id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
+	if err != nil {
+		return Job{}, false, fmt.Errorf("keep job %s: %w", j.ID, err)
+	}
+	n, err := res.RowsAffected()
+	return r.Job, n == 0, err
+}
+
+// clock is the time as BSON can hold it.
+func clock() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// row gives the columns, the id last.
+func (r *record) row() ([]any, error) {
+	doc, err := bson.MarshalExtJSON(r, false, false)
+	if err != nil {
+		return nil, fmt.Errorf("encode job %s: %w", r.ID, err)
+	}
+	var mp3 *string
+	if r.MP3 != nil {
+		mp3 = &r.MP3.FID
+	}
+	var expires *int64
+	if r.Expires != nil {
+		ms := r.Expires.UnixMilli()
+		expires = &ms
+	}
+	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires, string(doc), r.ID}, nil
+}
+
+// querier is a database or a transaction of it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func query(ctx context.Context, q querier, where string, args ...any) (_ []record, err error) {
+	rows, err := q.QueryContext(ctx, "SELECT doc FROM jobs WHERE "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var found []record
+	for rows.Next() {
+		var doc string
+		if err := rows.Scan(&doc); err != nil {
+			return nil, fmt.Errorf("read jobs: %w", err)
+		}
+		var r record
+		if err := bson.UnmarshalExtJSON([]byte(doc), false, &r); err != nil {
+			return nil, fmt.Errorf("decode job: %w", err)
+		}
+		found = append(found, r)
+	}
+	return found, rows.Err()
+}
+
+func one(ctx context.Context, q querier, column, value string) (record, error) {
+	found, err := query(ctx, q, column+" = ? LIMIT 1", value)
+	if err != nil {
+		return record{}, err
+	}
+	if len(found) == 0 {
+		return record{}, fmt.Errorf("job with %s %q: %w", column, value, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	r, err := one(ctx, tx, "id", id)
+	if err != nil {
+		return Job{}, err
+	}
+	if err := r.apply(f, clock()); errors.Is(err, errSame) {
+		return r.Job, nil
+	} else if err != nil {
+		return r.Job, fmt.Errorf("job %s, which is %s: %w", id, r.State, err)
+	}
+	row, err := r.row()
+	if err != nil {
+		return Job{}, err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, doc = ?
+		WHERE id = ?`, row...); err != nil {
+		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	}
+	return r.Job, nil
+}
+
+// Get is of [Store].
+func (s *SQLite) Get(ctx context.Context, id string) (Job, error) {
+	r, err := one(ctx, s.db, "id", id)
+	return r.Job, err
+}
+
+// FindMP3 is of [Store].
+func (s *SQLite) FindMP3(ctx context.Context, fid string) (Job, error) {
+	r, err := one(ctx, s.db, "mp3", fid)
+	return r.Job, err
+}
+
+// List is of [Store].
+func (s *SQLite) List(ctx context.Context, q Query) ([]Job, error) {
+	where, args := "true", []any{}
+	if q.Owner != "" {
+		where, args = where+" AND owner = ?", append(args, q.Owner)
+	}
+	if q.State != "" {
+		where, args = where+" AND state = ?", append(args, q.State)
+	}
+	if q.Before != "" {
+		where, args = where+" AND id < ?", append(args, q.Before)
+	}
+	return s.find(ctx, where+" ORDER BY id DESC LIMIT ?", append(args, max(q.Limit, 0))...)
+}
+
+func (s *SQLite) find(ctx context.Context, where string, args ...any) ([]Job, error) {
+	records, err := query(ctx, s.db, where, args...)
+	var found []Job
+	for _, r := range records {
+		found = append(found, r.Job)
+	}
+	return found, err
+}
+
+// Delete is of [Store].
+func (s *SQLite) Delete(ctx context.Context, id string) error {
+	if _, err := s.db.ExecContext(ctx, "DELETE FROM jobs WHERE id = ?", id); err != nil {
+		return fmt.Errorf("delete job %s: %w", id, err)
+	}
+	return nil
+}
+
+// Stuck is of [Store].
+func (s *SQLite) Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error) {
+	now := clock()
+	return s.find(ctx, "owes AND since <= ? AND leased <= ? ORDER BY since LIMIT ?", now.Add(-age).UnixMilli(), now.UnixMilli(), max(limit, 0))
+}
+
+// Expire is of [Store].
+func (s *SQLite) Expire(ctx context.Context, limit int) (int, error) {
+	due, err := s.find(ctx, "expires <= ? AND state NOT IN (?, ?, ?, ?) ORDER BY expires LIMIT ?",
+		clock().UnixMilli(), Stored, Queued, Converting, Expired, max(limit, 0))
+	if err != nil {
+		return 0, err
+	}
+	return s.expire(ctx, due)
+}
+
+// Ping is of [Store].
+func (s *SQLite) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
