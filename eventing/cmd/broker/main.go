@@ -14,15 +14,13 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
-type config struct {
-	Serve serve.Config
-	broker.Config
-}
-
 func main() { serve.Main(command(os.Args[1:], os.Stdout)) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
-	var c config
+	var c struct {
+		Serve serve.Config
+		broker.Config
+	}
 	if err := serve.Load(ctx, env, &c); err != nil {
 		return err
 	}
@@ -31,12 +29,11 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	secret := []byte(c.Secret)
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:       "broker",
-		Handler:    eventing.Authenticated(secret, "broker", broker.Ingress(queue)),
+		Handler:    eventing.Authenticated([]byte(c.Secret), "broker", broker.Ingress(queue)),
 		Checks:     []serve.Check{{Name: "RabbitMQ", Ping: queue.Ping}},
-		Background: []func(context.Context) error{broker.NewDispatcher(queue, triggers, secret, nil).Run},
+		Background: []func(context.Context) error{broker.NewDispatcher(queue, triggers, []byte(c.Secret), nil).Run},
 		Close:      []func(context.Context) error{queue.Close},
 	})
 }
