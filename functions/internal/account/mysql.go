@@ -51,6 +51,7 @@ func Open(c Config) (*sql.DB, error) {
 	m.ParseTime = true
 	m.Timeout, m.ReadTimeout, m.WriteTimeout = 5*time.Second, 15*time.Second, 15*time.Second
 	m.ClientFoundRows = true // an update that changes nothing still tells a user who is there from one who is not
+	m.Logger = slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn)
 	m.Params = map[string]string{
 		"time_zone": "'+00:00'",
 		// An address or a hash that does not fit is an error, and not cut off.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -24,8 +23,6 @@ var maxParams = argon2id.Params{Memory: 64 << 10, Iterations: 16, Parallelism: 1
 
 const (
 	hashPrefix = "$argon2id$"
-	// hashWait is how long a password waits for its turn to be hashed.
-	hashWait = 3 * time.Second
 	// maxGuess is the length, in bytes, above which a password is not looked at; the old table may hold some above maxPassword.
 	maxGuess = 1024
 )
@@ -36,13 +33,18 @@ var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s", hashPrefix, argon2.Versio
 
 // hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each, and
 // up to 64 MiB for a hash that was made elsewhere.
-type hasher struct{ slots *semaphore.Weighted }
+type hasher struct {
+	slots *semaphore.Weighted
+	wait  time.Duration // for a slot
+}
 
-func newHasher() hasher { return hasher{semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))} }
+func newHasher() hasher {
+	return hasher{slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wait: 3 * time.Second}
+}
 
 // acquire waits for a slot; ErrBusy when that takes too long.
 func (h hasher) acquire(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, hashWait)
+	waiting, cancel := context.WithTimeout(ctx, h.wait)
 	defer cancel()
 	if h.slots.Acquire(waiting, 1) == nil {
 		return nil
@@ -63,7 +65,8 @@ func (h hasher) hash(ctx context.Context, password string) (string, error) {
 }
 
 // matches reports whether the password is the one that is stored, as a hash or in the plain, and whether it should be stored
-// anew. Whatever is stored, it costs one hash, but nothing when a plain password matches: storing it anew costs one.
+// anew. Whatever is stored, it costs one hash, but nothing when a plain password matches: storing it anew costs one. By a hash
+// that cannot be used nobody can log in: ErrCredentials.
 func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale bool, err error) {
 	if password == "" || len(password) > maxGuess {
 		password, stored = "", decoy
@@ -76,10 +79,10 @@ func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale
 	}
 	p, _, _, err := argon2id.DecodeHash(stored)
 	if err != nil {
-		return false, false, fmt.Errorf("stored password: %w", err)
+		return false, false, fmt.Errorf("%w: stored password: %w", ErrCredentials, err)
 	}
 	if exceeds(*p) {
-		return false, false, errors.New("stored password: the hash asks for more memory or time than is given")
+		return false, false, fmt.Errorf("%w: stored password: the hash asks for more memory or time than is given", ErrCredentials)
 	}
 	if err := h.acquire(ctx); err != nil {
 		return false, false, err

@@ -1,0 +1,538 @@
+package account
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	email    = "georgio@email.com"
+	password = "Admin123"
+)
+
+// backend is a database of its own for a test.
+type backend struct {
+	db   *sql.DB
+	open func(context.Context, *sql.DB) (*Store, error)
+}
+
+// onBoth runs a test on SQLite and on MySQL.
+func onBoth(t *testing.T, test func(*testing.T, backend)) {
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		test(t, backend{db, NewSQLite})
+	})
+	t.Run("mysql", func(t *testing.T) {
+		t.Parallel()
+		test(t, backend{openMySQL(t, newDatabase(t)), NewMySQL})
+	})
+}
+
+// newDatabase makes an empty database on the test server.
+func newDatabase(t *testing.T) Config {
+	t.Helper()
+	dsn := os.Getenv("TEST_MYSQL")
+	if dsn == "" {
+		const hint = `TEST_MYSQL is not set: start the servers with .ci/servers start, then eval "$(.ci/servers env)"`
+		if os.Getenv("CI") != "" {
+			t.Fatal(hint)
+		}
+		t.Skip(hint)
+	}
+	m, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(m.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Host: host, User: m.User, Password: m.Passwd, TLS: "preferred"}
+	if c.Port, err = strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	server := openMySQL(t, c)
+	c.DB = "account_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	execute(t, server, "CREATE DATABASE "+c.DB)
+	t.Cleanup(func() { execute(t, server, "DROP DATABASE "+c.DB) })
+	return c
+}
+
+func openMySQL(t *testing.T, c Config) *sql.DB {
+	t.Helper()
+	db, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func execute(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(context.WithoutCancel(t.Context()), query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func newTestStore(t *testing.T, b backend) *Store {
+	t.Helper()
+	s, err := b.open(t.Context(), b.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func create(t *testing.T, s *Store, email, password string, admin bool) {
+	t.Helper()
+	if err := s.Create(t.Context(), email, password, admin); err != nil {
+		t.Fatalf("Create(%q) = %v", email, err)
+	}
+}
+
+func storedPassword(t *testing.T, db *sql.DB, email string) (stored string) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), "SELECT password FROM `user` WHERE email = ?", email).Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		create(t, s, email, password, true)
+		create(t, s, "disabled@email.com", password, false)
+		if err := s.SetDisabled(t.Context(), "disabled@email.com", true); err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			name, email, password string
+			want                  error
+		}{
+			{"right", email, password, nil},
+			{"another case of the address", " Georgio@Email.com ", password, nil},
+			{"wrong password", email, "Admin124", ErrCredentials},
+			{"another case of the password", email, "admin123", ErrCredentials},
+			{"no password", email, "", ErrCredentials},
+			{"the stored hash", email, storedPassword(t, b.db, email), ErrCredentials},
+			{"a very long password", email, strings.Repeat("x", 1<<20), ErrCredentials},
+			{"unknown", "nobody@email.com", password, ErrCredentials},
+			{"a very long address", strings.Repeat("x", 1<<20), password, ErrCredentials},
+			{"nothing", "", "", ErrCredentials},
+			{"a pattern", "%", password, ErrCredentials},
+			{"SQL", "' OR ''='", "' OR ''='", ErrCredentials},
+			{"disabled", "disabled@email.com", password, ErrCredentials},
+		} {
+			u, err := s.Authenticate(t.Context(), tt.email, tt.password)
+			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
+				t.Errorf("%s: Authenticate() = %v, want %v", tt.name, err, tt.want)
+			}
+			if err == nil && (u.Email != email || !u.Admin || u.ID == 0) {
+				t.Errorf("%s: Authenticate() = %+v, want the admin %s", tt.name, u, email)
+			}
+		}
+	})
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		create(t, s, email, password, false)
+		var rule RuleError
+		for _, tt := range []struct{ name, email, password string }{
+			{"no address", "", password},
+			{"no at sign", "georgio", password},
+			{"a name beside the address", "G <g@email.com>", password},
+			{"two lines", "g@email.com\r\nBcc: x@y.z", password},
+			{"long address", strings.Repeat("x", 250) + "@email.com", password},
+			{"no password", "g@email.com", ""},
+			{"short password", "g@email.com", "1234567"},
+			{"few characters of many bytes", "g@email.com", "äöüäöü"},
+			{"long password", "g@email.com", strings.Repeat("x", 257)},
+			{"not text", "g@email.com", "\xff\xff\xff\xff\xff\xff\xff\xff"},
+			{"the address itself", "g@email.com", "G@EMAIL.COM"},
+		} {
+			if err := s.Create(t.Context(), tt.email, tt.password, false); !errors.As(err, &rule) {
+				t.Errorf("%s: Create(%q, %q) = %v, want a RuleError", tt.name, tt.email, tt.password, err)
+			}
+		}
+		for _, taken := range []string{email, "GEORGIO@email.com"} {
+			if err := s.Create(t.Context(), taken, password, false); !errors.Is(err, ErrExists) {
+				t.Errorf("Create(%q) = %v, want %v", taken, err, ErrExists)
+			}
+		}
+		create(t, s, "admin@localhost", strings.Repeat("x", 256), true)
+		create(t, s, "Ä@email.com", "ääääääää", false)
+		if n, err := s.Count(t.Context()); n != 3 || err != nil {
+			t.Errorf("Count() = %d, %v, want 3", n, err)
+		}
+		if _, err := s.Authenticate(t.Context(), "ä@email.com", "ääääääää"); err != nil {
+			t.Errorf("Authenticate(ä@email.com) = %v", err)
+		}
+	})
+}
+
+func TestCreateAtOnce(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		errs := atOnce(8, func() error { return s.Create(t.Context(), email, password, false) })
+		made := 0
+		for _, err := range errs {
+			switch {
+			case err == nil:
+				made++
+			case !errors.Is(err, ErrExists):
+				t.Errorf("Create() = %v, want %v", err, ErrExists)
+			}
+		}
+		if made != 1 {
+			t.Errorf("%d of 8 made the same user, want 1", made)
+		}
+	})
+}
+
+func atOnce(n int, f func() error) []error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f() })
+	}
+	wg.Wait()
+	return errs
+}
+
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		create(t, s, email, password, false)
+		create(t, s, "second@email.com", password, true)
+		for range 2 { // what is so already is no error
+			if err := errors.Join(s.SetAdmin(t.Context(), email, true), s.SetDisabled(t.Context(), email, true),
+				s.SetAdmin(t.Context(), "second@email.com", false)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.SetPassword(t.Context(), "second@email.com", "Another1"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []User{{Email: email, Admin: true, Disabled: true}, {Email: "second@email.com"}}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(User{}, "ID", "Created")); diff != "" {
+			t.Errorf("List() (-want +got):\n%s", diff)
+		}
+		for _, u := range got {
+			if age := time.Since(u.Created); age < -time.Minute || age > time.Hour {
+				t.Errorf("user %s was created %v ago", u.Email, age)
+			}
+			if one, err := s.ByEmail(t.Context(), strings.ToUpper(u.Email)); err != nil || one != u {
+				t.Errorf("ByEmail(%q) = %+v, %v, want %+v", u.Email, one, err, u)
+			}
+		}
+		if _, err := s.Authenticate(t.Context(), "second@email.com", password); !errors.Is(err, ErrCredentials) {
+			t.Errorf("Authenticate() with the old password = %v, want %v", err, ErrCredentials)
+		}
+		if _, err := s.Authenticate(t.Context(), "second@email.com", "Another1"); err != nil {
+			t.Errorf("Authenticate() with the new password = %v", err)
+		}
+		var rule RuleError
+		if err := s.SetPassword(t.Context(), email, "short"); !errors.As(err, &rule) {
+			t.Errorf("SetPassword(short) = %v, want a RuleError", err)
+		}
+		for name, err := range map[string]error{
+			"SetPassword": s.SetPassword(t.Context(), "nobody@email.com", password),
+			"SetAdmin":    s.SetAdmin(t.Context(), "nobody@email.com", true),
+			"SetDisabled": s.SetDisabled(t.Context(), "nobody@email.com", true),
+		} {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s(nobody) = %v, want %v", name, err, ErrNotFound)
+			}
+		}
+	})
+}
+
+// TestPlainPassword is about rows that the Python service inserted.
+func TestPlainPassword(t *testing.T) {
+	t.Parallel()
+	insert := func(t *testing.T, b backend, password string) {
+		t.Helper()
+		execute(t, b.db, "INSERT INTO `user` (email, password) VALUES (?, ?)", email, password)
+	}
+	t.Run("is hashed at the first login", func(t *testing.T) {
+		t.Parallel()
+		onBoth(t, func(t *testing.T, b backend) {
+			s := newTestStore(t, b)
+			insert(t, b, "Sécret, 12 ")
+			for _, wrong := range []string{"sécret, 12 ", "Sécret, 12", "Secret, 12 ", ""} {
+				if _, err := s.Authenticate(t.Context(), email, wrong); !errors.Is(err, ErrCredentials) {
+					t.Errorf("Authenticate(%q) = %v, want %v", wrong, err, ErrCredentials)
+				}
+			}
+			if got := storedPassword(t, b.db, email); got != "Sécret, 12 " {
+				t.Fatalf("after wrong passwords %q is stored", got)
+			}
+			for n := range 2 {
+				if _, err := s.Authenticate(t.Context(), email, "Sécret, 12 "); err != nil {
+					t.Fatalf("Authenticate() no. %d = %v", n+1, err)
+				}
+			}
+			if got := storedPassword(t, b.db, email); !strings.HasPrefix(got, hashPrefix) {
+				t.Errorf("after a login %q is stored, want a hash", got)
+			}
+		})
+	})
+	t.Run("an empty one lets nobody in", func(t *testing.T) {
+		t.Parallel()
+		onBoth(t, func(t *testing.T, b backend) {
+			s := newTestStore(t, b)
+			insert(t, b, "")
+			if _, err := s.Authenticate(t.Context(), email, ""); !errors.Is(err, ErrCredentials) {
+				t.Errorf(`Authenticate("") = %v, want %v`, err, ErrCredentials)
+			}
+		})
+	})
+	t.Run("a newer one is not overwritten", func(t *testing.T) {
+		t.Parallel()
+		onBoth(t, func(t *testing.T, b backend) {
+			s := newTestStore(t, b)
+			insert(t, b, "secret12") // what the login has read was "Secret12"
+			if err := s.rehash(t.Context(), 1, "Secret12", "Secret12"); err != nil {
+				t.Fatal(err)
+			}
+			if got := storedPassword(t, b.db, email); got != "secret12" {
+				t.Errorf("%q is stored, want secret12", got)
+			}
+		})
+	})
+	t.Run("many logins at once", func(t *testing.T) {
+		t.Parallel()
+		onBoth(t, func(t *testing.T, b backend) {
+			s := newTestStore(t, b)
+			insert(t, b, password)
+			for _, err := range atOnce(8, func() error {
+				_, err := s.Authenticate(t.Context(), email, password)
+				return err
+			}) {
+				if err != nil {
+					t.Errorf("Authenticate() = %v", err)
+				}
+			}
+		})
+	})
+}
+
+func TestStoredHash(t *testing.T) {
+	t.Parallel()
+	hash := func(p argon2id.Params) string {
+		h, err := argon2id.CreateHash(password, &p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	weak := params
+	weak.Memory = 8 << 10
+	strong := params
+	strong.Memory = 32 << 10
+	good := hash(params)
+	replaced := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	for _, tt := range []struct {
+		name, stored string
+		ok, stale    bool
+		wantErr      bool
+	}{
+		{name: "ours", stored: good, ok: true},
+		{name: "weaker", stored: hash(weak), ok: true, stale: true},
+		{name: "stronger", stored: hash(strong), ok: true},
+		{name: "4 TiB of memory", stored: replaced("m=19456", "m=4294967295"), wantErr: true},
+		{name: "a year of time", stored: replaced("t=2", "t=4294967295"), wantErr: true},
+		{name: "no time", stored: replaced("t=2", "t=0"), wantErr: true},
+		{name: "no thread", stored: replaced("p=1", "p=0"), wantErr: true},
+		{name: "many threads", stored: replaced("p=1", "p=255"), wantErr: true},
+		{name: "no key", stored: good[:strings.LastIndex(good, "$")+1], wantErr: true},
+		{name: "a prefix only", stored: hashPrefix, wantErr: true},
+		{name: "another variant is plain text", stored: replaced("argon2id", "argon2i")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ok, stale, err := newHasher().matches(t.Context(), password, tt.stored)
+			if ok != tt.ok || stale != tt.stale || (err != nil) != tt.wantErr {
+				t.Errorf("matches(%q) = %v, %v, %v, want %v, %v, error %v", tt.stored, ok, stale, err, tt.ok, tt.stale, tt.wantErr)
+			}
+			if tt.wantErr && !errors.Is(err, ErrCredentials) {
+				t.Errorf("matches(%q) = %v, want %v: nobody can log in by it", tt.stored, err, ErrCredentials)
+			}
+		})
+	}
+}
+
+func FuzzStoredHash(f *testing.F) {
+	f.Add(decoy)
+	f.Add("$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
+	f.Add("$argon2id$v=19$m=19456,t=2,p=1$$")
+	f.Fuzz(func(t *testing.T, stored string) {
+		if ok, _, _ := newHasher().matches(t.Context(), password, hashPrefix+stored); ok {
+			t.Errorf("matches(%q) = true", stored)
+		}
+	})
+}
+
+// TestCost looks at what is hashed, since times cannot be relied on: an unknown user and a plain password cost what a hash costs.
+func TestCost(t *testing.T) {
+	t.Parallel()
+	p, _, _, err := argon2id.DecodeHash(decoy)
+	if err != nil || *p != params {
+		t.Errorf("DecodeHash(decoy) = %+v, %v, want %+v", p, err, params)
+	}
+	h := newHasher()
+	full, cancel := context.WithCancel(t.Context())
+	cancel() // whoever wants to hash finds that it cannot wait
+	for h.slots.TryAcquire(1) {
+	}
+	for name, stored := range map[string]string{"hash": decoy, "plain": "Another1", "none": ""} {
+		if _, _, err := h.matches(full, password, stored); !errors.Is(err, context.Canceled) {
+			t.Errorf("matches() with %s stored = %v: it hashed nothing", name, err)
+		}
+	}
+	for _, wrong := range []string{"", strings.Repeat("x", maxGuess+1)} {
+		if _, _, err := h.matches(full, wrong, "Another1"); !errors.Is(err, context.Canceled) {
+			t.Errorf("matches() of %d bytes = %v: it hashed nothing", len(wrong), err)
+		}
+	}
+}
+
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		for s.hasher.slots.TryAcquire(1) {
+		}
+		s.hasher.wait = time.Millisecond
+		if _, err := s.Authenticate(t.Context(), email, password); !errors.Is(err, ErrBusy) {
+			t.Errorf("Authenticate() without a free slot = %v, want %v", err, ErrBusy)
+		}
+		if err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrBusy) {
+			t.Errorf("Create() without a free slot = %v, want %v", err, ErrBusy)
+		}
+	})
+}
+
+func TestOpenTwice(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		create(t, newTestStore(t, b), email, password, false)
+		s := newTestStore(t, b)
+		if _, err := s.Authenticate(t.Context(), email, password); err != nil {
+			t.Errorf("Authenticate() = %v", err)
+		}
+		if err := s.Ping(t.Context()); err != nil {
+			t.Errorf("Ping() = %v", err)
+		}
+	})
+}
+
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s := newTestStore(t, backend{db, NewSQLite})
+	run := func(stdin string, args ...string) (string, error) {
+		var out strings.Builder
+		err := Command(t.Context(), s, args, strings.NewReader(stdin), &out)
+		return out.String(), err
+	}
+	for _, tt := range []struct {
+		name  string
+		args  string
+		stdin string
+		want  string // of the output, or of the error
+		fails bool
+	}{
+		{name: "add", args: "add georgio@email.com --password-stdin", stdin: "Admin123\n", want: "is added"},
+		{name: "add without line end", args: "add --password-stdin --admin b@email.com", stdin: "Admin123", want: "is added"},
+		{name: "add again", args: "add georgio@email.com", want: ErrExists.Error(), fails: true},
+		{name: "no password at all", args: "add c@email.com --password-stdin", want: "too short", fails: true},
+		{name: "make up a password", args: "add c@email.com", want: "shown this once"},
+		{name: "passwd", args: "passwd b@email.com --password-stdin", stdin: "Admin124\r\n", want: "new password"},
+		{name: "disable", args: "disable c@email.com", want: "may not log in"},
+		{name: "promote", args: "promote c@email.com", want: "admin"},
+		{name: "demote", args: "demote b@email.com", want: "no admin"},
+		{name: "unknown user", args: "enable d@email.com", want: ErrNotFound.Error(), fails: true},
+		{name: "nothing", want: "usage", fails: true},
+		{name: "unknown command", args: "kick b@email.com", want: "usage", fails: true},
+		{name: "no address", args: "add", want: "usage", fails: true},
+		{name: "two addresses", args: "disable b@email.com c@email.com", want: "usage", fails: true},
+		{name: "unknown flag", args: "add d@email.com --root", want: "usage", fails: true},
+	} {
+		got, err := run(tt.stdin, strings.Fields(tt.args)...)
+		if tt.fails != (err != nil) {
+			t.Errorf("%s: Command(%s) = %v", tt.name, tt.args, err)
+		}
+		if !strings.Contains(got+fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: Command(%s) says %q, %v, want %q", tt.name, tt.args, got, err, tt.want)
+		}
+	}
+	got, err := run("", "list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for line := range strings.Lines(got) {
+		rows = append(rows, strings.Join(strings.Fields(line)[:4], " "))
+	}
+	want := []string{"ID EMAIL ADMIN DISABLED", "1 georgio@email.com false false", "2 b@email.com false false", "3 c@email.com true true"}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	if _, err := s.Authenticate(t.Context(), "b@email.com", "Admin124"); err != nil {
+		t.Errorf("Authenticate() after passwd = %v", err)
+	}
+}
+
+func FuzzCheckEmail(f *testing.F) {
+	f.Add("georgio@email.com")
+	f.Add("\"a b\"@email.com")
+	f.Add("a@email.com\r\nBcc: b@email.com")
+	f.Fuzz(func(t *testing.T, s string) {
+		if checkEmail(s) == nil && (strings.ContainsAny(s, "\r\n\x00 <>") || !strings.Contains(s, "@")) {
+			t.Errorf("checkEmail(%q) = nil", s)
+		}
+	})
+}
