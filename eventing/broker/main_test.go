@@ -292,10 +292,11 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func must[T any](t *testing.T, v T, err error) T {
+func must[In, Out any](t *testing.T, f func(In) (Out, error), in In) Out {
 	t.Helper()
+	out, err := f(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"strings"
 
@@ -43,7 +44,10 @@ func encode(e event.Event) (amqp.Publishing, error) {
 		return reject("type of the event is longer than %d bytes", maxShort)
 	}
 	ec := e.Context.AsV1()
-	values := ec.GetExtensions()
+	values := maps.Clone(ec.Extensions)
+	if values == nil {
+		values = map[string]any{}
+	}
 	for _, a := range spec.V1.Attributes() {
 		if v := a.Get(ec); v != nil && a.Kind() != spec.DataContentType {
 			values[a.Name()] = v

@@ -37,7 +37,7 @@ func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, err
 		}
 	}
 	_, err := db.ExecContext(ctx, `
-		CREATE TABLE IF NOT EXISTS messages (
+		CREATE TABLE IF NOT EXISTS queue (
 			id         INTEGER PRIMARY KEY,
 			trigger_of TEXT NOT NULL,
 			event      BLOB NOT NULL,             -- CloudEvents JSON format
@@ -45,15 +45,16 @@ func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, err
 			due        INTEGER NOT NULL,          -- ms since 1970
 			dead       TEXT                       -- the reason; null while it lives
 		) STRICT;
-		CREATE INDEX IF NOT EXISTS messages_due ON messages (trigger_of, due) WHERE dead IS NULL`)
+		CREATE INDEX IF NOT EXISTS queue_due ON queue (trigger_of, due) WHERE dead IS NULL`)
 	if err != nil {
-		return nil, fmt.Errorf("make table of messages: %w", err)
+		return nil, fmt.Errorf("make table queue: %w", err)
 	}
 	return &SQLite{db: db, triggers: triggers, held: map[int64]bool{}, changed: make(chan struct{})}, nil
 }
 
 // Publish keeps the event for every trigger that wants it, for all or none.
 func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
+	e.DataBase64 = true // which keeps every byte, be it JSON or not
 	raw, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", e.ID(), err)
@@ -69,7 +70,7 @@ func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
 	if rows == nil {
 		return nil
 	}
-	if _, err := q.db.ExecContext(ctx, `INSERT INTO messages (trigger_of, event, due) VALUES `+strings.Join(rows, ", "), args...); err != nil {
+	if _, err := q.db.ExecContext(ctx, `INSERT INTO queue (trigger_of, event, due) VALUES `+strings.Join(rows, ", "), args...); err != nil {
 		return fmt.Errorf("keep event %s: %w", e.ID(), err)
 	}
 	q.wake()
@@ -89,7 +90,7 @@ func (q *SQLite) Replay(ctx context.Context, trigger string) (int, error) {
 	if _, err := q.triggers.find(trigger); err != nil {
 		return 0, err
 	}
-	res, err := q.db.ExecContext(ctx, `UPDATE messages SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
+	res, err := q.db.ExecContext(ctx, `UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
 		time.Now().UnixMilli(), trigger)
 	if err != nil {
 		return 0, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
@@ -148,7 +149,7 @@ func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan s
 	m := &sqliteMessage{from: s}
 	var raw []byte
 	var due int64
-	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due FROM messages
+	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due FROM queue
 		WHERE trigger_of = ? AND dead IS NULL AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT 1`,
 		s.trigger, string(held)).Scan(&m.id, &raw, &m.attempts, &due)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -196,16 +197,16 @@ func (m *sqliteMessage) Event() event.Event { return m.event }
 func (m *sqliteMessage) Attempts() int { return m.attempts }
 
 func (m *sqliteMessage) Ack(ctx context.Context) error {
-	return m.settle(ctx, `DELETE FROM messages WHERE id = ?`, m.id)
+	return m.settle(ctx, `DELETE FROM queue WHERE id = ?`, m.id)
 }
 
 func (m *sqliteMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
-	return m.settle(ctx, `UPDATE messages SET due = ?, attempts = ? WHERE id = ?`,
+	return m.settle(ctx, `UPDATE queue SET due = ?, attempts = ? WHERE id = ?`,
 		time.Now().Add(min(after, MaxDelay)).UnixMilli(), attempts, m.id)
 }
 
 func (m *sqliteMessage) Bury(ctx context.Context, reason string) error {
-	return m.settle(ctx, `UPDATE messages SET dead = ? WHERE id = ?`, reason, m.id)
+	return m.settle(ctx, `UPDATE queue SET dead = ? WHERE id = ?`, reason, m.id)
 }
 
 func (m *sqliteMessage) settle(ctx context.Context, query string, args ...any) error {
