@@ -24,30 +24,31 @@ func ValidID(s string) bool {
 
 // Info describes a file.
 type Info struct {
-	ID       string
-	Name     string // as its owner calls it
-	Owner    string // empty when the file was not made by us
-	Length   int64  // bytes
-	SHA256   string // hex; empty when not known
-	Uploaded time.Time
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`             // as its owner calls it
+	Owner    string    `json:"owner,omitempty"`  // empty when the file was not made by us
+	Length   int64     `json:"length"`           // bytes
+	SHA256   string    `json:"sha256,omitempty"` // hex; empty when not known
+	Uploaded time.Time `json:"uploaded"`
 }
 
 // Store keeps files. A file is visible from its Commit on, whole and never to change.
 type Store interface {
-	// Create begins a file; Info's ID, Name and Owner are kept. The context bounds the writing, not Commit and Abort.
+	// Create begins a file; Info's ID, Name and Owner are kept. An id that is taken is an error. The context bounds the
+	// writing, not Commit and Abort.
 	Create(ctx context.Context, info Info) (Writer, error)
-	// Open gives a file, or ErrNotFound.
+	// Open gives a file, or ErrNotFound. The context bounds the reading.
 	Open(ctx context.Context, id string) (File, error)
 	// Delete removes a file; one that is not there is no error.
 	Delete(ctx context.Context, id string) error
-	// Sweep removes what a crash left behind and was begun before the given time: pieces that belong to no file, and files
-	// with an owner that known does not know. It says how many it removed.
+	// Sweep removes what a crash left behind and nobody has written to since the given time: what was never committed, and
+	// files with an owner that known does not know. It says how many it removed.
 	Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }
 
-// Writer writes one file, start to end.
+// Writer writes one file, start to end. After an error the file can only be aborted.
 type Writer interface {
 	io.Writer
 	// Reserve writes n zero bytes, at most MaxReserve and once a file, whose content Patch gives later.
@@ -56,7 +57,7 @@ type Writer interface {
 	Patch(p []byte) error
 	// Commit makes the file visible and durable. Without it there is no file.
 	Commit(ctx context.Context) (Info, error)
-	// Abort removes what was written; after Commit it does nothing.
+	// Abort removes what was written, also when ctx is over already; after Commit it does nothing.
 	Abort(ctx context.Context) error
 }
 

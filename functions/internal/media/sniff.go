@@ -1,9 +1,6 @@
 package media
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // SniffLen is how many bytes of a file's beginning [Sniff] wants to see.
 const SniffLen = 4096
@@ -21,7 +18,7 @@ func Sniff(head []byte) string {
 		return "matroska"
 	case has(0, "RIFF") && has(8, "AVI "):
 		return "avi"
-	case has(0, "RIFF") && has(8, "WAVE"), has(0, "RF64") && has(8, "WAVE"):
+	case (has(0, "RIFF") || has(0, "RF64") || has(0, "BW64")) && has(8, "WAVE"):
 		return "wav"
 	case has(0, "riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"):
 		return "w64"
@@ -41,14 +38,34 @@ func Sniff(head []byte) string {
 		return "mpeg"
 	case isMPEGTS(head, 188, 0), isMPEGTS(head, 192, 4):
 		return "mpegts"
-	case has(0, "\x0b\x77"):
+	case has(0, "ID3"):
+		return sniffTagged(head)
+	case isAC3(head):
 		return "ac3"
-	case len(head) >= 2 && head[0] == 0xff && head[1]&0xf6 == 0xf0:
+	case isADTS(head):
 		return "aac"
-	case has(0, "ID3"), isMP3(head):
+	case isMP3(head):
 		return "mp3"
 	}
 	return ""
+}
+
+// sniffTagged looks behind an ID3v2 tag (ID3 tag version 2.4.0, section 3.1), which AAC and FLAC files carry too. Where
+// nothing is to be seen there, because a cover fills the head, the tag is taken for that of an MP3.
+func sniffTagged(head []byte) string {
+	if len(head) < 10 {
+		return ""
+	}
+	size := 10
+	for i, b := range head[6:10] {
+		size += int(b&0x7f) << (7 * (3 - i))
+	}
+	if len(head) > size {
+		if kind := Sniff(head[size:]); kind != "" {
+			return kind
+		}
+	}
+	return "mp3"
 }
 
 // isMP4Box knows the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12, section 4.3; QuickTime File Format).
@@ -60,7 +77,7 @@ func isMP4Box(t string) bool {
 	return false
 }
 
-// isMPEGTS looks for the sync byte at the start of each packet (ISO/IEC 13818-1, section 2.4.3.2).
+// isMPEGTS looks for the sync byte at the start of each of at least three packets (ISO/IEC 13818-1, section 2.4.3.2).
 func isMPEGTS(head []byte, packet, first int) bool {
 	n := 0
 	for off := first; off < len(head); off += packet {
@@ -69,33 +86,61 @@ func isMPEGTS(head []byte, packet, first int) bool {
 		}
 		n++
 	}
-	return n >= 3 || n >= 1 && len(head) <= first+packet
+	return n >= 3
 }
 
-// isMP3 looks for two Layer III frame headers of one stream within reach of each other; junk in front is skipped.
+// isAC3 looks for a sync frame whose bit stream is AC-3 and not Enhanced AC-3 (ETSI TS 102 366, sections 4.4.1 and E.1.3.1.6),
+// which is another demuxer's.
+func isAC3(head []byte) bool {
+	return len(head) >= 6 && head[0] == 0x0b && head[1] == 0x77 && head[4]&0x3f < 38 && head[5]>>3 <= 10
+}
+
+// isADTS looks for two frame headers, the second where the first says (ISO/IEC 13818-7, section 6.2).
+func isADTS(head []byte) bool {
+	sync := func(off int) bool {
+		return len(head) >= off+6 && head[off] == 0xff && head[off+1]&0xf6 == 0xf0 && head[off+2]>>2&0xf < 13
+	}
+	if !sync(0) {
+		return false
+	}
+	length := int(head[3]&3)<<11 | int(head[4])<<3 | int(head[5])>>5
+	return length >= 7 && (sync(length) || len(head) < length+6)
+}
+
+// isMP3 looks for two Layer III frame headers of one stream, the second where the first says; junk in front is skipped.
 func isMP3(head []byte) bool {
-	const mask = 0xfffe0c00 // sync, version, layer, sampling rate
+	const same = 0xfffe0c00 // sync, version, layer and sampling rate
 	for off := range min(len(head), 512) {
-		if len(head) < off+4 || head[off] != 0xff || head[off+1]&0xe6 != 0xe2 {
+		length := mp3FrameLength(head[off:])
+		if length == 0 || len(head) < off+length+4 {
 			continue
 		}
-		h := binary.BigEndian.Uint32(head[off:])
-		if h>>12&0xf == 0xf || h>>10&3 == 3 {
-			continue
-		}
-		var want [4]byte
-		binary.BigEndian.PutUint32(want[:], h&mask)
-		rest := head[off+24 : min(len(head), off+24+1800)]
-		for i := bytes.IndexByte(rest, 0xff); i >= 0 && i+4 <= len(rest); {
-			if binary.BigEndian.Uint32(rest[i:])&mask == h&mask {
-				return true
-			}
-			next := bytes.IndexByte(rest[i+1:], 0xff)
-			if next < 0 {
-				break
-			}
-			i += 1 + next
+		if (binary.BigEndian.Uint32(head[off:])^binary.BigEndian.Uint32(head[off+length:]))&same == 0 {
+			return true
 		}
 	}
 	return false
+}
+
+// mp3FrameLength is the length of the Layer III frame that b begins with, 0 when it begins with none (ISO/IEC 11172-3, section
+// 2.4.1.3; 13818-3, section 2.4.2.3; MPEG-2.5 as ffmpeg and LAME have it).
+func mp3FrameLength(b []byte) int {
+	if len(b) < 4 {
+		return 0
+	}
+	h := binary.BigEndian.Uint32(b)
+	version, layer, rate, frequency, padding := h>>19&3, h>>17&3, h>>12&0xf, h>>10&3, int(h>>9&1)
+	if h>>21 != 0x7ff || version == 1 || layer != 1 || rate == 0 || rate == 0xf || frequency == 3 {
+		return 0
+	}
+	hertz := [...]int{44100, 48000, 32000}[frequency]
+	kbits := [...]int{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}[rate]
+	switch version {
+	case 3: // MPEG-1
+		kbits = [...]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}[rate]
+		return 144000*kbits/hertz + padding
+	case 2: // MPEG-2
+		return 72000*kbits/(hertz/2) + padding
+	}
+	return 72000*kbits/(hertz/4) + padding
 }

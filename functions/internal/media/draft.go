@@ -1,0 +1,71 @@
+package media
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+	"time"
+)
+
+// draft is what a writer of any store knows of the file it makes.
+type draft struct {
+	info     Info
+	sum      hash.Hash // of what was written, which is not the file's once bytes were reserved
+	from, to int64     // the reserved bytes; none when equal
+	err      error     // why nothing can be written any more
+}
+
+var errClosed = errors.New("the file is committed or aborted")
+
+func newDraft(info Info) draft {
+	return draft{
+		info: Info{ID: info.ID, Name: strings.ToValidUTF8(info.Name, "\uFFFD"), Owner: info.Owner},
+		sum:  sha256.New(),
+	}
+}
+
+func (d *draft) fail(doing string, err error) error {
+	d.err = fmt.Errorf("%s file %s: %w", doing, d.info.ID, err)
+	return d.err
+}
+
+// reserve notes that the next n bytes come later.
+func (d *draft) reserve(n int) error {
+	switch {
+	case d.err != nil:
+		return d.err
+	case n <= 0 || n > MaxReserve:
+		return fmt.Errorf("reserve %d bytes: want 1 to %d", n, MaxReserve)
+	case d.to != 0:
+		return errors.New("reserve bytes: the file has reserved bytes already")
+	}
+	d.from, d.to = d.info.Length, d.info.Length+int64(n)
+	return nil
+}
+
+// patchable reports why p cannot fill the reserved bytes, if so.
+func (d *draft) patchable(p []byte) error {
+	if d.err == nil && int64(len(p)) != d.to-d.from {
+		return fmt.Errorf("patch %d bytes: %d are reserved", len(p), d.to-d.from)
+	}
+	return d.err
+}
+
+// overlaps reports whether the n bytes from off on hold reserved ones.
+func (d *draft) overlaps(off int64, n int) bool { return off < d.to && d.from < off+int64(n) }
+
+// wrote counts bytes that the store has taken.
+func (d *draft) wrote(p []byte) {
+	d.sum.Write(p)
+	d.info.Length += int64(len(p))
+}
+
+// final gives what is kept of a file whose bytes are all there; its times have BSON's precision.
+func (d *draft) final() Info {
+	d.info.SHA256 = hex.EncodeToString(d.sum.Sum(nil))
+	d.info.Uploaded = time.Now().UTC().Truncate(time.Millisecond)
+	return d.info
+}

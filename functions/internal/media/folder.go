@@ -1,0 +1,289 @@
+package media
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// The names of a file's parts, after its id. Only the description makes a file: it is renamed to this name when everything
+// else is on the disk.
+const (
+	dataExt        = ".data"
+	descriptionExt = ".json"
+	tempExt        = ".json.tmp"
+)
+
+// Folder keeps files in a folder. What is committed survives a crash of the machine.
+type Folder struct{ dir string }
+
+// NewFolder makes the folder unless it is there.
+func NewFolder(dir string) (*Folder, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of media: %w", err)
+	}
+	return &Folder{dir: dir}, nil
+}
+
+// path is where a part of a file is. An id has the form of an ObjectID, so that it cannot lead out of the folder.
+func (s *Folder) path(id, ext string) (string, error) {
+	oid, err := bson.ObjectIDFromHex(id)
+	if err != nil {
+		return "", fmt.Errorf("file %q: %w", id, ErrNotFound)
+	}
+	return filepath.Join(s.dir, oid.Hex()+ext), nil
+}
+
+// sync makes the names in the folder durable.
+func (s *Folder) sync() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+type folderWriter struct {
+	draft
+	ctx    context.Context //nolint:containedctx // it bounds the writes, as Store.Create says
+	folder *Folder
+	file   *os.File
+}
+
+// Create is of [Store].
+func (s *Folder) Create(ctx context.Context, info Info) (Writer, error) {
+	path, err := s.path(info.ID, dataExt)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create file %s: %w", info.ID, err)
+	}
+	return &folderWriter{draft: newDraft(info), ctx: ctx, folder: s, file: f}, nil
+}
+
+func (w *folderWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	if err := w.ctx.Err(); err != nil {
+		return 0, w.fail("write", err)
+	}
+	n, err := w.file.Write(p)
+	w.wrote(p[:n])
+	if err != nil {
+		return n, w.fail("write", err)
+	}
+	return n, nil
+}
+
+func (w *folderWriter) Reserve(n int) error {
+	if err := w.reserve(n); err != nil {
+		return err
+	}
+	_, err := w.Write(make([]byte, n))
+	return err
+}
+
+func (w *folderWriter) Patch(p []byte) error {
+	if err := w.patchable(p); err != nil {
+		return err
+	}
+	if _, err := w.file.WriteAt(p, w.from); err != nil {
+		return w.fail("patch", err)
+	}
+	return nil
+}
+
+func (w *folderWriter) Commit(ctx context.Context) (Info, error) {
+	if w.err != nil {
+		return Info{}, w.err
+	}
+	if err := ctx.Err(); err != nil {
+		return Info{}, w.fail("commit", err)
+	}
+	if err := w.commit(); err != nil {
+		return Info{}, w.fail("commit", err)
+	}
+	w.err = errClosed
+	return w.info, nil
+}
+
+func (w *folderWriter) commit() error {
+	if w.to != 0 {
+		// The bytes after the reserved ones were hashed too early; they are still in the page cache.
+		w.sum.Reset()
+		if _, err := io.Copy(w.sum, io.NewSectionReader(w.file, 0, w.info.Length)); err != nil {
+			return err
+		}
+	}
+	description, err := json.Marshal(w.final())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
+		return err
+	}
+	// Sweep takes the data of a writer that was silent for too long.
+	if _, err := os.Stat(w.file.Name()); err != nil {
+		return err
+	}
+	temp, err := w.folder.path(w.info.ID, tempExt)
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(temp, description); err != nil {
+		return err
+	}
+	// The data's name must be durable before the name that makes the file visible.
+	if err := w.folder.sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, strings.TrimSuffix(temp, tempExt)+descriptionExt); err != nil {
+		return err
+	}
+	return w.folder.sync()
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func (w *folderWriter) Abort(ctx context.Context) error {
+	if errors.Is(w.err, errClosed) {
+		return nil
+	}
+	w.err = errClosed
+	_ = w.file.Close() // closed already when Commit failed
+	return w.folder.Delete(ctx, w.info.ID)
+}
+
+type folderFile struct {
+	*os.File
+	info Info
+}
+
+func (f folderFile) Info() Info { return f.info }
+
+// Open is of [Store].
+func (s *Folder) Open(_ context.Context, id string) (File, error) {
+	path, err := s.path(id, descriptionExt)
+	if err != nil {
+		return nil, err
+	}
+	info, err := describe(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("file %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(strings.TrimSuffix(path, descriptionExt) + dataExt)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("file %s: %w", id, ErrNotFound) // deleted meanwhile
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open file %s: %w", id, err)
+	}
+	return folderFile{f, info}, nil
+}
+
+func describe(path string) (Info, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Info{}, fmt.Errorf("read description: %w", err)
+	}
+	var info Info
+	if err := json.Unmarshal(b, &info); err != nil {
+		return Info{}, fmt.Errorf("read description %s: %w", path, err)
+	}
+	return info, nil
+}
+
+// Delete is of [Store].
+func (s *Folder) Delete(_ context.Context, id string) error {
+	if !ValidID(id) {
+		return nil
+	}
+	// In this order, so that a crash in between leaves no file without data.
+	return errors.Join(s.remove(id, descriptionExt), s.sync(), s.remove(id, tempExt), s.remove(id, dataExt))
+}
+
+func (s *Folder) remove(id, ext string) error {
+	path, err := s.path(id, ext)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete file %s: %w", id, err)
+	}
+	return nil
+}
+
+// Sweep is of [Store].
+func (s *Folder) Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error) {
+	data, err := filepath.Glob(filepath.Join(s.dir, "*"+dataExt))
+	if err != nil {
+		return 0, fmt.Errorf("sweep media: %w", err)
+	}
+	n := 0
+	for _, path := range data {
+		id := strings.TrimSuffix(filepath.Base(path), dataExt)
+		lost, err := s.lost(ctx, path, before, known)
+		if err != nil {
+			return n, fmt.Errorf("sweep file %s: %w", id, err)
+		}
+		if !lost {
+			continue
+		}
+		if err := s.Delete(ctx, id); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// lost reports whether the file whose data is at path is to be swept.
+func (s *Folder) lost(ctx context.Context, path string, before time.Time, known func(context.Context, Info) (bool, error)) (bool, error) {
+	stat, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || !stat.ModTime().Before(before) {
+		return false, err
+	}
+	info, err := describe(strings.TrimSuffix(path, dataExt) + descriptionExt)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil || info.Owner == "" || !info.Uploaded.Before(before) {
+		return false, err
+	}
+	ok, err := known(ctx, info)
+	return !ok, err
+}
+
+// Ping is of [Store].
+func (s *Folder) Ping(context.Context) error {
+	stat, err := os.Stat(s.dir)
+	if err == nil && !stat.IsDir() {
+		err = fmt.Errorf("%s is no folder", s.dir)
+	}
+	return err
+}

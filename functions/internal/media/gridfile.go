@@ -1,0 +1,151 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// gridFile reads a file of GridFS by ranges of chunks. It keeps the chunks it used last, and reads ahead further and further
+// while they are asked for in order: a whole file takes few queries, and a few bytes here and there take one chunk each.
+type gridFile struct {
+	ctx  context.Context //nolint:containedctx // it bounds the reads, as Store.Open says
+	grid *GridFS
+	doc  fileDoc
+	pos  int64
+
+	mu    sync.Mutex
+	cache *simplelru.LRU[int64, []byte]
+	next  int64 // the chunk after those read last
+	ahead int64 // how many were read last
+	most  int64 // how many may be
+}
+
+func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
+	// Other writers may choose chunks up to MongoDB's 16 MiB; the memory stays about the same.
+	most := int64(batch)
+	if d.ChunkSize > chunkSize {
+		most = max(1, batch*chunkSize/d.ChunkSize)
+	}
+	cache, _ := simplelru.NewLRU[int64, []byte](int(2*most), nil) // fails for no size above 0
+	return &gridFile{ctx: ctx, grid: s, doc: d, cache: cache, most: most}
+}
+
+func (f *gridFile) Info() Info { return f.doc.info() }
+
+func (f *gridFile) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if f.pos >= f.doc.Length {
+		return 0, io.EOF
+	}
+	n, err := f.read(p, f.pos)
+	f.pos += int64(n)
+	return n, err
+}
+
+func (f *gridFile) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read file %s at %d: the offset is negative", f.doc.ID.Hex(), off)
+	}
+	for n := 0; n < len(p); {
+		if off+int64(n) >= f.doc.Length {
+			return n, io.EOF
+		}
+		k, err := f.read(p[n:], off+int64(n))
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
+
+// read copies what is left from off on of the chunk that holds it.
+func (f *gridFile) read(p []byte, off int64) (int, error) {
+	data, err := f.chunk(off / f.doc.ChunkSize)
+	if err != nil {
+		return 0, fmt.Errorf("read file %s: %w", f.doc.ID.Hex(), err)
+	}
+	return copy(p, data[off%f.doc.ChunkSize:]), nil
+}
+
+func (f *gridFile) chunk(n int64) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if data, ok := f.cache.Get(n); ok {
+		return data, nil
+	}
+	if n == f.next {
+		f.ahead = min(max(1, f.ahead*2), f.most)
+	} else {
+		f.ahead = 1
+	}
+	last := (f.doc.Length - 1) / f.doc.ChunkSize
+	end := min(n+f.ahead, last+1)
+	f.next = end
+	if err := f.load(n, end); err != nil {
+		return nil, err
+	}
+	data, _ := f.cache.Get(n)
+	return data, nil
+}
+
+// load reads the chunks from n up to end into the cache. One that is missing, or not as long as it must be, is an error.
+func (f *gridFile) load(n, end int64) error {
+	cur, err := f.grid.chunks.Find(f.ctx,
+		bson.M{"files_id": f.doc.ID, "n": bson.M{"$gte": n, "$lt": end}},
+		options.Find().SetSort(bson.M{"n": 1}).SetProjection(bson.M{"_id": 0, "n": 1, "data": 1}))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cur.Close(f.ctx) }()
+	for ; n < end; n++ {
+		if !cur.Next(f.ctx) {
+			return errors.Join(cur.Err(), fmt.Errorf("chunk %d is missing", n))
+		}
+		var c struct {
+			N    int64  `bson:"n"`
+			Data []byte `bson:"data"`
+		}
+		if err := cur.Decode(&c); err != nil {
+			return fmt.Errorf("chunk %d: %w", n, err)
+		}
+		if c.N != n {
+			return fmt.Errorf("chunk %d is missing", n)
+		}
+		if want := min(f.doc.ChunkSize, f.doc.Length-n*f.doc.ChunkSize); int64(len(c.Data)) != want {
+			return fmt.Errorf("chunk %d has %d bytes, want %d", n, len(c.Data), want)
+		}
+		f.cache.Add(n, c.Data)
+	}
+	return nil
+}
+
+func (f *gridFile) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += f.pos
+	case io.SeekEnd:
+		offset += f.doc.Length
+	}
+	if offset < 0 || whence < io.SeekStart || whence > io.SeekEnd {
+		return 0, fmt.Errorf("seek in file %s: whence %d to %d is not possible", f.doc.ID.Hex(), whence, offset)
+	}
+	f.pos = offset
+	return offset, nil
+}
+
+func (f *gridFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cache.Purge()
+	return nil
+}

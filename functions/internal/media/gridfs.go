@@ -1,0 +1,393 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+)
+
+// GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every other
+// driver of MongoDB: https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.md
+//
+// It does not use the driver's streams. Those clean up with the context of the writing, ask for 250 chunks at once, cannot
+// seek, and cannot hold a chunk back.
+type GridFS struct {
+	files, chunks *mongo.Collection
+
+	mu      sync.Mutex
+	indexed bool
+}
+
+// NewGridFS uses a database; it does not connect. Writes are majority and journaled whatever the client does.
+func NewGridFS(db *mongo.Database) *GridFS {
+	journal := true
+	durable := options.Collection().SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})
+	return &GridFS{files: db.Collection("fs.files", durable), chunks: db.Collection("fs.chunks", durable)}
+}
+
+const (
+	// chunkSize is what GridFS drivers use by default, in bytes.
+	chunkSize = 255 << 10
+	// batch is how many chunks of that size travel together at most: about 4 MiB.
+	batch = 16
+)
+
+// fileDoc is a document of fs.files; other writers leave fields out.
+type fileDoc struct {
+	ID         bson.ObjectID `bson:"_id"`
+	Length     int64         `bson:"length"`
+	ChunkSize  int64         `bson:"chunkSize,minsize"` // an int32, as the specification has it
+	UploadDate time.Time     `bson:"uploadDate"`
+	Filename   string        `bson:"filename"`
+	Metadata   bson.RawValue `bson:"metadata,omitempty"`
+}
+
+type metadata struct {
+	Owner  string `bson:"owner,omitempty"`
+	SHA256 string `bson:"sha256,omitempty"`
+}
+
+// chunkDoc is a document of fs.chunks.
+type chunkDoc struct {
+	ID   bson.ObjectID `bson:"_id"`
+	File bson.ObjectID `bson:"files_id"`
+	N    int64         `bson:"n,minsize"` // an int32 as well
+	Data []byte        `bson:"data"`
+}
+
+func (d fileDoc) info() Info {
+	var m metadata
+	// Metadata of another writer may be anything; what is not ours is not read.
+	_ = d.Metadata.Unmarshal(&m)
+	return Info{ID: d.ID.Hex(), Name: d.Filename, Owner: m.Owner, Length: d.Length, SHA256: m.SHA256, Uploaded: d.UploadDate}
+}
+
+// index makes the specification's indexes before the first file is written, unless there are files already.
+func (s *GridFS) index(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.indexed {
+		return nil
+	}
+	err := s.files.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		_, err = s.files.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "filename", Value: 1}, {Key: "uploadDate", Value: 1}}})
+		if err == nil {
+			_, err = s.chunks.Indexes().CreateOne(ctx, mongo.IndexModel{
+				Keys: bson.D{{Key: "files_id", Value: 1}, {Key: "n", Value: 1}}, Options: options.Index().SetUnique(true)})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the indexes of GridFS: %w", err)
+	}
+	s.indexed = true
+	return nil
+}
+
+type gridWriter struct {
+	draft
+	ctx    context.Context //nolint:containedctx // it bounds the writes, as Store.Create says
+	bucket *GridFS
+	id     bson.ObjectID
+	next   int64      // number of the chunk that is being filled
+	chunk  []byte     // and its bytes so far
+	ready  []chunkDoc // full chunks for the next insert
+	held   []chunkDoc // full chunks with reserved bytes, for the last one
+	spare  [][]byte   // buffers to fill again
+}
+
+// Create is of [Store].
+func (s *GridFS) Create(ctx context.Context, info Info) (Writer, error) {
+	id, err := bson.ObjectIDFromHex(info.ID)
+	if err != nil {
+		return nil, fmt.Errorf("create file %q: %w", info.ID, err)
+	}
+	if err := s.index(ctx); err != nil {
+		return nil, err
+	}
+	// To abort a second file of the same id would remove the first.
+	err = s.files.FindOne(ctx, bson.M{"_id": id}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
+	if err == nil {
+		err = errors.New("the id is taken")
+	}
+	if !errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, fmt.Errorf("create file %s: %w", info.ID, err)
+	}
+	return &gridWriter{draft: newDraft(info), ctx: ctx, bucket: s, id: id}, nil
+}
+
+func (w *gridWriter) Write(p []byte) (int, error) {
+	for n := 0; n < len(p) && w.err == nil; {
+		if err := w.ctx.Err(); err != nil {
+			return n, w.fail("write", err)
+		}
+		if w.chunk == nil {
+			w.chunk = w.buffer()
+		}
+		k := min(len(p)-n, chunkSize-len(w.chunk))
+		w.chunk = append(w.chunk, p[n:n+k]...)
+		w.wrote(p[n : n+k])
+		n += k
+		if len(w.chunk) < chunkSize {
+			continue
+		}
+		w.seal()
+		if len(w.ready) < batch {
+			continue
+		}
+		if err := w.flush(w.ctx); err != nil {
+			return n, w.fail("write", err)
+		}
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+func (w *gridWriter) buffer() []byte {
+	if n := len(w.spare); n > 0 {
+		b := w.spare[n-1]
+		w.spare = w.spare[:n-1]
+		return b[:0]
+	}
+	return make([]byte, 0, chunkSize)
+}
+
+// seal ends the chunk that is being filled.
+func (w *gridWriter) seal() {
+	c := chunkDoc{ID: bson.NewObjectID(), File: w.id, N: w.next, Data: w.chunk}
+	if w.overlaps(w.next*chunkSize, len(w.chunk)) {
+		w.held = append(w.held, c)
+	} else {
+		w.ready = append(w.ready, c)
+	}
+	w.next++
+	w.chunk = nil
+}
+
+// flush inserts the chunks that are ready.
+func (w *gridWriter) flush(ctx context.Context) error {
+	if len(w.ready) == 0 {
+		return nil
+	}
+	if _, err := w.bucket.chunks.InsertMany(ctx, w.ready); err != nil {
+		return err
+	}
+	for _, c := range w.ready {
+		w.spare = append(w.spare, c.Data)
+	}
+	w.ready = w.ready[:0]
+	return nil
+}
+
+func (w *gridWriter) Reserve(n int) error {
+	if err := w.reserve(n); err != nil {
+		return err
+	}
+	_, err := w.Write(make([]byte, n))
+	return err
+}
+
+func (w *gridWriter) Patch(p []byte) error {
+	if err := w.patchable(p); err != nil {
+		return err
+	}
+	for _, c := range append(w.held, chunkDoc{N: w.next, Data: w.chunk}) {
+		off := c.N * chunkSize
+		if w.overlaps(off, len(c.Data)) {
+			copy(c.Data[max(0, w.from-off):], p[max(0, off-w.from):])
+		}
+	}
+	return nil
+}
+
+func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
+	if w.err != nil {
+		return Info{}, w.err
+	}
+	if err := w.commit(ctx); err != nil {
+		return Info{}, w.fail("commit", err)
+	}
+	w.err = errClosed
+	return w.info, nil
+}
+
+func (w *gridWriter) commit(ctx context.Context) error {
+	if len(w.chunk) > 0 {
+		w.seal()
+	}
+	w.ready, w.held = append(w.ready, w.held...), nil
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	w.ready, w.spare = nil, nil
+	if err := w.check(ctx); err != nil {
+		return err
+	}
+	info := w.final()
+	kind, meta, err := bson.MarshalValue(metadata{Owner: info.Owner, SHA256: info.SHA256})
+	if err != nil {
+		return err
+	}
+	_, err = w.bucket.files.InsertOne(ctx, fileDoc{
+		ID: w.id, Length: info.Length, ChunkSize: chunkSize, UploadDate: info.Uploaded, Filename: info.Name,
+		Metadata: bson.RawValue{Type: kind, Value: meta},
+	})
+	return err
+}
+
+// check sees that all chunks are there, since [GridFS.Sweep] takes those of a writer that was silent for too long. With
+// reserved bytes it reads them back, because the bytes after the reserved ones were hashed too early: the alternatives are no
+// hash, or an MP3 in memory, and an MP3 is small beside the video that was read for it.
+func (w *gridWriter) check(ctx context.Context) error {
+	if w.to != 0 {
+		w.sum.Reset()
+		_, err := io.Copy(w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: w.info.Length, ChunkSize: chunkSize}))
+		return err
+	}
+	n, err := w.bucket.chunks.CountDocuments(ctx, bson.M{"files_id": w.id})
+	if err == nil && n != w.next {
+		err = fmt.Errorf("%d of %d chunks are there", n, w.next)
+	}
+	return err
+}
+
+func (w *gridWriter) Abort(ctx context.Context) error {
+	if errors.Is(w.err, errClosed) {
+		return nil
+	}
+	w.err = errClosed
+	w.chunk, w.ready, w.held, w.spare = nil, nil, nil, nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	// The file's document as well: a Commit that failed may have stored it before its answer was lost.
+	return w.bucket.delete(ctx, w.id)
+}
+
+// Open is of [Store].
+func (s *GridFS) Open(ctx context.Context, id string) (File, error) {
+	oid, err := bson.ObjectIDFromHex(id)
+	if err != nil {
+		return nil, fmt.Errorf("file %q: %w", id, ErrNotFound)
+	}
+	var d fileDoc
+	err = s.files.FindOne(ctx, bson.M{"_id": oid}).Decode(&d)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, fmt.Errorf("file %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open file %s: %w", id, err)
+	}
+	if d.Length < 0 || d.Length > 0 && d.ChunkSize <= 0 {
+		return nil, fmt.Errorf("open file %s: its length is %d and its chunks' %d", id, d.Length, d.ChunkSize)
+	}
+	return s.file(ctx, d), nil
+}
+
+// Delete is of [Store].
+func (s *GridFS) Delete(ctx context.Context, id string) error {
+	oid, err := bson.ObjectIDFromHex(id)
+	if err != nil {
+		return nil //nolint:nilerr // such a file is not there
+	}
+	return s.delete(ctx, oid)
+}
+
+// delete makes the file invisible first, so that nobody meets one without its chunks.
+func (s *GridFS) delete(ctx context.Context, id bson.ObjectID) error {
+	if _, err := s.files.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
+		return fmt.Errorf("delete file %s: %w", id.Hex(), err)
+	}
+	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id}); err != nil {
+		return fmt.Errorf("delete chunks of file %s: %w", id.Hex(), err)
+	}
+	return nil
+}
+
+// Sweep is of [Store]. Files whose id is no ObjectID are not looked at.
+func (s *GridFS) Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error) {
+	n, err := s.sweepChunks(ctx, before)
+	if err != nil {
+		return n, err
+	}
+	cur, err := s.files.Find(ctx, bson.M{"metadata.owner": bson.M{"$gt": ""}, "uploadDate": bson.M{"$lt": before}})
+	if err != nil {
+		return n, fmt.Errorf("sweep files: %w", err)
+	}
+	defer func() { _ = cur.Close(ctx) }()
+	for cur.Next(ctx) {
+		var d fileDoc
+		if err := cur.Decode(&d); err != nil {
+			return n, fmt.Errorf("sweep files: %w", err)
+		}
+		ok, err := known(ctx, d.info())
+		if err != nil {
+			return n, fmt.Errorf("sweep file %s: %w", d.ID.Hex(), err)
+		}
+		if ok {
+			continue
+		}
+		if err := s.delete(ctx, d.ID); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, cur.Err()
+}
+
+// sweepChunks removes the chunks of files that were never committed.
+func (s *GridFS) sweepChunks(ctx context.Context, before time.Time) (int, error) {
+	// The server walks the index on files_id from one file to the next and does not touch the chunks themselves.
+	cur, err := s.chunks.Aggregate(ctx, mongo.Pipeline{
+		{{Key: "$match", Value: bson.M{"files_id": bson.M{"$lt": bson.NewObjectIDFromTimestamp(before)}}}},
+		{{Key: "$group", Value: bson.M{"_id": "$files_id"}}},
+		{{Key: "$lookup", Value: bson.M{"from": s.files.Name(), "localField": "_id", "foreignField": "_id", "as": "file"}}},
+		{{Key: "$match", Value: bson.M{"file": bson.M{"$size": 0}}}},
+	})
+	var orphans []struct {
+		ID bson.ObjectID `bson:"_id"`
+	}
+	if err == nil {
+		err = cur.All(ctx, &orphans)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find orphaned chunks: %w", err)
+	}
+	n := 0
+	for _, o := range orphans {
+		var last struct {
+			ID any `bson:"_id"`
+		}
+		err := s.chunks.FindOne(ctx, bson.M{"files_id": o.ID},
+			options.FindOne().SetSort(bson.M{"n": -1}).SetProjection(bson.M{"_id": 1})).Decode(&last)
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			continue
+		}
+		if err != nil {
+			return n, fmt.Errorf("sweep chunks of %s: %w", o.ID.Hex(), err)
+		}
+		if id, ok := last.ID.(bson.ObjectID); ok && !id.Timestamp().Before(before) {
+			continue // a long upload, still going on
+		}
+		if err := s.delete(ctx, o.ID); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Ping is of [Store].
+func (s *GridFS) Ping(ctx context.Context) error {
+	return s.files.Database().Client().Ping(ctx, readpref.Primary())
+}
