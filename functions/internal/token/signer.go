@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -205,7 +206,16 @@ func (s *Signer) Sign(subject, username string, admin bool) (string, error) {
 func (s *Signer) TTL() time.Duration { return s.ttl }
 
 // JWKS is the public keys as a JSON Web Key Set (RFC 7517); with a secret, the set is empty.
-func (s *Signer) JWKS(ctx context.Context) ([]byte, error) { return s.jwks.JSONPublic(ctx) }
+func (s *Signer) JWKS(ctx context.Context) ([]byte, error) {
+	set, err := s.jwks.Marshal(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list public keys: %w", err)
+	}
+	if set.Keys == nil {
+		set.Keys = []jwkset.JWKMarshal{} // the set's keys are an array (RFC 7517, section 5), and not null
+	}
+	return json.Marshal(set)
+}
 
 // Verifier checks the signer's own tokens, and those of its previous keys, without asking anyone.
 func (s *Signer) Verifier() Verifier {

@@ -1,0 +1,491 @@
+package login
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/account"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+)
+
+type fakeUsers struct {
+	authenticate func(email, password string) (account.User, error)
+	byEmail      func(email string) (account.User, error)
+	create       func(email, password string, admin bool) error
+}
+
+func (f *fakeUsers) Authenticate(_ context.Context, email, password string) (account.User, error) {
+	return f.authenticate(email, password)
+}
+
+func (f *fakeUsers) ByEmail(_ context.Context, email string) (account.User, error) {
+	return f.byEmail(email)
+}
+
+func (f *fakeUsers) Create(_ context.Context, email, password string, admin bool) error {
+	return f.create(email, password, admin)
+}
+
+// setup is a function with two users, an admin and another, whose password is Admin123.
+type setup struct {
+	users  *fakeUsers
+	signer *token.Signer
+	clock  time.Time
+	h      http.Handler
+}
+
+func newSetup(t *testing.T, cfg Config) *setup {
+	t.Helper()
+	signer, err := token.NewSigner(token.SignerConfig{
+		Secret: "0123456789abcdef0123456789abcdef", Issuer: "soundstrip", Audience: "soundstrip", TTL: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &setup{signer: signer, clock: time.Now()}
+	known := map[string]account.User{
+		"georgio@email.com": {ID: 7, Email: "georgio@email.com"},
+		"admin@email.com":   {ID: 1, Email: "admin@email.com", Admin: true},
+		"former@email.com":  {ID: 2, Email: "former@email.com", Admin: true, Disabled: true},
+	}
+	s.users = &fakeUsers{
+		authenticate: func(email, password string) (account.User, error) {
+			u, ok := known[strings.ToLower(email)]
+			if !ok || password != "Admin123" || u.Disabled {
+				return account.User{}, fmt.Errorf("%w: for the log only", account.ErrCredentials)
+			}
+			return u, nil
+		},
+		byEmail: func(email string) (account.User, error) {
+			if u, ok := known[email]; ok {
+				return u, nil
+			}
+			return account.User{}, account.ErrNotFound
+		},
+		create: func(email, password string, admin bool) error {
+			if _, ok := known[email]; ok {
+				return account.ErrExists
+			}
+			known[email] = account.User{ID: int64(len(known)), Email: email, Admin: admin}
+			return nil
+		},
+	}
+	s.h = newHandler(s.users, signer, cfg, func() time.Time { return s.clock }).routes()
+	return s
+}
+
+// do sends a request with the header lines "Name: value".
+func (s *setup) do(t *testing.T, method, path, body string, header ...string) *http.Response {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	s.h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func bodyOf(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func basic(email, password string) string {
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(email, password)
+	return "Authorization: " + r.Header.Get("Authorization")
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	const challenge = `Basic realm="soundstrip"`
+	right := basic("georgio@email.com", "Admin123")
+	asJSON, asForm := "Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"
+	for _, tt := range []struct {
+		name         string
+		method, path string
+		body         string
+		header       []string
+		status       int
+		challenge    string
+	}{
+		{name: "Basic", path: "/login", header: []string{right}, status: 200},
+		{name: "without a path", path: "/", header: []string{right}, status: 200},
+		{name: "JSON", path: "/login", header: []string{asJSON}, body: `{"email":"georgio@email.com","password":"Admin123"}`, status: 200},
+		{name: "JSON that curl calls a form", path: "/login", header: []string{asForm}, body: ` {"email":"georgio@email.com","password":"Admin123"}`, status: 200},
+		{name: "form", path: "/login", header: []string{asForm}, body: `email=georgio%40email.com&password=Admin123`, status: 200},
+		{name: "wrong password", path: "/login", header: []string{basic("georgio@email.com", "admin123")}, status: 401, challenge: challenge},
+		{name: "unknown", path: "/login", header: []string{basic("nobody@email.com", "Admin123")}, status: 401, challenge: challenge},
+		{name: "disabled", path: "/login", header: []string{basic("former@email.com", "Admin123")}, status: 401, challenge: challenge},
+		{name: "no credentials", path: "/login", status: 401, challenge: challenge},
+		{name: "broken Basic", path: "/login", header: []string{"Authorization: Basic !"}, status: 401, challenge: challenge},
+		{name: "a token", path: "/login", header: []string{"Authorization: Bearer abc"}, status: 401, challenge: challenge},
+		{name: "broken JSON", path: "/login", header: []string{asJSON}, body: `{"email":`, status: 400},
+		{name: "JSON of another shape", path: "/login", header: []string{asJSON}, body: `{"email":["a"]}`, status: 400},
+		{name: "large body", path: "/login", header: []string{asJSON}, body: "{" + strings.Repeat(" ", maxBody), status: 413},
+		{name: "GET", method: "GET", path: "/login", header: []string{right}, status: 405},
+		{name: "HEAD", method: "HEAD", path: "/login", header: []string{right}, status: 405},
+		{name: "GET without a path", method: "GET", path: "/", status: 405},
+		{name: "elsewhere", path: "/other", header: []string{right}, status: 404},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, Config{SignUp: "closed"})
+			method := tt.method
+			if method == "" {
+				method = "POST"
+			}
+			resp := s.do(t, method, tt.path, tt.body, tt.header...)
+			body := bodyOf(t, resp)
+			if resp.StatusCode != tt.status || resp.Header.Get("WWW-Authenticate") != tt.challenge {
+				t.Fatalf("status %d, challenge %q, body %q, want %d, %q", resp.StatusCode, resp.Header.Get("WWW-Authenticate"), body, tt.status, tt.challenge)
+			}
+			if strings.Contains(body, "for the log only") {
+				t.Errorf("the client reads %q", body)
+			}
+			if tt.status == 405 && resp.Header.Get("Allow") != "POST" {
+				t.Errorf("Allow = %q, want POST", resp.Header.Get("Allow"))
+			}
+			if tt.status != 200 {
+				return
+			}
+			c, err := s.signer.Verifier().Verify(t.Context(), body) // the whole body is the token
+			if err != nil || c.Username != "georgio@email.com" || c.Admin || c.Subject != "7" {
+				t.Errorf("Verify(%q) = %+v, %v", body, c, err)
+			}
+			if ct, cc := resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"); ct != "text/plain; charset=utf-8" || cc != "no-store" {
+				t.Errorf("Content-Type %q, Cache-Control %q", ct, cc)
+			}
+		})
+	}
+}
+
+func TestRefusalsLookAlike(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, Config{SignUp: "closed"})
+	want := bodyOf(t, s.do(t, "POST", "/login", "", basic("georgio@email.com", "wrong")))
+	for _, email := range []string{"nobody@email.com", "former@email.com"} {
+		if got := bodyOf(t, s.do(t, "POST", "/login", "", basic(email, "Admin123"))); got != want {
+			t.Errorf("%s is answered %q, and a wrong password %q", email, got, want)
+		}
+	}
+}
+
+func TestLoginAsJSON(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, Config{SignUp: "closed"})
+	resp := s.do(t, "POST", "/login", "", basic("admin@email.com", "Admin123"), "Accept: application/json")
+	var got TokenIssued
+	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.signer.Verifier().Verify(t.Context(), got.AccessToken)
+	if err != nil || !c.Admin {
+		t.Errorf("Verify(access_token) = %+v, %v, want an admin", c, err)
+	}
+	if got.TokenType != "Bearer" || got.ExpiresIn != 3600 || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("answer = %+v as %s", got, resp.Header.Get("Content-Type"))
+	}
+}
+
+func TestLegacyAdmin(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, Config{SignUp: "closed", LegacyAdmin: true})
+	raw := bodyOf(t, s.do(t, "POST", "/login", "", basic("georgio@email.com", "Admin123")))
+	if c, err := s.signer.Verifier().Verify(t.Context(), raw); err != nil || !c.Admin {
+		t.Errorf("Verify() = %+v, %v, want an admin", c, err)
+	}
+	resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`, "Authorization: Bearer "+raw)
+	if resp.StatusCode != 403 {
+		t.Errorf("POST /users by who is an admin by token only = %d, want 403", resp.StatusCode)
+	}
+}
+
+func TestStoreFails(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		err  error
+	}{
+		{"busy", account.ErrBusy},
+		{"away", errors.New("dial tcp 10.0.0.1:3306: connection refused")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, Config{SignUp: "open"})
+			s.users.authenticate = func(string, string) (account.User, error) { return account.User{}, tt.err }
+			s.users.create = func(string, string, bool) error { return tt.err }
+			for _, path := range []string{"/login", "/users"} {
+				resp := s.do(t, "POST", path, `{"email":"georgio@email.com","password":"Admin123"}`)
+				body := bodyOf(t, resp)
+				if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || strings.Contains(body, "10.0.0.1") {
+					t.Errorf("POST %s = %d, Retry-After %q, %q, want 503", path, resp.StatusCode, resp.Header.Get("Retry-After"), body)
+				}
+			}
+		})
+	}
+}
+
+func TestSignUp(t *testing.T) {
+	t.Parallel()
+	const valid = `{"email":"new@email.com","password":"Admin123"}`
+	open, closed := Config{SignUp: "open"}, Config{SignUp: "closed"}
+	for _, tt := range []struct {
+		name   string
+		cfg    Config
+		by     string // whose token is sent
+		header string
+		body   string
+		create error
+		status int
+		detail string
+	}{
+		{name: "open", cfg: open, body: valid, status: 201},
+		{name: "open, by form", cfg: open, body: "email=new@email.com&password=Admin123", status: 201},
+		{name: "open, exists", cfg: open, body: `{"email":"georgio@email.com","password":"Admin123"}`, status: 409, detail: "has an account already"},
+		{name: "open, weak", cfg: open, body: valid, create: errors.Join(account.RuleError("bad address"), account.RuleError("weak password")), status: 422, detail: "bad address; weak password"},
+		{name: "open, broken", cfg: open, body: `{`, status: 400},
+		{name: "open, large", cfg: open, body: strings.Repeat("x", maxBody+1), status: 413},
+		{name: "closed", cfg: closed, body: valid, status: 403, detail: "sign-up is closed"},
+		{name: "closed, admin", cfg: closed, by: "admin@email.com", body: valid, status: 201},
+		{name: "closed, another", cfg: closed, by: "georgio@email.com", body: valid, status: 403, detail: "only an admin"},
+		{name: "closed, former admin", cfg: closed, by: "former@email.com", body: valid, status: 403, detail: "only an admin"},
+		{name: "closed, deleted admin", cfg: closed, by: "deleted@email.com", body: valid, status: 403, detail: "only an admin"},
+		{name: "closed, bad token", cfg: closed, header: "Authorization: Bearer abc", body: valid, status: 403, detail: "not valid"},
+		{name: "closed, Basic", cfg: closed, header: basic("admin@email.com", "Admin123"), body: valid, status: 401},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, tt.cfg)
+			if tt.create != nil {
+				s.users.create = func(string, string, bool) error { return tt.create }
+			}
+			header := tt.header
+			if tt.by != "" {
+				raw, err := s.signer.Sign("1", tt.by, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				header = "Authorization: Bearer " + raw
+			}
+			resp := s.do(t, "POST", "/users", tt.body, header)
+			if body := bodyOf(t, resp); resp.StatusCode != tt.status || !strings.Contains(body, tt.detail) {
+				t.Fatalf("POST /users = %d, %q, want %d, %q", resp.StatusCode, body, tt.status, tt.detail)
+			}
+			login := s.do(t, "POST", "/login", "", basic("new@email.com", "Admin123"))
+			if made := login.StatusCode == 200; made != (tt.status == 201) {
+				t.Errorf("POST /login of the new user = %d", login.StatusCode)
+			}
+		})
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	resp := newSetup(t, Config{SignUp: "closed"}).do(t, "GET", "/.well-known/jwks.json", "")
+	if body := bodyOf(t, resp); resp.StatusCode != 200 || body != `{"keys":[]}` {
+		t.Errorf("GET /.well-known/jwks.json = %d, %s, want no keys of a secret", resp.StatusCode, body)
+	}
+}
+
+func TestThrottleAccount(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, Config{SignUp: "closed"})
+	try := func(email, password string) *http.Response {
+		return s.do(t, "POST", "/login", "", basic(email, password))
+	}
+	for n := range 10 {
+		if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 401 {
+			t.Fatalf("attempt %d = %d, want 401", n+1, resp.StatusCode)
+		}
+	}
+	resp := try(" Georgio@EMAIL.com", "Admin123")
+	retry, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if resp.StatusCode != 429 || err != nil || retry < 1 || retry > 10 {
+		t.Fatalf("attempt 11 = %d, Retry-After %q, want 429 and at most 10 s", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+	if resp := try("admin@email.com", "Admin123"); resp.StatusCode != 200 {
+		t.Errorf("another account = %d, want 200", resp.StatusCode)
+	}
+	s.clock = s.clock.Add(time.Duration(retry)*time.Second + time.Millisecond)
+	for range 20 { // who knows the password is not slowed down
+		if resp := try("georgio@email.com", "Admin123"); resp.StatusCode != 200 {
+			t.Fatalf("after Retry-After = %d, want 200", resp.StatusCode)
+		}
+	}
+	if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 401 {
+		t.Errorf("after Retry-After = %d, want 401", resp.StatusCode)
+	}
+	if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 429 {
+		t.Errorf("at once again = %d, want 429", resp.StatusCode)
+	}
+}
+
+func TestThrottleAddress(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, Config{SignUp: "open", TrustProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}) // of httptest
+	from := func(addr string, n int) *http.Response {
+		return s.do(t, "POST", "/login", "", basic(fmt.Sprintf("user%d@email.com", n), "wrong"), "X-Forwarded-For: "+addr)
+	}
+	for n := range 50 {
+		if resp := from("203.0.113.1", n); resp.StatusCode != 401 {
+			t.Fatalf("attempt %d = %d, want 401", n+1, resp.StatusCode)
+		}
+	}
+	if resp := from("203.0.113.1", 50); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("attempt 51 = %d, Retry-After %q, want 429 and 1", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
+	if resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`, "X-Forwarded-For: 203.0.113.1"); resp.StatusCode != 429 {
+		t.Errorf("sign-up = %d, want 429", resp.StatusCode)
+	}
+	if resp := from("198.51.100.7, 203.0.113.1", 51); resp.StatusCode != 429 {
+		t.Errorf("with an address of its own in front = %d, want 429", resp.StatusCode)
+	}
+	if resp := from("203.0.113.2", 52); resp.StatusCode != 401 {
+		t.Errorf("another address = %d, want 401", resp.StatusCode)
+	}
+	s.clock = s.clock.Add(1001 * time.Millisecond)
+	if resp := from("203.0.113.1", 53); resp.StatusCode != 401 {
+		t.Errorf("after a second = %d, want 401", resp.StatusCode)
+	}
+}
+
+// TestThrottleDebt is about guesses that were let through together, before the first was known to be wrong.
+func TestThrottleDebt(t *testing.T) {
+	t.Parallel()
+	th, now := newThrottle[string](time.Second, 3), time.Now()
+	for range 8 {
+		th.charge("k", now)
+	}
+	if got := th.wait("k", now); got != 6*time.Second {
+		t.Errorf("wait() after 8 failures, 3 of them free = %v, want 6s", got)
+	}
+	if got := th.wait("other", now); got != 0 {
+		t.Errorf("wait() of another key = %v, want 0", got)
+	}
+}
+
+func TestThrottleIsBounded(t *testing.T) {
+	t.Parallel()
+	th := newThrottle[int](time.Second, 1)
+	for n := range 2 * maxKeys {
+		th.charge(n, time.Now())
+	}
+	if n := th.limiters.Len(); n != maxKeys {
+		t.Errorf("%d keys are kept, want %d", n, maxKeys)
+	}
+}
+
+func TestClientAddr(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		remote    string
+		forwarded []string
+		trusted   []string
+		want      string
+	}{
+		{name: "nobody is trusted", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, want: "10.0.0.1"},
+		{name: "the peer is not trusted", remote: "203.0.113.9:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.9"},
+		{name: "one proxy", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "a proxy says nothing", remote: "10.0.0.1:1", trusted: []string{"10.0.0.0/8"}, want: "10.0.0.1"},
+		{name: "as Knative does it", remote: "127.0.0.1:1", forwarded: []string{"203.0.113.1, 10.0.0.2", "10.0.0.3"}, trusted: []string{"127.0.0.0/8", "10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "the client lies", remote: "10.0.0.1:1", forwarded: []string{"198.51.100.1, 203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "the client is trusted", remote: "10.0.0.1:1", forwarded: []string{"10.0.0.9"}, trusted: []string{"10.0.0.0/8"}, want: "10.0.0.9"},
+		{name: "junk", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1, unknown"}, trusted: []string{"10.0.0.0/8"}, want: "10.0.0.1"},
+		{name: "IPv4 in IPv6", remote: "[::ffff:10.0.0.1]:1", forwarded: []string{"::ffff:203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "no address", remote: "@", trusted: []string{"10.0.0.0/8"}, want: "invalid IP"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var trusted []netip.Prefix
+			for _, p := range tt.trusted {
+				trusted = append(trusted, netip.MustParsePrefix(p))
+			}
+			r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{"X-Forwarded-For": tt.forwarded}}
+			if got := clientAddr(r, trusted).String(); got != tt.want {
+				t.Errorf("clientAddr(%s, %q) = %s, want %s", tt.remote, tt.forwarded, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{"203.0.113.1": "203.0.113.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
+		if got := network(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("network(%s) = %s, want %s", addr, got, want)
+		}
+	}
+	if network(netip.Addr{}) != network(netip.Addr{}) {
+		t.Error("network() without an address is not one key")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		want Config
+		err  string
+	}{
+		{name: "nothing set", want: Config{SignUp: "closed"}},
+		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true", "LOGIN_TRUST_PROXY": "127.0.0.0/8,10.0.0.0/8"},
+			want: Config{SignUp: "open", LegacyAdmin: true, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}}},
+		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
+		{name: "no network", env: map[string]string{"LOGIN_TRUST_PROXY": "true"}, err: "LOGIN_TRUST_PROXY"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got Config
+			err := serve.Load(t.Context(), envconfig.MapLookuper(tt.env), &got)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("Load() = %v, want a fault of %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Errorf("Load() (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzReadCredentials(f *testing.F) {
+	f.Add(`{"email":"georgio@email.com","password":"Admin123"}`)
+	f.Add("email=georgio%40email.com&password=Admin123")
+	f.Fuzz(func(t *testing.T, body string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader(body))
+		_, err := readCredentials(httptest.NewRecorder(), r)
+		var p *problem.Error
+		if err != nil && (!errors.As(err, &p) || p.Status() >= 500) {
+			t.Errorf("readCredentials(%q) = %v, want the client's fault", body, err)
+		}
+	})
+}
