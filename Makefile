@@ -1,4 +1,4 @@
-export KO_CONFIG_PATH := ko.yaml
+export KO_CONFIG_PATH ?= ko.yaml
 tool := go tool -modfile=.ci/tools/go.mod
 STORES ?= config/stores
 
