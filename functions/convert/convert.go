@@ -1,0 +1,243 @@
+// Package convert makes the MP3 of a video: it takes video.uploaded, and replies audio.converted or conversion.failed.
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// Jobs is what the function needs of the jobs; see [job.Store] for what each does.
+type Jobs interface {
+	Get(ctx context.Context, id string) (job.Job, error)
+	Adopt(ctx context.Context, j job.Job) (job.Job, error)
+	Claim(ctx context.Context, id, worker string, ttl time.Duration) (job.Job, error)
+	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
+	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
+	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
+	Release(ctx context.Context, id string, epoch int, reason string) error
+}
+
+// Source is the source of the events that the function makes.
+const Source = "/soundstrip/convert"
+
+const (
+	// retryAfter is when a passing failure may be tried again.
+	retryAfter = 5 * time.Second
+	// closing bounds what must be done after the work, when its own time may be over.
+	closing = 30 * time.Second
+)
+
+type function struct {
+	jobs         Jobs
+	videos, mp3s media.Store
+	engine       Engine
+	cfg          Config
+	worker       string
+}
+
+// New makes the function.
+func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Handler {
+	worker, err := os.Hostname()
+	if err != nil {
+		worker = "unknown"
+	}
+	f := &function{jobs: jobs, videos: videos, mp3s: mp3s, engine: engine, cfg: cfg, worker: worker}
+	return eventing.Func(f.convert)
+}
+
+// convert takes video.uploaded.
+//
+// A reply (200) means that the job has ended, with an MP3 that is stored or with a reason why there is none, and that both are
+// on record; the broker passes the reply on before it drops the event. No content (204) means that nothing is left to do: the
+// job was cancelled, deleted, or goes on with another worker. Anything else leaves the job free for the next delivery. Of the
+// event only the job's id is trusted, unless the job did not begin with us.
+func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, error) {
+	p, err := eventing.Decode[eventing.VideoUploaded](e)
+	if err != nil {
+		return nil, err
+	}
+	if !media.ValidID(p.VideoFID) || e.Subject() != "" && e.Subject() != p.VideoFID {
+		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), p.VideoFID))
+	}
+	j, err := f.find(ctx, p)
+	if errors.Is(err, job.ErrNotFound) {
+		slog.InfoContext(ctx, "nothing to convert: job and video are deleted")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, eventing.RetryAfter(retryAfter, err)
+	}
+	if j.State.Finished() {
+		return reply(ctx, j)
+	}
+	claimed, err := f.jobs.Claim(ctx, j.ID, f.worker, f.cfg.Lease)
+	busy := (*job.BusyError)(nil)
+	switch {
+	case errors.As(err, &busy):
+		return nil, eventing.Busy(max(time.Second, min(busy.For, f.cfg.Lease)), err)
+	case errors.Is(err, job.ErrState):
+		return reply(ctx, claimed)
+	case errors.Is(err, job.ErrNotFound):
+		slog.InfoContext(ctx, "nothing to convert: the job was deleted")
+		return nil, nil
+	case err != nil:
+		return nil, eventing.RetryAfter(retryAfter, err)
+	}
+	return f.work(ctx, claimed)
+}
+
+// find gives the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs: the event is
+// all that is known of it.
+func (f *function) find(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
+	j, err := f.jobs.Get(ctx, p.VideoFID)
+	if !errors.Is(err, job.ErrNotFound) {
+		return j, err
+	}
+	video, err := f.videos.Open(ctx, p.VideoFID)
+	if errors.Is(err, media.ErrNotFound) {
+		return job.Job{}, job.ErrNotFound
+	}
+	if err != nil {
+		return job.Job{}, fmt.Errorf("look for video %s: %w", p.VideoFID, err)
+	}
+	info := video.Info()
+	if err := video.Close(); err != nil {
+		return job.Job{}, fmt.Errorf("look for video %s: %w", p.VideoFID, err)
+	}
+	adopted := job.Job{
+		ID:       p.VideoFID,
+		Owner:    p.Username,
+		Filename: p.Filename,
+		Options:  p.Options,
+		State:    job.Queued,
+		Round:    1,
+		Video:    job.Video{Length: info.Length, SHA256: info.SHA256},
+	}
+	if info.Owner != "" {
+		adopted.Owner = info.Owner
+	}
+	if adopted.Filename == "" {
+		adopted.Filename = info.Name
+	}
+	return f.jobs.Adopt(ctx, adopted)
+}
+
+// reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.
+func reply(ctx context.Context, j job.Job) (*event.Event, error) {
+	if j.State == job.Cancelled || j.State == job.Expired {
+		slog.InfoContext(ctx, "nothing to convert", "state", j.State)
+		return nil, nil
+	}
+	e, err := j.Event(Source)
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// work converts a claimed job and records how it ended.
+func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
+	began := time.Now()
+	working, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer cancel()
+	var ended job.Job
+	err := f.hold(working, j, func(ctx context.Context, progress func(int)) error {
+		mp3, err := f.make(ctx, j, progress)
+		if err == nil {
+			ended, err = f.finish(ctx, j, mp3)
+		}
+		return err
+	})
+	last, cancel := afterwards(ctx)
+	defer cancel()
+	failed := failureOf(err)
+	switch {
+	case err == nil:
+	case errors.Is(err, job.ErrLost):
+	case failed.Passing:
+		// The lease ends by itself when it cannot be given back.
+		released := f.jobs.Release(last, j.ID, j.Lease.Epoch, failed.Message)
+		return nil, eventing.RetryAfter(retryAfter, errors.Join(err, released))
+	default:
+		slog.InfoContext(ctx, "conversion failed", "code", failed.Code, "error", err)
+		ended, err = f.jobs.Fail(last, j.ID, j.Lease.Epoch, failed.Failure)
+	}
+	switch {
+	case errors.Is(err, job.ErrLost):
+		slog.InfoContext(ctx, "job lost: it was cancelled, deleted, or another worker has it", "error", err)
+		return nil, nil
+	case err != nil:
+		return nil, eventing.RetryAfter(retryAfter, err)
+	}
+	slog.InfoContext(ctx, "conversion ended", "state", ended.State, "seconds", time.Since(began).Seconds(), "video_bytes", j.Video.Length)
+	return reply(ctx, ended)
+}
+
+// make makes and stores the MP3; with an error nothing is stored.
+func (f *function) make(ctx context.Context, j job.Job, progress func(int)) (m job.MP3, err error) {
+	video, err := f.videos.Open(ctx, j.ID)
+	if errors.Is(err, media.ErrNotFound) {
+		return m, permanent(err, Gone, "the video is no longer stored: upload it again")
+	}
+	if err != nil {
+		return m, passing(err, Storage, storageMessage)
+	}
+	defer video.Close()
+	w, err := f.mp3s.Create(ctx, media.Info{ID: media.NewID(), Name: mp3Name(j.Filename), Owner: j.Owner})
+	if err != nil {
+		return m, passing(err, Storage, storageMessage)
+	}
+	made, err := f.engine.Convert(ctx, video, j.Options, w, progress)
+	last, cancel := afterwards(ctx)
+	defer cancel()
+	if err != nil {
+		return m, errors.Join(err, w.Abort(last))
+	}
+	info, err := w.Commit(last)
+	if err != nil {
+		return m, passing(errors.Join(err, w.Abort(last)), Storage, storageMessage)
+	}
+	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, nil
+}
+
+// finish records the MP3, even when the one who asked for it has gone. An MP3 that does not count is deleted; when it is not
+// known whether it counts, it is left to the sweep.
+func (f *function) finish(ctx context.Context, j job.Job, mp3 job.MP3) (job.Job, error) {
+	last, cancel := afterwards(ctx)
+	defer cancel()
+	ended, err := f.jobs.Finish(last, j.ID, j.Lease.Epoch, mp3)
+	if !errors.Is(err, job.ErrLost) {
+		return ended, err
+	}
+	// A write that was repeated below us finds the job finished by itself.
+	now, getErr := f.jobs.Get(last, j.ID)
+	switch {
+	case getErr == nil && now.MP3 != nil && now.MP3.FID == mp3.FID:
+		return now, nil
+	case getErr == nil || errors.Is(getErr, job.ErrNotFound):
+		return j, errors.Join(err, f.mp3s.Delete(last, mp3.FID))
+	}
+	return j, getErr
+}
+
+// afterwards is the time for what must be done when the work's own may be over.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), closing)
+}
+
+func mp3Name(video string) string {
+	return strings.TrimSuffix(video, path.Ext(video)) + ".mp3"
+}

@@ -1,0 +1,195 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// made is where the tests' media lie; they are made once.
+var made struct {
+	sync.Mutex
+	dir string
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "convert-test-")
+	if err != nil {
+		panic(err)
+	}
+	made.dir = dir
+	code := m.Run()
+	if err := errorsOf(os.RemoveAll(dir), goleak.Find()); err != "" && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func errorsOf(errs ...error) (s string) {
+	for _, err := range errs {
+		if err != nil {
+			s += err.Error() + "\n"
+		}
+	}
+	return s
+}
+
+const (
+	picture = "testsrc2=s=160x90:r=25:d=4"
+	tone    = "sine=f=440:b=2:r=44100:d=4.0123"
+)
+
+// makeFile gives a file that ffmpeg makes with the arguments, and that all tests share.
+func makeFile(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	made.Lock()
+	defer made.Unlock()
+	path := filepath.Join(made.dir, name)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-y"}, args...), path)...)
+	return path
+}
+
+// video makes a file of moving picture and a tone.
+func video(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	return makeFile(t, name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-c:v", "mpeg4"}, args...)...)
+}
+
+// run runs a program that must succeed, and gives what it writes.
+func run(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is missing: apt-get install ffmpeg", program)
+		}
+		t.Skipf("%s is missing: apt-get install ffmpeg", program)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, stderr.String())
+	}
+	return string(out)
+}
+
+// samples counts the samples of one channel that a file decodes to.
+func samples(t *testing.T, path string, args ...string) int {
+	t.Helper()
+	out := run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", path, "-map", "0:a:0"}, args...), "-ac", "1", "-f", "s16le", "-")...)
+	return len(out) / 2
+}
+
+// probed is what ffprobe tells about a file.
+type probed struct {
+	Format struct {
+		Duration string
+		Tags     map[string]string
+	}
+	Streams []struct {
+		CodecName  string `json:"codec_name"`
+		SampleRate string `json:"sample_rate"`
+		Channels   int
+		BitRate    string `json:"bit_rate"`
+		StartTime  string `json:"start_time"`
+	}
+	Chapters []struct {
+		StartTime string `json:"start_time"`
+		EndTime   string `json:"end_time"`
+		Tags      map[string]string
+	}
+}
+
+func probe(t *testing.T, path string) (p probed) {
+	t.Helper()
+	out := run(t, "ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters", path)
+	if err := json.Unmarshal([]byte(out), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// rate is the number of samples a second.
+func rate(t *testing.T, path string) int {
+	t.Helper()
+	n, err := strconv.Atoi(probe(t, path).Streams[0].SampleRate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+var testConfig = Config{FFmpeg: "ffmpeg", Timeout: 5 * time.Minute, MaxDuration: time.Hour, MaxBytes: 1 << 30, Lease: time.Minute}
+
+func newEngine(t *testing.T, c Config) *FFmpeg {
+	t.Helper()
+	run(t, "ffmpeg", "-version") // or skip
+	e, err := NewEngine(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// store puts a file into a store and opens it.
+func store(t *testing.T, path string) media.File {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return storeBytes(t, b)
+}
+
+func storeBytes(t *testing.T, b []byte) media.File {
+	t.Helper()
+	s := newMemory()
+	id := s.put(b, media.Info{Name: "video"})
+	f, err := s.Open(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// convert runs the engine and gives the MP3 as a file.
+func convert(t *testing.T, e Engine, src media.File, o eventing.Options) (Result, string, error) {
+	t.Helper()
+	s := newMemory()
+	w, err := s.Create(t.Context(), media.Info{ID: media.NewID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := e.Convert(t.Context(), src, o, w, func(int) {})
+	if err != nil {
+		return r, "", err
+	}
+	info, err := w.Commit(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "out.mp3")
+	if err := os.WriteFile(path, s.get(info.ID), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return r, path, nil
+}

@@ -1,0 +1,157 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/mp3"
+	"github.com/soundstrip/soundstrip/functions/internal/mp4"
+)
+
+// plan is how a video is to be read, and what it says about itself.
+type plan struct {
+	name     string
+	input    ffmpeg.Input
+	stream   int           // index of the sound in the input
+	duration time.Duration // of the sound; 0 when not known
+	delay    time.Duration // of the sound after the video's beginning, where ffmpeg does not see it
+	mp3      bool          // the sound is MP3 already
+	gaps     *mp3.Gaps     // of that MP3, where it tells them itself
+	skip     time.Duration // at the beginning of that MP3, where its container tells it
+	framing  *mp4.Framing  // follows a file without a size of the whole
+	tag      mp3.Tag
+	close    func()
+}
+
+// maxTemp bounds a file that is laid down, in bytes.
+const maxTemp = 2 << 30
+
+// plan reads the container. ffmpeg is asked only about what the index of an MP4 does not tell.
+func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
+	head, err := s.read(0, media.SniffLen)
+	if err != nil {
+		return nil, err
+	}
+	container := media.Sniff(head)
+	if container == "" {
+		return nil, notMedia(s.size)
+	}
+	if container == "mov" {
+		return f.planMP4(ctx, s)
+	}
+	if err := whole(container, s); err != nil {
+		return nil, err
+	}
+	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container, Feed: s.feed}, close: func() {}}
+	if err := f.probe(ctx, p); err != nil {
+		return nil, err
+	}
+	if container == "mp3" {
+		p.gaps, err = mp3.ReadGaps(s)
+	}
+	return p, err
+}
+
+func notMedia(size int64) *Failure {
+	if size == 0 {
+		return permanent(nil, NotMedia, "the file is empty: upload it again")
+	}
+	return permanent(nil, NotMedia, "the file is no video or sound: upload one, such as MP4, MKV, WebM, MOV or AVI")
+}
+
+func noAudio() *Failure {
+	return permanent(nil, NoAudio, "the video has no track of sound: there is nothing to convert")
+}
+
+func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
+	x, err := mp4.Read(s, s.size)
+	switch {
+	case errors.Is(err, mp4.ErrTruncated):
+		return nil, truncated(err)
+	case errors.Is(err, mp4.ErrEncrypted):
+		return nil, permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
+	case errors.Is(err, mp4.ErrElsewhere):
+		return nil, permanent(err, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one")
+	case errors.Is(err, mp4.ErrUnsupported):
+		return f.planFile(ctx, s)
+	case err != nil:
+		return nil, err
+	case x.Audio == nil:
+		return nil, noAudio()
+	}
+	p := &plan{
+		name:     PlanIndex,
+		duration: x.Audio.Duration,
+		delay:    x.Audio.Delay,
+		mp3:      x.Audio.MP3,
+		skip:     x.Audio.Skip,
+		close:    func() {},
+		tag:      mp3.Tag{Title: x.Tags.Title, Artist: x.Tags.Artist, Album: x.Tags.Album, Date: x.Tags.Date, Cover: x.Tags.Cover},
+	}
+	for _, c := range x.Chapters {
+		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
+	}
+	p.input = ffmpeg.Input{Demuxers: "mov", Feed: func(w io.Writer) error { return x.Audio.WriteFile(w, s) }}
+	if !x.Fragmented {
+		return p, nil
+	}
+	p.name, p.framing = PlanPipe, new(mp4.Framing)
+	p.input.Feed = func(w io.Writer) error {
+		*p.framing = mp4.Framing{}
+		return s.feed(io.MultiWriter(p.framing, w))
+	}
+	tag := p.tag
+	if err := f.probe(ctx, p); err != nil {
+		return nil, err
+	}
+	p.tag, p.delay = tag, 0
+	return p, nil
+}
+
+// planFile lays the video down for a demuxer that must seek. The file has no name from the start, so that nothing finds it and
+// nothing of it stays, whatever dies.
+func (f *FFmpeg) planFile(ctx context.Context, s *source) (*plan, error) {
+	if s.size > maxTemp {
+		return nil, permanent(nil, Unsupported, "the video has an index that cannot be read at this size: save it as MP4 first")
+	}
+	file, err := os.CreateTemp("", "soundstrip-")
+	if err != nil {
+		return nil, fmt.Errorf("lay down video: %w", err)
+	}
+	p := &plan{name: PlanFile, input: ffmpeg.Input{Demuxers: "mov", File: file}, close: func() { _ = file.Close() }}
+	err = errors.Join(os.Remove(file.Name()), s.feed(file))
+	if err == nil {
+		err = f.probe(ctx, p)
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// probe asks ffmpeg what is in the input.
+func (f *FFmpeg) probe(ctx context.Context, p *plan) error {
+	m, err := f.tool.Probe(ctx, p.input)
+	if err != nil {
+		return err
+	}
+	if m.Audio == nil {
+		return noAudio()
+	}
+	p.stream, p.duration, p.mp3 = m.Audio.Index, m.Audio.Duration, m.Audio.Codec == "mp3"
+	p.tag = mp3.Tag{Title: m.Title, Artist: m.Artist, Album: m.Album, Date: m.Date}
+	for _, c := range m.Chapters {
+		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
+	}
+	if m.Picture >= 0 {
+		p.tag.Cover, err = f.tool.Picture(ctx, p.input, m.Picture, maxCover)
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+// Package ffmpeg drives the programs ffmpeg and ffprobe over media that nobody vouches for.
+//
+// Both read from a pipe, with no protocol but that, no demuxer but the one that the file's first bytes name, no environment,
+// and limits on memory, CPU time and files that hold before the first byte is fed. HLS, DASH and concat uploads, which make
+// ffmpeg open other files and addresses, therefore open nothing. Nothing that a user typed becomes an argument: arguments are
+// made of numbers and constants only.
+package ffmpeg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrMissing says that a program is not there, and how to get it.
+var ErrMissing = errors.New("ffmpeg with libmp3lame, and ffprobe, are needed: install them (Debian and Ubuntu: apt-get install ffmpeg; " +
+	"macOS: brew install ffmpeg; Fedora: dnf install ffmpeg-free), or name the program in FFMPEG")
+
+// Tool is an installed ffmpeg.
+type Tool struct {
+	ffmpeg, ffprobe string
+	cpu             time.Duration
+}
+
+// Find looks for a program ffmpeg by path or name, and for the ffprobe beside it, and checks that it can make MP3s. A run may
+// use the given CPU time. The error is ErrMissing.
+func Find(ctx context.Context, name string, cpu time.Duration) (*Tool, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	probe, err := exec.LookPath(filepath.Join(filepath.Dir(path), "ffprobe"))
+	if err != nil {
+		probe, err = exec.LookPath("ffprobe")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	out, err := exec.CommandContext(ctx, path, "-hide_banner", "-h", "encoder=libmp3lame").CombinedOutput()
+	if err == nil && !strings.Contains(string(out), "Encoder libmp3lame") {
+		err = errors.New("it has no libmp3lame")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrMissing, path, err)
+	}
+	return &Tool{ffmpeg: path, ffprobe: probe, cpu: cpu}, nil
+}
+
+// Input is what a run reads.
+type Input struct {
+	Demuxers string                // the only ones allowed, by ffmpeg's names
+	Feed     func(io.Writer) error // writes the media; it may be cut short when no more is wanted
+	File     *os.File              // instead of Feed: for a demuxer that must seek
+}
+
+// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but mov, the
+// only demuxer that it is used with, opens no other file unless told so (enable_drefs).
+func (in Input) args(level string) []string {
+	protocol, url := "pipe", "pipe:0"
+	if in.File != nil {
+		protocol, url = "file", "file:/dev/stdin"
+	}
+	return []string{"-hide_banner", "-v", level, "-protocol_whitelist", protocol, "-format_whitelist", in.Demuxers,
+		"-max_streams", "64", "-i", url}
+}
+
+// ExitError is a run that did not end well by itself: it failed, or somebody killed it.
+type ExitError struct {
+	Code   int    // -1 when it was killed
+	Signal string // that killed it
+	Killed bool   // by somebody: out of memory, or told to end
+	CPU    bool   // by its limit of CPU time
+	Lines  string // the last errors it wrote, for the log only
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("ffmpeg was ended by %s: %s", e.Signal, e.Lines)
+	}
+	return fmt.Sprintf("ffmpeg exited with %d: %s", e.Code, e.Lines)
+}
+
+// Stopped is a run ended by its context. Busy tells of a deadline whether the run had the CPU for most of the time, so that
+// more of it was needed, or waited for something else.
+type Stopped struct {
+	Cause error
+	Busy  bool
+}
+
+func (e *Stopped) Error() string { return "ffmpeg was stopped: " + e.Cause.Error() }
+func (e *Stopped) Unwrap() error { return e.Cause }

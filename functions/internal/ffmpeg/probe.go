@@ -1,0 +1,171 @@
+package ffmpeg
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxDescription bounds what ffprobe may write, in bytes: it holds tags of any length.
+const maxDescription = 8 << 20
+
+// Media is what ffprobe reads of a file.
+type Media struct {
+	Duration             time.Duration // of the whole; 0 when not known
+	Audio                *Stream       // the one to hear; nil when there is none
+	Picture              int           // index of the stream that is the cover; -1 when there is none
+	Title, Artist, Album string
+	Date                 string
+	Chapters             []Chapter
+}
+
+// Stream is a stream of sound.
+type Stream struct {
+	Index    int
+	Codec    string        // by ffmpeg's name
+	Duration time.Duration // of the sound itself, 0 when not known
+}
+
+// Chapter is a named part of the file.
+type Chapter struct {
+	Start, End time.Duration
+	Title      string
+}
+
+// Probe reads what the beginning of the input tells.
+func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
+	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time,duration:format_tags:"+
+		"stream=index,codec_type,codec_name,start_time,duration:stream_disposition=default,attached_pic:stream_tags:"+
+		"chapter=start_time,end_time:chapter_tags")
+	var b []byte
+	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
+		b, err = read(r, maxDescription)
+		return err
+	}, func(string) {})
+	if err != nil {
+		return Media{}, err
+	}
+	var d description
+	if err := json.Unmarshal(b, &d); err != nil {
+		return Media{}, fmt.Errorf("read what ffprobe wrote: %w", err)
+	}
+	return d.media(), nil
+}
+
+// Picture reads the picture that a stream is, or nothing when it has more bytes than limit.
+func (t *Tool) Picture(ctx context.Context, in Input, stream int, limit int64) ([]byte, error) {
+	args := append(in.args("level+error"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(stream), "-c", "copy", "-frames:v", "1",
+		"-f", "image2pipe", "pipe:1")
+	var b []byte
+	err := t.run(ctx, t.ffmpeg, in, args, func(r io.Reader) (err error) {
+		b, err = read(r, limit)
+		return err
+	}, func(string) {})
+	if errors.Is(err, errTooLarge) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// description is ffprobe's JSON.
+type description struct {
+	Format struct {
+		Name      string `json:"format_name"`
+		StartTime clock  `json:"start_time"`
+		Duration  clock
+		Tags      tags
+	}
+	Streams []struct {
+		Index       int
+		Type        string `json:"codec_type"`
+		Codec       string `json:"codec_name"`
+		StartTime   clock  `json:"start_time"`
+		Duration    clock
+		Disposition struct {
+			Default int
+			Picture int `json:"attached_pic"`
+		}
+		Tags tags
+	}
+	Chapters []struct {
+		StartTime clock `json:"start_time"`
+		EndTime   clock `json:"end_time"`
+		Tags      tags
+	}
+}
+
+func (d description) media() Media {
+	m := Media{Duration: time.Duration(d.Format.Duration), Picture: -1}
+	of := d.Format.Tags
+	chosen := -1
+	for i, s := range d.Streams {
+		switch {
+		case s.Type == "audio" && (chosen < 0 || s.Disposition.Default > d.Streams[chosen].Disposition.Default):
+			chosen = i
+		case s.Type == "video" && s.Disposition.Picture == 1 && m.Picture < 0:
+			m.Picture = s.Index
+		}
+	}
+	if chosen >= 0 {
+		s := d.Streams[chosen]
+		m.Audio = &Stream{Index: s.Index, Codec: s.Codec, Duration: time.Duration(s.Duration)}
+		if end := s.Tags.clock("duration"); m.Audio.Duration == 0 && end > 0 {
+			// Matroska has no duration a track, but its writers tell in a tag where the track ends.
+			m.Audio.Duration = max(0, end-max(0, time.Duration(s.StartTime-d.Format.StartTime)))
+		}
+		if d.Format.Name == "ogg" {
+			of = s.Tags // Ogg has no tags of the file
+		}
+	}
+	m.Title, m.Artist, m.Album, m.Date = of.get("title"), of.get("artist"), of.get("album"), of.get("date")
+	for _, c := range d.Chapters {
+		m.Chapters = append(m.Chapters, Chapter{
+			Start: time.Duration(c.StartTime - d.Format.StartTime),
+			End:   time.Duration(c.EndTime - d.Format.StartTime),
+			Title: c.Tags.get("title"),
+		})
+	}
+	return m
+}
+
+// clock is a time that ffprobe writes as a string of seconds; what is none is 0.
+type clock time.Duration
+
+// UnmarshalText never fails.
+func (c *clock) UnmarshalText(b []byte) error {
+	s, err := strconv.ParseFloat(string(b), 64)
+	if err == nil && s > -1e9 && s < 1e9 {
+		*c = clock(s * float64(time.Second))
+	}
+	return nil
+}
+
+// tags are names, in any case, and values.
+type tags map[string]string
+
+func (t tags) get(name string) string {
+	for k, v := range t {
+		if strings.EqualFold(k, name) {
+			return v
+		}
+	}
+	return ""
+}
+
+// clock reads a tag of the form hours:minutes:seconds.
+func (t tags) clock(name string) time.Duration {
+	var sum float64
+	for p := range strings.SplitSeq(t.get(name), ":") {
+		f, err := strconv.ParseFloat(p, 64)
+		if err != nil || f < 0 || f > 1e6 {
+			return 0
+		}
+		sum = sum*60 + f
+	}
+	return time.Duration(sum * float64(time.Second))
+}

@@ -1,0 +1,145 @@
+package ffmpeg
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// run runs a program: in is fed to it, out takes all that it writes, line each line of what it says (with the level in
+// brackets). It returns when the process and everything around it has ended.
+//
+// What went wrong first is the error: the context (Stopped), the feed, out, or the program itself (ExitError). That the program
+// wants no more of its input is no error.
+func (t *Tool) run(ctx context.Context, program string, in Input, args []string, out func(io.Reader) error, line func(string)) error {
+	began := time.Now()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(running, program, args...)
+	cmd.Env = []string{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var stdin io.WriteCloser
+	var errs [3]error
+	if in.File != nil {
+		cmd.Stdin = in.File
+	} else {
+		stdin, errs[0] = cmd.StdinPipe()
+	}
+	stdout, err := cmd.StdoutPipe()
+	errs[1] = err
+	stderr, err := cmd.StderrPipe()
+	errs[2] = err
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("run ffmpeg: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("run ffmpeg: %w", err)
+	}
+	var g errgroup.Group
+	// The first failure stops the process, so that the other goroutines come to their end.
+	failing := func(f func() error) {
+		g.Go(func() error {
+			err := f()
+			if err != nil {
+				stop()
+			}
+			return err
+		})
+	}
+	var said tail
+	failing(func() error {
+		if err := limit(cmd.Process.Pid, t.cpu); err != nil {
+			return fmt.Errorf("limit ffmpeg: %w", err)
+		}
+		if stdin == nil {
+			return nil
+		}
+		err := in.Feed(stdin)
+		_ = stdin.Close()
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		return err
+	})
+	failing(func() error { return out(stdout) })
+	g.Go(func() error {
+		lines(stderr, func(s string) {
+			said.add(s)
+			line(s)
+		})
+		return nil
+	})
+	failed := g.Wait()
+	exited := cmd.Wait()
+	state := cmd.ProcessState
+	switch used := state.UserTime() + state.SystemTime(); {
+	case ctx.Err() != nil:
+		return &Stopped{Cause: context.Cause(ctx), Busy: used > time.Since(began)/2}
+	case failed != nil:
+		return failed
+	case exited != nil:
+		return exitError(state, used >= t.cpu, said.String())
+	}
+	return nil
+}
+
+// exitError reads how a process ended that did not end well.
+func exitError(state *os.ProcessState, spent bool, said string) *ExitError {
+	// ffmpeg exits with 255 when a signal tells it to end, SIGXCPU among them.
+	const told = 255
+	e := &ExitError{Code: state.ExitCode(), Lines: said, Killed: state.ExitCode() == told}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.Signal = status.Signal().String()
+		switch status.Signal() {
+		case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGXCPU:
+			e.Killed = true
+		}
+	}
+	if e.Killed && spent {
+		e.Killed, e.CPU = false, true
+	}
+	return e
+}
+
+// maxLine bounds a line of what a program says, in bytes; of a longer one the rest is dropped.
+const maxLine = 1024
+
+// lines reads r to its end and calls f with each line.
+func lines(r io.Reader, f func(string)) {
+	b := bufio.NewReaderSize(r, maxLine)
+	for {
+		line, prefix, err := b.ReadLine()
+		if err != nil {
+			return
+		}
+		f(string(line))
+		for prefix && err == nil {
+			_, prefix, err = b.ReadLine()
+		}
+	}
+}
+
+// tail keeps the last errors of what was said.
+type tail []string
+
+func (t *tail) add(line string) {
+	if !strings.Contains(line, "[error] ") && !strings.Contains(line, "[fatal] ") {
+		return
+	}
+	if len(*t) == 5 {
+		*t = (*t)[1:]
+	}
+	*t = append(*t, line)
+}
+
+func (t *tail) String() string { return strings.Join(*t, "; ") }

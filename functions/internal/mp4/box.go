@@ -1,0 +1,104 @@
+package mp4
+
+import "encoding/binary"
+
+var be = binary.BigEndian
+
+// box is one box in memory; raw is all of it, body what follows its header.
+type box struct {
+	kind      string
+	raw, body []byte
+}
+
+type boxes []box
+
+// children splits the body of a box. What does not divide into boxes, like the zero bytes that may end QuickTime's user data,
+// is left out.
+func children(b []byte) boxes {
+	var bs boxes
+	for len(b) >= 8 {
+		n, header := uint64(be.Uint32(b)), 8
+		switch {
+		case n == 1 && len(b) >= 16:
+			n, header = be.Uint64(b[8:]), 16
+		case n == 0:
+			n = uint64(len(b))
+		}
+		if n < uint64(header) || n > uint64(len(b)) {
+			break
+		}
+		bs = append(bs, box{kind: string(b[4:8]), raw: b[:n], body: b[header:n]})
+		b = b[n:]
+	}
+	return bs
+}
+
+// find gives the body of the first box of a kind, or nil.
+func (bs boxes) find(kind string) []byte {
+	for _, b := range bs {
+		if b.kind == kind {
+			return b.body
+		}
+	}
+	return nil
+}
+
+// path finds a box below others.
+func (bs boxes) path(kinds ...string) []byte {
+	for _, k := range kinds[:len(kinds)-1] {
+		bs = children(bs.find(k))
+	}
+	return bs.find(kinds[len(kinds)-1])
+}
+
+// without gives the raw boxes of other kinds than those named, one after the other.
+func (bs boxes) without(kinds ...string) (raw []byte) {
+next:
+	for _, b := range bs {
+		for _, k := range kinds {
+			if b.kind == k {
+				continue next
+			}
+		}
+		raw = append(raw, b.raw...)
+	}
+	return raw
+}
+
+// makeBox makes a box; its parts are small: an index is bounded well below 4 GiB.
+func makeBox(kind string, parts ...[]byte) []byte {
+	n := 8
+	for _, p := range parts {
+		n += len(p)
+	}
+	b := make([]byte, 8, n)
+	be.PutUint32(b, uint32(n))
+	copy(b[4:], kind)
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// uintOf reads a field that is 64 bits wide in version 1 of a box and 32 in version 0; 0 when it is cut off.
+func uintOf(b []byte, wide bool) uint64 {
+	switch {
+	case wide && len(b) >= 8:
+		return be.Uint64(b)
+	case !wide && len(b) >= 4:
+		return uint64(be.Uint32(b))
+	}
+	return 0
+}
+
+// entries gives the n records of a table that begins with version, flags and their count, or false when it is cut off.
+func entries(b []byte, record int) ([]byte, bool) {
+	if len(b) < 8 {
+		return nil, false
+	}
+	n := uint64(be.Uint32(b[4:]))
+	if n*uint64(record) > uint64(len(b)-8) {
+		return nil, false
+	}
+	return b[8 : 8+n*uint64(record)], true
+}

@@ -1,0 +1,145 @@
+package mp4
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+)
+
+// maxChapters bounds what is read of chapters; maxTitle the length of each name, in bytes.
+const (
+	maxChapters = 1000
+	maxTitle    = 1024
+)
+
+// readTags reads iTunes' list (moov/udta/meta/ilst), and QuickTime's text atoms (moov/udta/©nam) for what is missing there.
+func readTags(moov boxes) (t Tags) {
+	udta := children(moov.find("udta"))
+	ilst := children(children(fullBox(udta.find("meta"))).find("ilst"))
+	for _, x := range []struct {
+		kind string
+		to   *string
+	}{{"\xa9nam", &t.Title}, {"\xa9ART", &t.Artist}, {"\xa9alb", &t.Album}, {"\xa9day", &t.Date}} {
+		if v, kind := itemValue(ilst.find(x.kind)); kind == 1 {
+			*x.to = strings.ToValidUTF8(string(v), "")
+		} else if b := udta.find(x.kind); len(b) >= 4 && int(be.Uint16(b)) <= len(b)-4 {
+			*x.to = strings.ToValidUTF8(string(b[4:4+be.Uint16(b)]), "")
+		}
+	}
+	if v, kind := itemValue(ilst.find("covr")); kind == 13 || kind == 14 || kind == 0 {
+		t.Cover = bytes.Clone(v)
+	}
+	return t
+}
+
+// fullBox skips version and flags, which QuickTime's meta box does not have.
+func fullBox(b []byte) []byte {
+	if len(b) >= 8 && be.Uint32(b) == 0 {
+		return b[4:]
+	}
+	return b
+}
+
+// itemValue gives the first value of an item and its type: 1 is UTF-8, 13 JPEG, 14 PNG.
+func itemValue(item []byte) ([]byte, uint32) {
+	data := children(item).find("data")
+	if len(data) < 8 {
+		return nil, 1<<32 - 1
+	}
+	return data[8:], be.Uint32(data) & 0xffffff
+}
+
+// neroChapters reads a chpl box: starts in units of 100 ns, a chapter ends where the next begins.
+func neroChapters(b []byte, end time.Duration) (cs []Chapter) {
+	switch {
+	case len(b) >= 9 && b[0] == 1:
+		b = b[9:]
+	case len(b) >= 5:
+		b = b[5:]
+	}
+	for len(b) >= 9 && len(b) >= 9+int(b[8]) {
+		title := b[9 : 9+int(b[8])]
+		cs = append(cs, Chapter{Start: scaled(be.Uint64(b), 1e7), Title: strings.ToValidUTF8(string(title), "")})
+		b = b[9+len(title):]
+	}
+	for i := range cs {
+		cs[i].End = end
+		if i+1 < len(cs) {
+			cs[i].End = cs[i+1].Start
+		}
+	}
+	return cs
+}
+
+// trackChapters reads the track of text that another names as its chapters (QuickTime File Format, chapter lists).
+func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error) {
+	for _, t := range tracks {
+		refs := children(t.children.find("tref")).find("chap")
+		for ; len(refs) >= 4; refs = refs[4:] {
+			i := slices.IndexFunc(tracks, func(c track) bool {
+				return c.id == be.Uint32(refs) && (c.handler == "text" || c.handler == "sbtl")
+			})
+			if i >= 0 {
+				return tracks[i].chapters(r, size)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// chapters reads a track of text, one sample a chapter. What of it cannot be read is left out: chapters are no reason to fail.
+func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
+	l, err := t.layout(nil)
+	if err != nil {
+		return nil, nil //nolint:nilerr // see above
+	}
+	times, _ := entries(t.stbl.find("stts"), 8)
+	var at, left, length uint64
+	for c := range l.chunks {
+		if !c.within(size) {
+			return cs, nil
+		}
+		for s := c.first; s < c.first+c.samples && len(cs) < maxChapters; s++ {
+			for left == 0 {
+				if len(times) == 0 {
+					return cs, nil
+				}
+				left, length = uint64(be.Uint32(times)), uint64(be.Uint32(times[4:]))
+				times = times[8:]
+			}
+			left--
+			n := l.bytes(s, 1)
+			title, err := readTitle(r, c.off, n)
+			if err != nil {
+				return nil, err
+			}
+			cs = append(cs, Chapter{Start: scaled(at, t.timescale), End: scaled(at+length, t.timescale), Title: title})
+			at += length
+			c.off += n
+		}
+	}
+	return cs, nil
+}
+
+// readTitle reads a sample of text: its length in 16 bits, then UTF-8, or UTF-16 after a byte order mark.
+func readTitle(r io.ReaderAt, off, size int64) (string, error) {
+	if size < 2 {
+		return "", nil
+	}
+	b := make([]byte, min(size, 2+maxTitle))
+	if err := readFull(r, b, off); err != nil {
+		return "", err
+	}
+	text := b[2:min(len(b), 2+int(be.Uint16(b)))]
+	if len(text) >= 2 && text[0] == 0xfe && text[1] == 0xff {
+		var u []uint16
+		for text = text[2:]; len(text) >= 2; text = text[2:] {
+			u = append(u, be.Uint16(text))
+		}
+		return string(utf16.Decode(u)), nil
+	}
+	return strings.ToValidUTF8(string(text), ""), nil
+}

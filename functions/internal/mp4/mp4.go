@@ -1,0 +1,155 @@
+// Package mp4 reads the index of an MP4 or QuickTime file in place, wherever in the file it is, and writes the sound of it as a
+// file of its own that a program can read from a pipe: the index first, then the samples in order.
+//
+// Only the index and the bytes of the sound are read. Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 14496-14 (mp4a), and
+// Apple's QuickTime File Format (sound descriptions, chapter tracks, text atoms).
+package mp4
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// What is wrong with a file. Any other error is of the reader under it.
+var (
+	ErrTruncated   = errors.New("the file ends before its index says")
+	ErrUnsupported = errors.New("the index is of a kind not read here")
+	ErrEncrypted   = errors.New("the sound is encrypted")
+	ErrElsewhere   = errors.New("the sound is in another file")
+)
+
+// maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB.
+const maxMoov = 64 << 20
+
+// Index is what a file says about itself.
+type Index struct {
+	Fragmented bool          // the samples are described along the way: the file is read from its start as it is
+	Duration   time.Duration // of the whole; 0 when not known
+	Audio      *Audio        // the track to hear; nil when there is none
+	Tags       Tags
+	Chapters   []Chapter
+}
+
+// Tags are what a file says about its content.
+type Tags struct {
+	Title, Artist, Album, Date string
+	Cover                      []byte // as it is in the file
+}
+
+// Chapter is a named part of the file.
+type Chapter struct {
+	Start, End time.Duration
+	Title      string
+}
+
+// Read reads the index of a file of the given size, in bytes. The sound that the index names lies within the file, or the
+// error is ErrTruncated.
+func Read(r io.ReaderAt, size int64) (*Index, error) {
+	moov, err := readMoov(r, size)
+	if err != nil {
+		return nil, err
+	}
+	top := children(moov)
+	if top.find("cmov") != nil {
+		return nil, fmt.Errorf("compressed: %w", ErrUnsupported)
+	}
+	timescale, duration := movieHeader(top.find("mvhd"))
+	x := &Index{Duration: duration, Tags: readTags(top), Fragmented: top.find("mvex") != nil}
+	if d := top.path("mvex", "mehd"); x.Duration == 0 && len(d) >= 8 {
+		x.Duration = scaled(uintOf(d[4:], d[0] == 1), timescale)
+	}
+	var tracks []track
+	for _, b := range top {
+		if b.kind == "trak" {
+			tracks = append(tracks, readTrack(b.body))
+		}
+	}
+	if i := soundTrack(tracks); i >= 0 {
+		if x.Audio, err = tracks[i].audio(r, size, timescale, x.Fragmented); err != nil {
+			return nil, err
+		}
+		x.Audio.mvhd = top.find("mvhd")
+	}
+	if x.Chapters = neroChapters(top.path("udta", "chpl"), duration); len(x.Chapters) == 0 {
+		x.Chapters, err = trackChapters(r, size, tracks)
+	}
+	return x, err
+}
+
+// soundTrack picks the first enabled track of sound, or the first of any, as players do; -1 when there is none.
+func soundTrack(tracks []track) int {
+	sound := func(t track) bool { return t.handler == "soun" }
+	if i := slices.IndexFunc(tracks, func(t track) bool { return sound(t) && t.enabled }); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(tracks, sound)
+}
+
+// readMoov walks the boxes of the file up to the index and reads that.
+func readMoov(r io.ReaderAt, size int64) ([]byte, error) {
+	for off := int64(0); ; {
+		if off+8 > size {
+			return nil, fmt.Errorf("no index: %w", ErrTruncated)
+		}
+		var head [16]byte
+		if err := readFull(r, head[:min(16, size-off)], off); err != nil {
+			return nil, err
+		}
+		n, header := int64(be.Uint32(head[:])), int64(8)
+		kind := string(head[4:8])
+		switch {
+		case n == 0:
+			n = size - off
+		case n == 1 && size-off < 16:
+			return nil, fmt.Errorf("box %q at %d: %w", kind, off, ErrTruncated)
+		case n == 1:
+			n, header = int64(be.Uint64(head[8:])), 16
+		}
+		switch {
+		case n < header:
+			return nil, fmt.Errorf("box %q of %d bytes: %w", kind, n, ErrUnsupported)
+		case n > size-off:
+			return nil, fmt.Errorf("box %q at %d has %d bytes of %d: %w", kind, off, size-off, n, ErrTruncated)
+		case kind == "moof":
+			return nil, fmt.Errorf("fragments without an index: %w", ErrUnsupported)
+		case kind == "moov" && n > maxMoov:
+			return nil, fmt.Errorf("index of %d bytes: %w", n, ErrUnsupported)
+		case kind == "moov":
+			moov := make([]byte, n-header)
+			return moov, readFull(r, moov, off+header)
+		}
+		off += n
+	}
+}
+
+// readFull reads len(p) bytes that are within the file: less is a failure of the reader and not of the file.
+func readFull(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	return fmt.Errorf("read %d bytes at %d: %w", len(p), off, err)
+}
+
+func movieHeader(b []byte) (timescale uint32, d time.Duration) {
+	if len(b) >= 32 && b[0] == 1 {
+		return be.Uint32(b[20:]), scaled(be.Uint64(b[24:]), be.Uint32(b[20:]))
+	}
+	if len(b) >= 20 {
+		return be.Uint32(b[12:]), scaled(uint64(be.Uint32(b[16:])), be.Uint32(b[12:]))
+	}
+	return 0, 0
+}
+
+// scaled turns n ticks of 1/timescale seconds into a duration; what is not known or beyond sense is 0.
+func scaled(n uint64, timescale uint32) time.Duration {
+	const never = 1 << 32 // seconds: 136 years
+	if timescale == 0 || n/uint64(timescale) >= never || n == 1<<32-1 {
+		return 0
+	}
+	s, rest := n/uint64(timescale), n%uint64(timescale)
+	return time.Duration(s)*time.Second + time.Duration(rest*uint64(time.Second)/uint64(timescale))
+}

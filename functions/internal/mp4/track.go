@@ -1,0 +1,184 @@
+package mp4
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// track is a trak box, taken apart as far as needed.
+type track struct {
+	id        uint32
+	enabled   bool
+	handler   string // soun, vide, text, …
+	timescale uint32
+	children  boxes
+	stbl      boxes
+}
+
+func readTrack(trak []byte) track {
+	t := track{children: children(trak)}
+	if h := t.children.find("tkhd"); len(h) >= 24 {
+		t.enabled = h[3]&1 != 0
+		t.id = be.Uint32(h[12:])
+		if h[0] == 1 {
+			t.id = be.Uint32(h[20:])
+		}
+	}
+	mdia := children(t.children.find("mdia"))
+	if h := mdia.find("hdlr"); len(h) >= 12 {
+		t.handler = string(h[8:12])
+	}
+	if h := mdia.find("mdhd"); len(h) >= 24 && h[0] == 1 {
+		t.timescale = be.Uint32(h[20:])
+	} else if len(h) >= 16 {
+		t.timescale = be.Uint32(h[12:])
+	}
+	t.stbl = children(mdia.path("minf", "stbl"))
+	return t
+}
+
+// Audio is a track of sound.
+type Audio struct {
+	Codec    string        // the sample description's four characters: mp4a, ac-3, sowt, …
+	MP3      bool          // the samples are MPEG Layer III frames
+	Duration time.Duration // of the sound itself, within its edits; 0 when not known
+	Delay    time.Duration // how long after the beginning of the file the sound begins
+	Skip     time.Duration // how much at the beginning of the samples is not to be heard
+
+	mvhd   []byte
+	track  track
+	layout layout
+}
+
+// audio checks that all of the track lies within the file.
+func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bool) (*Audio, error) {
+	stsd := t.stbl.find("stsd")
+	if len(stsd) < 16 {
+		return nil, fmt.Errorf("sound without a description: %w", ErrUnsupported)
+	}
+	a := &Audio{Codec: string(stsd[12:16]), track: t}
+	if a.Codec == "enca" || a.Codec == "drms" {
+		return nil, ErrEncrypted
+	}
+	a.Delay, a.Skip = t.begin(movieScale)
+	if fragmented {
+		return a, nil
+	}
+	if !t.selfContained() {
+		return nil, ErrElsewhere
+	}
+	var err error
+	if a.layout, err = t.layout(stsd[8:]); err != nil {
+		return nil, err
+	}
+	a.Duration = t.duration(movieScale)
+	var sum int64
+	for c := range a.layout.chunks {
+		if !c.within(size) {
+			return nil, fmt.Errorf("sound at %d of a file of %d bytes: %w", c.off, size, ErrTruncated)
+		}
+		if sum += c.len; sum > size {
+			return nil, fmt.Errorf("samples share their bytes: %w", ErrUnsupported)
+		}
+	}
+	a.MP3, err = a.beginsWithMP3(r)
+	return a, err
+}
+
+// beginsWithMP3 looks at the first sample: mp4a may stand for MP3 too (object type 0x6b), and no AAC access unit begins with
+// what is a frame header of Layer III.
+func (a *Audio) beginsWithMP3(r io.ReaderAt) (bool, error) {
+	if a.Codec != "mp4a" && a.Codec != ".mp3" && a.Codec != "ms\x00\x55" {
+		return false, nil
+	}
+	for c := range a.layout.chunks {
+		if c.len >= 4 {
+			var head [2]byte
+			err := readFull(r, head[:], c.off)
+			return head[0] == 0xff && head[1]&0xe6 == 0xe2, err
+		}
+	}
+	return false, nil
+}
+
+// selfContained reports whether the data reference is to the file itself (ISO/IEC 14496-12, section 8.7.2).
+func (t track) selfContained() bool {
+	dref := children(t.children.find("mdia")).path("minf", "dinf", "dref")
+	if len(dref) < 8 {
+		return true
+	}
+	for _, ref := range children(dref[8:]) {
+		if len(ref.body) < 4 || ref.body[3]&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// edits calls f with each entry of the edit list, in order: how long it lasts in the movie's time, and where in the track's
+// time it begins, -1 for silence.
+func (t track) edits(f func(length uint64, from int64)) {
+	elst := children(t.children.find("edts")).find("elst")
+	if len(elst) < 8 {
+		return
+	}
+	if elst[0] == 1 {
+		es, _ := entries(elst, 20)
+		for ; len(es) > 0; es = es[20:] {
+			f(be.Uint64(es), int64(be.Uint64(es[8:])))
+		}
+		return
+	}
+	es, _ := entries(elst, 12)
+	for ; len(es) > 0; es = es[12:] {
+		f(uint64(be.Uint32(es)), int64(int32(be.Uint32(es[4:]))))
+	}
+}
+
+// begin is the silence that the edit list puts in front, and what of the samples it leaves out there.
+func (t track) begin(movieScale uint32) (delay, skip time.Duration) {
+	begun := false
+	t.edits(func(length uint64, from int64) {
+		switch {
+		case begun:
+		case from < 0:
+			delay += scaled(length, movieScale)
+		default:
+			begun, skip = true, scaled(uint64(from), t.timescale)
+		}
+	})
+	return delay, skip
+}
+
+// duration is what the edits leave of the samples, silence in between not counted.
+func (t track) duration(movieScale uint32) time.Duration {
+	whole := t.mediaDuration()
+	var sum time.Duration
+	edited := false
+	t.edits(func(length uint64, from int64) {
+		if from < 0 {
+			return
+		}
+		edited = true
+		left := max(0, whole-scaled(uint64(from), t.timescale))
+		if d := scaled(length, movieScale); d > 0 {
+			left = min(left, d)
+		}
+		sum += left
+	})
+	if !edited {
+		return whole
+	}
+	return sum
+}
+
+// mediaDuration is the sum of the samples' durations.
+func (t track) mediaDuration() time.Duration {
+	es, _ := entries(t.stbl.find("stts"), 8)
+	var n uint64
+	for ; len(es) > 0; es = es[8:] {
+		n += uint64(be.Uint32(es)) * uint64(be.Uint32(es[4:]))
+	}
+	return scaled(n, t.timescale)
+}
