@@ -1,0 +1,130 @@
+package upload
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+const (
+	maxFields    = 64 << 10 // bytes of all fields of a form
+	formOverhead = 1 << 20  // bytes that a form may have besides the video: fields, boundaries, headers
+)
+
+// form takes a multipart form with one file in it (RFC 7578), part by part: it is never held in memory or on a disk.
+func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
+	fields, err := query(r)
+	if err != nil {
+		return err
+	}
+	if _, err := parseOptions(fields); err != nil {
+		return err
+	}
+	if r.ContentLength > u.maxBytes+formOverhead {
+		return u.tooLarge()
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return problem.Wrap(err, problem.Invalid, "no file: send a multipart form with one file (curl -F file=@video.mp4), or PUT the video to /upload/NAME (curl -T video.mp4)")
+	}
+	var video media.Writer
+	var videoName string
+	left := maxFields
+	for {
+		part, err := parts.NextPart()
+		if err == io.EOF { //nolint:errorlint // after the last boundary; a form that broke off wraps it
+			break
+		}
+		if err != nil {
+			return u.broken(err)
+		}
+		name, isFile, err := fileName(part)
+		switch {
+		case err != nil:
+			return err
+		case !isFile:
+			if left, err = u.field(part, fields, left); err != nil {
+				return err
+			}
+			continue
+		case video != nil:
+			return problem.New(problem.Invalid, "the form has more than one file: send each video in a request of its own")
+		}
+		if _, err := parseOptions(fields); err != nil {
+			return err
+		}
+		videoName = cleanName(name)
+		video, err = u.receive(r.Context(), videoName, http.MaxBytesReader(w, part, u.maxBytes))
+		if err != nil {
+			return err
+		}
+		defer u.abort(r.Context(), video) // runs once: a second file is refused
+	}
+	if video == nil {
+		return problem.New(problem.Invalid, "no file in the form: send one with its name (curl -F file=@video.mp4)")
+	}
+	options, err := parseOptions(fields)
+	if err != nil {
+		return err
+	}
+	return u.accept(w, r, video, videoName, options)
+}
+
+// field adds an option to the fields, and tells how many bytes are left for others.
+func (u *uploader) field(part *multipart.Part, fields url.Values, left int) (int, error) {
+	left -= len(part.FormName())
+	value, err := io.ReadAll(io.LimitReader(part, int64(max(0, left))+1))
+	if err != nil {
+		return 0, u.broken(err)
+	}
+	if left -= len(value); left < 0 {
+		return 0, problem.New(problem.Invalid, "the form's fields are longer than %d bytes: a file is sent with its name (curl -F file=@video.mp4)", maxFields)
+	}
+	fields.Add(part.FormName(), strings.ToValidUTF8(string(value), "\uFFFD"))
+	return left, nil
+}
+
+// fileName gives the name of the file that a part holds; a part without one is a field, even when its name is empty
+// (RFC 7578, section 4.2).
+func fileName(part *multipart.Part) (name string, isFile bool, err error) {
+	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+	if err == nil && disposition != "form-data" {
+		err = errors.New(disposition)
+	}
+	if err != nil {
+		return "", false, problem.Wrap(err, problem.Invalid, "a part of the form is malformed: want Content-Disposition: form-data; name=\"file\"; filename=\"video.mp4\"")
+	}
+	name, isFile = params["filename"]
+	return name, isFile, nil
+}
+
+// query reads options from the query; unlike [url.URL.Query] it drops nothing that is malformed.
+func query(r *http.Request) (url.Values, error) {
+	fields, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "the query is malformed: %v", err)
+	}
+	for _, values := range fields {
+		for i, v := range values {
+			values[i] = strings.ToValidUTF8(v, "\uFFFD")
+		}
+	}
+	return fields, nil
+}
+
+func parseOptions(fields url.Values) (eventing.Options, error) {
+	o, err := eventing.ParseOptions(fields)
+	if err != nil {
+		return o, problem.New(problem.Unprocessable, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return o, nil
+}

@@ -1,0 +1,218 @@
+// Package upload takes a video: it streams it into the store, makes its job and sends the event that has it converted.
+package upload
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+)
+
+const (
+	source    = "/soundstrip/upload"
+	finishFor = 30 * time.Second // bounds what follows the last byte, and the clearing up after a failure
+	comeBack  = 5 * time.Second  // when a store that is away is worth another try
+)
+
+// Jobs is the part of [job.Store] that an upload needs.
+type Jobs interface {
+	Create(ctx context.Context, j job.Job) (job.Job, error)
+	Queued(ctx context.Context, id string) error
+	Delete(ctx context.Context, id string) error
+}
+
+// Sender sends events to the broker.
+type Sender interface {
+	Send(ctx context.Context, e event.Event) error
+}
+
+// Config bounds uploads.
+type Config struct {
+	MaxBytes int64 `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
+}
+
+// Validate reports a limit that would refuse every video.
+func (c Config) Validate() error {
+	if c.MaxBytes <= 0 {
+		return fmt.Errorf("UPLOAD_MAX_BYTES is %d: want a number of bytes above 0", c.MaxBytes)
+	}
+	return nil
+}
+
+type uploader struct {
+	videos   media.Store
+	jobs     Jobs
+	events   Sender
+	maxBytes int64
+}
+
+// New serves
+//
+//	POST /upload            a multipart form with one file in it, and options as fields or query (curl -F file=@video.mp4)
+//	POST /                  the same, where the function has an origin of its own
+//	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
+//
+// A 2xx means that the video and its job are stored: it will be converted, or its owner told why not, whatever dies in
+// between. Any other answer, or none, means that nothing of it is kept.
+func New(videos media.Store, jobs Jobs, events Sender, v token.Verifier, cfg Config) http.Handler {
+	u := &uploader{videos: videos, jobs: jobs, events: events, maxBytes: cfg.MaxBytes}
+	form, raw := token.Required(v, problem.Handler(u.form)), token.Required(v, problem.Handler(u.raw))
+	mux := http.NewServeMux()
+	mux.Handle("POST /{$}", form)
+	mux.Handle("POST /upload", form)
+	mux.Handle("PUT /upload/{filename}", raw)
+	mux.Handle("PUT /upload/{$}", raw) // without a name, which raw says
+	mux.Handle("PUT /upload", raw)
+	mux.Handle("/{$}", problem.NotAllowed(http.MethodPost))
+	mux.Handle("/upload", problem.NotAllowed(http.MethodPost, http.MethodPut))
+	mux.Handle("/upload/{$}", problem.NotAllowed(http.MethodPut))
+	mux.Handle("/upload/{filename}", problem.NotAllowed(http.MethodPut))
+	mux.HandleFunc("/", problem.NoSuchRoute)
+	return mux
+}
+
+// raw takes a request whose body is the video.
+func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
+	if r.PathValue("filename") == "" {
+		return problem.New(problem.Invalid, "the video has no name: PUT it to /upload/NAME (curl -T video.mp4 …/upload/)")
+	}
+	if r.Header.Get("Content-Range") != "" { // RFC 9110, section 14.5
+		return problem.New(problem.Invalid, "a PUT stores a whole video and does not resume one: send it without Content-Range")
+	}
+	fields, err := query(r)
+	if err != nil {
+		return err
+	}
+	options, err := parseOptions(fields)
+	if err != nil {
+		return err
+	}
+	if r.ContentLength > u.maxBytes {
+		return u.tooLarge()
+	}
+	name := cleanName(r.PathValue("filename"))
+	video, err := u.receive(r.Context(), name, http.MaxBytesReader(w, r.Body, u.maxBytes))
+	if err != nil {
+		return err
+	}
+	defer u.abort(r.Context(), video)
+	return u.accept(w, r, video, name, options)
+}
+
+// receive streams a video into the store. Nothing of it is visible before its Commit, and nothing is left when receive fails.
+func (u *uploader) receive(ctx context.Context, name string, content io.Reader) (media.Writer, error) {
+	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
+	head, err := buffered.Peek(media.SniffLen)
+	switch {
+	case err != nil && err != io.EOF: //nolint:errorlint // bufio returns it bare
+		return nil, err
+	case len(head) == 0:
+		return nil, problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
+	case media.Sniff(head) == "":
+		return nil, problem.New(problem.Unsupported, "%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
+			"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
+	}
+	video, err := u.videos.Create(ctx, media.Info{ID: media.NewID(), Name: name, Owner: token.FromContext(ctx).Username})
+	if err != nil {
+		return nil, notStored(err)
+	}
+	if _, err := io.Copy(video, buffered); err != nil {
+		u.abort(ctx, video)
+		if fault := (*problem.Error)(nil); errors.As(err, &fault) {
+			return nil, err
+		}
+		return nil, notStored(err)
+	}
+	return video, nil
+}
+
+// clientReader makes what goes wrong with the client's bytes an error for the client, so that it is not taken for one of the
+// store.
+type clientReader struct {
+	io.Reader
+	u *uploader
+}
+
+func (c clientReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns it bare
+		err = c.u.broken(err)
+	}
+	return n, err
+}
+
+// broken says why the client's bytes could not be read to their end.
+func (u *uploader) broken(err error) error {
+	if fault := (*problem.Error)(nil); errors.As(err, &fault) {
+		return fault
+	}
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return u.tooLarge()
+	}
+	return problem.Wrap(err, problem.Invalid, "the upload broke off or is malformed, nothing of it is kept: send it again")
+}
+
+func (u *uploader) tooLarge() error {
+	return problem.New(problem.TooLarge, "the video is larger than %d bytes, the most that is taken here", u.maxBytes)
+}
+
+func notStored(err error) error {
+	return problem.Wrap(err, problem.Unavailable, "the video cannot be stored at the moment: send it again later").RetryAfter(comeBack)
+}
+
+// accept makes a whole video a job. From here on the client's going away changes nothing.
+func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Writer, name string, options eventing.Options) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
+	defer cancel()
+	info, err := video.Commit(ctx)
+	if err != nil {
+		return notStored(fmt.Errorf("commit video %s: %w", name, err))
+	}
+	j, err := u.jobs.Create(ctx, job.Job{
+		ID: info.ID, Owner: token.FromContext(ctx).Username, Filename: name, Options: options,
+		Video: job.Video{Length: info.Length, SHA256: info.SHA256},
+	})
+	if err != nil {
+		u.forget(ctx, info.ID)
+		return notStored(fmt.Errorf("create job %s: %w", info.ID, err))
+	}
+	j = job.Emit(ctx, source, j, u.jobs, u.events)
+	slog.InfoContext(ctx, "video taken", "job", j.ID, "bytes", info.Length, "state", j.State)
+	links := j.Links()
+	w.Header().Set("Location", links.Self)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_ = json.NewEncoder(w).Encode(map[string]any{"job_id": j.ID, "video_fid": j.ID, "state": j.State, "links": links})
+	return nil
+}
+
+// abort removes a video that was not committed.
+func (u *uploader) abort(ctx context.Context, video media.Writer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
+	if err := video.Abort(ctx); err != nil {
+		slog.WarnContext(ctx, "upload not removed, left to sweep", "error", err)
+	}
+}
+
+// forget removes a video that has no job; the job, too, since one whose creation failed may yet be there.
+func (u *uploader) forget(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
+	if err := errors.Join(u.jobs.Delete(ctx, id), u.videos.Delete(ctx, id)); err != nil {
+		slog.WarnContext(ctx, "video without a job not removed, left to sweep", "job", id, "error", err)
+	}
+}
