@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
@@ -106,7 +108,8 @@ func TestEventsLater(t *testing.T) {
 	}
 }
 
-func TestGolden(t *testing.T) {
+// TestPayloads compares the data of each event with its golden file and its schema.
+func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range []eventing.Payload{
 		LoginRequested{Email: "georgio@email.com", Password: "Admin123"},
@@ -121,6 +124,17 @@ func TestGolden(t *testing.T) {
 		got, err := json.MarshalIndent(p, "", "  ")
 		if err != nil {
 			t.Error(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(got))
+		if err != nil {
+			t.Error(err)
+		}
+		schema, err := jsonschema.NewCompiler().Compile("schema/" + p.Type() + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); err != nil {
+			t.Errorf("%s against its schema: %v", p.Type(), err)
 		}
 		if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", p.Type(), diff)

@@ -1,5 +1,8 @@
 // Package login is the function that gives tokens: for an e-mail address and a password it signs a JSON Web Token. It also
 // makes users, and publishes the keys by which others check the tokens.
+//
+// It takes dev.soundstrip.login.requested.v1 as well, from anyone, and replies dev.soundstrip.token.issued.v1 or
+// dev.soundstrip.login.refused.v1: an event carries its own credentials, as a request does.
 package login
 
 import (

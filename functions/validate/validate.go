@@ -1,4 +1,7 @@
 // Package validate is the function that says what a token says, to those who cannot check it themselves.
+//
+// It takes dev.soundstrip.token.presented.v1 as well, from anyone, and replies dev.soundstrip.token.validated.v1 or
+// dev.soundstrip.token.refused.v1.
 package validate
 
 import (

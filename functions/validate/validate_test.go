@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -164,7 +166,8 @@ func checkReply(t *testing.T, resp *http.Response, want string) string {
 	return e.ID()
 }
 
-func TestGolden(t *testing.T) {
+// TestPayloads compares the data of each event with its golden file and its schema.
+func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range []eventing.Payload{
 		TokenPresented{Token: "e30.e30.e30"},
@@ -179,6 +182,17 @@ func TestGolden(t *testing.T) {
 		got, err := json.MarshalIndent(p, "", "  ")
 		if err != nil {
 			t.Error(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(got))
+		if err != nil {
+			t.Error(err)
+		}
+		schema, err := jsonschema.NewCompiler().Compile("schema/" + p.Type() + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); err != nil {
+			t.Errorf("%s against its schema: %v", p.Type(), err)
 		}
 		if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", p.Type(), diff)

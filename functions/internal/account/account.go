@@ -31,6 +31,13 @@ var (
 	ErrBusy = errors.New("too many logins at once")
 )
 
+// refusal is an ErrCredentials with what only the log may say.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func (refusal) Is(target error) bool { return target == ErrCredentials }
+
 // RuleError says which rule an e-mail address or a new password breaks, to the person who chose it.
 type RuleError string
 

@@ -79,10 +79,10 @@ func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale
 	}
 	p, _, _, err := argon2id.DecodeHash(stored)
 	if err != nil {
-		return false, false, fmt.Errorf("%w: stored password: %w", ErrCredentials, err)
+		return false, false, refusal("stored password: " + err.Error())
 	}
 	if exceeds(*p) {
-		return false, false, fmt.Errorf("%w: stored password: the hash asks for more memory or time than is given", ErrCredentials)
+		return false, false, refusal("stored password: the hash asks for more memory or time than is given")
 	}
 	if err := h.acquire(ctx); err != nil {
 		return false, false, err

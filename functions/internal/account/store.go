@@ -77,9 +77,9 @@ func (s *Store) Authenticate(ctx context.Context, email, password string) (User,
 	case hashErr != nil:
 		return User{}, fmt.Errorf("authenticate user %d: %w", u.ID, hashErr)
 	case err != nil:
-		return User{}, fmt.Errorf("%w: %w", ErrCredentials, err)
+		return User{}, refusal("no such user")
 	case !ok:
-		return User{}, fmt.Errorf("%w: wrong password of user %d", ErrCredentials, u.ID)
+		return User{}, refusal(fmt.Sprintf("wrong password of user %d", u.ID))
 	}
 	if stale {
 		if err := s.rehash(ctx, u.ID, password, stored); err != nil {
@@ -87,7 +87,7 @@ func (s *Store) Authenticate(ctx context.Context, email, password string) (User,
 		}
 	}
 	if u.Disabled {
-		return User{}, fmt.Errorf("%w: user %d is disabled", ErrCredentials, u.ID)
+		return User{}, refusal(fmt.Sprintf("user %d is disabled", u.ID))
 	}
 	return u, nil
 }

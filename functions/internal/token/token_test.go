@@ -317,6 +317,7 @@ func TestAttacks(t *testing.T) {
 		attacks[name+" with other claims"] = parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"username":"admin@email.com","admin":true}`)) + "." + parts[2]
 		attacks[name+" without a signature"] = parts[0] + "." + parts[1] + "."
 		attacks[name+" with padding"] = raw + "="
+		attacks[name+" with another form of the same signature"] = raw[:len(raw)-1] + string(raw[len(raw)-1]+1) // in bits that are not used
 		attacks[name+" with a bit of the signature flipped"] = parts[0] + "." + parts[1] + "." + flip(parts[2])
 	}
 	for name, raw := range attacks {
