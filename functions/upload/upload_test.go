@@ -544,8 +544,8 @@ func TestClientLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			leave()
+			feed.CloseWithError(io.ErrClosedPipe) // the transport may wait for it
 			<-gone
-			feed.Close()
 			select {
 			case <-s.videos.ended:
 				s.videos.ended <- struct{}{}

@@ -1,0 +1,131 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+)
+
+// mp3 gives the MP3 of the job that the path names.
+func (s *server) mp3(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.job(r)
+	if err != nil {
+		return err
+	}
+	return s.serve(w, r, j)
+}
+
+// download gives the MP3 that the query names, as the old system did.
+func (s *server) download(w http.ResponseWriter, r *http.Request) error {
+	fid := strings.ToLower(r.URL.Query().Get("fid"))
+	switch {
+	case fid == "":
+		return problem.New(problem.Invalid, "fid is missing: GET /download?fid=ID, with the id that the notice of your MP3 names")
+	case !media.ValidID(fid):
+		return problem.New(problem.Invalid, "fid=%q is malformed: an id has 24 hex digits", fid)
+	}
+	j, err := s.jobs.FindMP3(r.Context(), fid)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return s.serveStray(w, r, fid)
+	case err != nil:
+		return unavailable(fmt.Errorf("find job of MP3 %s: %w", fid, err))
+	case !token.FromContext(r.Context()).May(j.Owner):
+		return notYours("MP3")
+	}
+	return s.serve(w, r, j)
+}
+
+// serveStray gives an MP3 that no job has, because the old system made it. It does not say whose it is, so only an admin may
+// have it.
+func (s *server) serveStray(w http.ResponseWriter, r *http.Request, fid string) error {
+	f, err := s.mp3s.Open(r.Context(), fid)
+	switch {
+	case errors.Is(err, media.ErrNotFound):
+		return problem.New(problem.NotFound, "there is no MP3 %s", fid)
+	case err != nil:
+		return unavailable(fmt.Errorf("open MP3 %s: %w", fid, err))
+	}
+	defer f.Close()
+	if !token.FromContext(r.Context()).Admin {
+		return problem.New(problem.Forbidden, "the MP3 is not known to be yours: ask an admin for it")
+	}
+	serveFile(w, r, f, cmp.Or(f.Info().Name, fid), f.Info().SHA256)
+	return nil
+}
+
+// serve gives the MP3 of a job, or says why there is none.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, j job.Job) error {
+	switch {
+	case j.State == job.Expired:
+		return gone()
+	case j.MP3 != nil:
+	case j.State == job.Failed && j.Error != nil:
+		return problem.New(problem.Conflict, "there is no MP3: the conversion failed: %s", j.Error.Message)
+	case j.State.Finished():
+		return problem.New(problem.Conflict, "there is no MP3: the job is %s", j.State)
+	default:
+		return problem.New(problem.NotFound, "the MP3 is not ready: the job is %s, %d percent done", j.State, j.Progress)
+	}
+	f, err := s.open(r.Context(), j.MP3.FID)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	serveFile(w, r, f, cmp.Or(j.Filename, j.ID), cmp.Or(j.MP3.SHA256, f.Info().SHA256))
+	return nil
+}
+
+func (s *server) open(ctx context.Context, fid string) (media.File, error) {
+	f, err := s.mp3s.Open(ctx, fid)
+	switch {
+	case errors.Is(err, media.ErrNotFound):
+		return nil, gone()
+	case err != nil:
+		return nil, unavailable(fmt.Errorf("open MP3 %s: %w", fid, err))
+	}
+	return f, nil
+}
+
+func gone() error {
+	return problem.New(problem.Gone, "the MP3 is not kept any more: upload the video again")
+}
+
+// serveFile answers with the file, a part of it (Range), or that the client has it already (If-None-Match). A file never
+// changes, so its hash, or else its id, is a strong validator.
+func serveFile(w http.ResponseWriter, r *http.Request, f media.File, name, sha256 string) {
+	h := w.Header()
+	h.Set("Content-Type", "audio/mpeg")
+	h.Set("Content-Disposition", attachment(strings.TrimSuffix(name, path.Ext(name))+".mp3"))
+	h.Set("ETag", `"`+cmp.Or(sha256, f.Info().ID)+`"`)
+	h.Set("Cache-Control", "private, no-cache") // kept by the browser, shown again only to who may have it
+	h.Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, "", f.Info().Uploaded, f)
+}
+
+// attachment names a file in a Content-Disposition (RFC 6266, appendix D): in ASCII for clients that know nothing else, curl
+// among them, and in UTF-8 when that differs.
+func attachment(name string) string {
+	ascii := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"\/%`, r) {
+			return '_'
+		}
+		return r
+	}, name)
+	if ascii == name {
+		return `attachment; filename="` + ascii + `"`
+	}
+	// PathEscape leaves some characters that RFC 8187, section 3.2.1, wants encoded.
+	encoded := strings.NewReplacer(":", "%3A", "=", "%3D", "@", "%40").Replace(url.PathEscape(strings.ToValidUTF8(name, "\uFFFD")))
+	return `attachment; filename="` + ascii + `"; filename*=UTF-8''` + encoded
+}

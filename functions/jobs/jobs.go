@@ -1,0 +1,280 @@
+// Package jobs shows a person their jobs, starts them anew, ends and deletes them, and gives out the MP3s.
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+)
+
+const (
+	source   = "/soundstrip/jobs"
+	comeBack = 5 * time.Second // when a store that is away is worth another try
+
+	defaultLimit = 50 // jobs a page
+	maxLimit     = 200
+)
+
+// Store is the part of [job.Store] that this function needs.
+type Store interface {
+	Get(ctx context.Context, id string) (job.Job, error)
+	FindMP3(ctx context.Context, fid string) (job.Job, error)
+	List(ctx context.Context, q job.Query) ([]job.Job, error)
+	Queued(ctx context.Context, id string) error
+	Cancel(ctx context.Context, id string) (job.Job, error)
+	Retry(ctx context.Context, id string) (job.Job, error)
+	Delete(ctx context.Context, id string) error
+}
+
+// Sender sends events to the broker.
+type Sender interface {
+	Send(ctx context.Context, e event.Event) error
+}
+
+type server struct {
+	jobs         Store
+	videos, mp3s media.Store
+	events       Sender
+}
+
+// New serves
+//
+//	GET /jobs                the bearer's jobs, newest first: ?state= ?limit= ?before=; an admin may ask for another's by
+//	                         ?owner=NAME, and for everyone's by ?owner=*
+//	GET /jobs/{id}           one job
+//	POST /jobs/{id}/retry    starts a failed or cancelled job anew
+//	POST /jobs/{id}/cancel   ends an unfinished job
+//	DELETE /jobs/{id}        deletes a job with its video and MP3, and ends it before when it is unfinished
+//	GET /jobs/{id}/mp3       the MP3 of a job
+//	GET /download?fid=       the MP3 with the id
+func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) http.Handler {
+	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events}
+	mux := http.NewServeMux()
+	for pattern, h := range map[string]problem.Handler{
+		"GET /jobs":              s.list,
+		"GET /jobs/{id}":         s.show,
+		"POST /jobs/{id}/retry":  s.retry,
+		"POST /jobs/{id}/cancel": s.cancel,
+		"DELETE /jobs/{id}":      s.delete,
+		"GET /jobs/{id}/mp3":     s.mp3,
+		"GET /download":          s.download,
+	} {
+		mux.Handle(pattern, token.Required(v, h))
+	}
+	mux.Handle("/jobs", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("/jobs/{id}", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
+	mux.Handle("/jobs/{id}/retry", problem.NotAllowed(http.MethodPost))
+	mux.Handle("/jobs/{id}/cancel", problem.NotAllowed(http.MethodPost))
+	mux.Handle("/jobs/{id}/mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("/download", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.HandleFunc("/", problem.NoSuchRoute)
+	return mux
+}
+
+// view is what a client sees of a job: not which worker had it, nor its lease.
+type view struct {
+	job.Job
+	Attempts []attempt `json:"attempts,omitempty"`
+	Links    job.Links `json:"links"`
+}
+
+type attempt struct {
+	From  time.Time  `json:"from"`
+	To    *time.Time `json:"to,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+func viewOf(j job.Job) view {
+	v := view{Job: j, Links: j.Links()}
+	for _, a := range j.Attempts {
+		v.Attempts = append(v.Attempts, attempt{From: a.From, To: a.To, Error: a.Error})
+	}
+	return v
+}
+
+func (s *server) list(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	limit := q.Limit
+	q.Limit++ // whether there is a next page
+	found, err := s.jobs.List(r.Context(), q)
+	if err != nil {
+		return unavailable(fmt.Errorf("list jobs: %w", err))
+	}
+	page := struct {
+		Jobs []view `json:"jobs"`
+		Next string `json:"next,omitempty"` // for ?before=
+	}{Jobs: []view{}}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = found[limit-1].ID
+	}
+	for _, j := range found {
+		page.Jobs = append(page.Jobs, viewOf(j))
+	}
+	writeJSON(w, http.StatusOK, page)
+	return nil
+}
+
+func parseQuery(r *http.Request) (job.Query, error) {
+	v, c := r.URL.Query(), token.FromContext(r.Context())
+	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Username), State: job.State(v.Get("state")), Before: v.Get("before"), Limit: defaultLimit}
+	switch {
+	case !c.May(q.Owner):
+		return q, problem.New(problem.Forbidden, "only an admin may list the jobs of others")
+	case q.Owner == "*" && c.Admin:
+		q.Owner = ""
+	}
+	if q.State != "" && !slices.Contains(job.States, q.State) {
+		return q, problem.New(problem.Invalid, "there is no state %q: the states are %v", q.State, job.States)
+	}
+	if q.Before != "" && !media.ValidID(q.Before) {
+		return q, problem.New(problem.Invalid, "before=%q is no id: give the next of the page before", q.Before)
+	}
+	if limit := v.Get("limit"); limit != "" {
+		var err error
+		if q.Limit, err = strconv.Atoi(limit); err != nil || q.Limit < 1 || q.Limit > maxLimit {
+			return q, problem.New(problem.Invalid, "limit=%q: want a number from 1 to %d", limit, maxLimit)
+		}
+	}
+	return q, nil
+}
+
+func (s *server) show(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.job(r)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, viewOf(j))
+	return nil
+}
+
+func (s *server) retry(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.job(r)
+	if err != nil {
+		return err
+	}
+	if !j.State.Retryable() {
+		return notRetryable(j.State)
+	}
+	video, err := s.videos.Open(r.Context(), j.ID)
+	switch {
+	case errors.Is(err, media.ErrNotFound):
+		return problem.New(problem.Gone, "the video is not kept any more: upload it again")
+	case err != nil:
+		return unavailable(fmt.Errorf("open video %s: %w", j.ID, err))
+	}
+	defer video.Close()
+	started, err := s.jobs.Retry(r.Context(), j.ID)
+	switch {
+	case errors.Is(err, job.ErrState):
+		return notRetryable(j.State)
+	case err != nil:
+		return fault("retry", j.ID, err)
+	}
+	started = job.Emit(r.Context(), source, started, s.jobs, s.events)
+	writeJSON(w, http.StatusAccepted, viewOf(started))
+	return nil
+}
+
+func notRetryable(state job.State) error {
+	return problem.New(problem.Conflict, "the job is %s: only a failed or cancelled one can be started anew", state)
+}
+
+func (s *server) cancel(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.job(r)
+	if err != nil {
+		return err
+	}
+	cancelled, err := s.jobs.Cancel(r.Context(), j.ID)
+	switch {
+	case errors.Is(err, job.ErrState):
+		return problem.New(problem.Conflict, "the job is finished: there is nothing to cancel")
+	case err != nil:
+		return fault("cancel", j.ID, err)
+	}
+	writeJSON(w, http.StatusAccepted, viewOf(cancelled))
+	return nil
+}
+
+// delete removes the files before the job: when it breaks off, the job is still there to be deleted again.
+func (s *server) delete(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.job(r)
+	if err != nil {
+		return err
+	}
+	ctx, id := r.Context(), j.ID
+	if !j.State.Finished() {
+		// A worker that holds the job loses it by this, and clears up after itself.
+		j, err = s.jobs.Cancel(ctx, id)
+		if errors.Is(err, job.ErrState) { // it finished meanwhile, perhaps with an MP3
+			j, err = s.jobs.Get(ctx, id)
+		}
+		if err != nil {
+			return fault("cancel", id, err)
+		}
+	}
+	if j.MP3 != nil {
+		if err := s.mp3s.Delete(ctx, j.MP3.FID); err != nil {
+			return unavailable(fmt.Errorf("delete MP3 %s: %w", j.MP3.FID, err))
+		}
+	}
+	if err := s.videos.Delete(ctx, id); err != nil {
+		return unavailable(fmt.Errorf("delete video %s: %w", id, err))
+	}
+	if err := s.jobs.Delete(ctx, id); err != nil {
+		return fault("delete", id, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// job gives the job that the path names, if it is the bearer's to see.
+func (s *server) job(r *http.Request) (job.Job, error) {
+	j, err := s.jobs.Get(r.Context(), r.PathValue("id"))
+	switch {
+	case err != nil:
+		return j, fault("get", r.PathValue("id"), err)
+	case !token.FromContext(r.Context()).May(j.Owner):
+		return j, notYours("job")
+	}
+	return j, nil
+}
+
+func notYours(what string) error {
+	return problem.New(problem.Forbidden, "the %s belongs to someone else", what)
+}
+
+// fault tells the client why something could not be done to a job.
+func fault(doing, id string, err error) error {
+	if errors.Is(err, job.ErrNotFound) {
+		return problem.New(problem.NotFound, "there is no job %q: GET /jobs lists yours", id)
+	}
+	return unavailable(fmt.Errorf("%s job %s: %w", doing, id, err))
+}
+
+func unavailable(err error) error {
+	return problem.Wrap(err, problem.Unavailable, "the store cannot be reached at the moment: try again later").RetryAfter(comeBack)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
