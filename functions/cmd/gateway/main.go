@@ -1,0 +1,29 @@
+// Command gateway is the one origin in front of the functions.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/gateway"
+)
+
+type config struct {
+	Serve   serve.Config
+	Gateway gateway.Config
+}
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	return serve.Run(ctx, c.Serve, serve.Process{Name: "gateway", Handler: gateway.New(c.Gateway.Routes())})
+}

@@ -1,0 +1,43 @@
+// Command jobs is the function that shows jobs and gives out MP3s.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/jobs"
+)
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	verifier, err := token.NewVerifier(c.Token)
+	if err != nil {
+		return err
+	}
+	client, err := mongodb.Connect(c.MongoDB)
+	if err != nil {
+		return err
+	}
+	store := job.NewMongo(client.Database(c.MongoDB.Database))
+	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
+	return serve.Run(ctx, c.Serve, serve.Process{
+		Name:    "jobs",
+		Handler: jobs.New(store, videos, mp3s, c.Sink.Sender(), verifier),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: store.Ping}},
+		Close:   []func(context.Context) error{client.Disconnect},
+	})
+}

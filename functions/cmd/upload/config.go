@@ -1,0 +1,17 @@
+package main
+
+import (
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/upload"
+)
+
+type config struct {
+	Serve   serve.Config
+	Token   token.VerifierConfig
+	MongoDB mongodb.Config
+	Sink    eventing.SinkConfig
+	Upload  upload.Config
+}

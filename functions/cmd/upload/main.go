@@ -1,0 +1,42 @@
+// Command upload is the function that takes videos.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/upload"
+)
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	verifier, err := token.NewVerifier(c.Token)
+	if err != nil {
+		return err
+	}
+	client, err := mongodb.Connect(c.MongoDB)
+	if err != nil {
+		return err
+	}
+	videos, jobs := media.NewGridFS(client.Database(c.MongoDB.Videos)), job.NewMongo(client.Database(c.MongoDB.Database))
+	return serve.Run(ctx, c.Serve, serve.Process{
+		Name:    "upload",
+		Handler: upload.New(videos, jobs, c.Sink.Sender(), verifier, c.Upload),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
+		Close:   []func(context.Context) error{client.Disconnect},
+	})
+}

@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// named answers with its name and what it was asked.
+func named(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, name+" "+r.Method+" "+r.URL.RequestURI())
+	})
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	for _, tt := range []struct {
+		method, target string
+		status         int
+		want           string
+	}{
+		{"POST", "/login", 200, "login POST /login"},
+		{"POST", "/users", 200, "login POST /users"},
+		{"GET", "/.well-known/jwks.json", 200, "login GET /.well-known/jwks.json"},
+		{"POST", "/validate", 200, "validate POST /validate"},
+		{"POST", "/upload?mono=true", 200, "upload POST /upload?mono=true"},
+		{"PUT", "/upload/", 200, "upload PUT /upload/"},
+		{"PUT", "/upload/a%2Fb.mp4", 200, "upload PUT /upload/a%2Fb.mp4"},
+		{"GET", "/jobs", 200, "jobs GET /jobs"},
+		{"GET", "/jobs/1/mp3", 200, "jobs GET /jobs/1/mp3"},
+		{"DELETE", "/jobs/1", 200, "jobs DELETE /jobs/1"},
+		{"HEAD", "/download?fid=1", 200, "jobs HEAD /download?fid=1"},
+		{"GET", "/", 200, "curl"},
+		{"POST", "/", 405, "GET, HEAD"},
+		{"GET", "/nothing", 404, "there is no /nothing here"},
+		{"GET", "/login/x", 404, "there is no /login/x here"},
+	} {
+		t.Run(tt.method+" "+tt.target, func(t *testing.T) {
+			t.Parallel()
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(tt.method, tt.target, nil))
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) {
+				t.Errorf("%s %s = %d %.100q, want %d %q", tt.method, tt.target, w.Code, w.Body, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+// TestIndex holds the page to its policy: nothing in it is active, and nothing is loaded.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	New(Routes{Login: named(""), Validate: named(""), Upload: named(""), Jobs: named("")}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
+		t.Errorf("Content-Type = %q", got)
+	}
+	if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none';") || strings.Contains(got, "unsafe") {
+		t.Errorf("Content-Security-Policy = %q", got)
+	}
+	if active := regexp.MustCompile(`(?i)<script|<style|<link|<img|style=|src=|href=|\son\w+=`).FindString(w.Body.String()); active != "" {
+		t.Errorf("the page has %q, which its policy forbids", active)
+	}
+}

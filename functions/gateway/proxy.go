@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+)
+
+// Config says where the functions are: http or https URLs.
+type Config struct {
+	LoginURL    url.URL `env:"LOGIN_URL, required"`
+	ValidateURL url.URL `env:"VALIDATE_URL, required"`
+	UploadURL   url.URL `env:"UPLOAD_URL, required"`
+	JobsURL     url.URL `env:"JOBS_URL, required"`
+}
+
+// Validate reports every URL that nothing can be sent to.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(name string, u url.URL) {
+		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			errs = append(errs, fmt.Errorf("%s is %q: want http://HOST[:PORT] or https://…", name, u.Redacted()))
+		}
+	}
+	check("LOGIN_URL", c.LoginURL)
+	check("VALIDATE_URL", c.ValidateURL)
+	check("UPLOAD_URL", c.UploadURL)
+	check("JOBS_URL", c.JobsURL)
+	return errors.Join(errs...)
+}
+
+// Routes forwards to the functions' URLs.
+func (c Config) Routes() Routes {
+	return Routes{
+		Login:    Proxy("login", &c.LoginURL),
+		Validate: Proxy("validate", &c.ValidateURL),
+		Upload:   Proxy("upload", &c.UploadURL),
+		Jobs:     Proxy("jobs", &c.JobsURL),
+	}
+}
+
+// comeBack is when a function that is away is worth another try.
+const comeBack = 2 * time.Second
+
+// Proxy forwards requests to a function. Bodies are streamed both ways as they come, of any length. While the function cannot
+// be reached, the answer is a 503 with Retry-After that names it.
+func Proxy(name string, target *url.URL) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(target)
+			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: what is malformed in it is the function's to refuse
+			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+			p.SetXForwarded()
+			if proto := p.In.Header.Get("X-Forwarded-Proto"); proto != "" {
+				p.Out.Header.Set("X-Forwarded-Proto", proto) // TLS ended before us
+			}
+		},
+		Transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			MaxIdleConnsPerHost:   64,
+			IdleConnTimeout:       time.Minute, // less than the functions' own, so that no request meets a closing connection
+			ExpectContinueTimeout: time.Second, // a function that refuses by the header is not sent the body
+			TLSHandshakeTimeout:   10 * time.Second,
+			DisableCompression:    true, // what the client asked for is what it gets
+		},
+		FlushInterval: -1,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if fault := (*problem.Error)(nil); !errors.As(err, &fault) { // one of the client's body is its own
+				err = problem.Wrap(err, problem.Unavailable, "the %s function cannot be reached at the moment: try again", name).RetryAfter(comeBack)
+			}
+			if r.Context().Err() != nil {
+				err = fmt.Errorf("%w: %w", context.Canceled, err)
+			}
+			problem.Write(w, r, err)
+		},
+	}
+}
