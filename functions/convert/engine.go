@@ -121,16 +121,18 @@ func (f *FFmpeg) encoding(p *plan, o eventing.Options) (e ffmpeg.Encoding, expec
 	}
 	expected = p.duration
 	if o.Start > 0 || o.End > 0 {
-		start, end := seconds(o.Start)-p.delay, seconds(o.End)-p.delay
-		e.Start, e.End = max(0, start), max(0, end)
-		if o.End > 0 && end <= 0 || p.duration > 0 && start >= p.duration {
+		e.Start = max(0, seconds(o.Start)-p.delay)
+		if o.End > 0 {
+			e.End = seconds(o.End) - p.delay
+		}
+		if o.End > 0 && e.End <= 0 || p.duration > 0 && e.Start >= p.duration {
 			return e, 0, outOfRange()
 		}
 		if expected > 0 {
 			expected -= e.Start
-			if o.End > 0 {
-				expected = min(expected, e.End-e.Start)
-			}
+		}
+		if e.End > 0 {
+			expected = min(expected, e.End-e.Start)
 		}
 	}
 	if expected > f.cfg.MaxDuration {
@@ -336,7 +338,7 @@ func tagOf(p *plan, o eventing.Options) mp3.Tag {
 	if len(t.Cover) > maxCover {
 		t.Cover = nil
 	}
-	t.Chapters = part(t.Chapters, seconds(o.Start), seconds(o.End))
+	t.Chapters = part(t.Chapters, max(seconds(o.Start), p.delay), seconds(o.End))
 	return t
 }
 

@@ -2,7 +2,9 @@ package convert
 
 import (
 	"bytes"
+	"compress/zlib"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -90,6 +92,35 @@ func run(t *testing.T, program string, args ...string) string {
 		t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, stderr.String())
 	}
 	return string(out)
+}
+
+// runStderr is run for a program that tells by its standard error.
+func runStderr(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", program, err, out)
+	}
+	return string(out)
+}
+
+// compress puts a box into a cmov (QuickTime File Format, compressed movie resources).
+func compress(t *testing.T, moov []byte) []byte {
+	t.Helper()
+	box := func(kind string, body ...[]byte) []byte {
+		b := bytes.Join(body, nil)
+		return append(binary.BigEndian.AppendUint32(nil, uint32(8+len(b))), append([]byte(kind), b...)...)
+	}
+	var z bytes.Buffer
+	w := zlib.NewWriter(&z)
+	if _, err := w.Write(moov); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	size := binary.BigEndian.AppendUint32(nil, uint32(len(moov)))
+	return box("moov", box("cmov", box("dcom", []byte("zlib")), box("cmvd", size, z.Bytes())))
 }
 
 // samples counts the samples of one channel that a file decodes to.

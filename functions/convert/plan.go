@@ -20,7 +20,7 @@ type plan struct {
 	input    ffmpeg.Input
 	stream   int           // index of the sound in the input
 	duration time.Duration // of the sound; 0 when not known
-	delay    time.Duration // of the sound after the video's beginning, where ffmpeg does not see it
+	delay    time.Duration // of ffmpeg's time, which begins with the first stream fed to it, after the video's
 	mp3      bool          // the sound is MP3 already
 	gaps     *mp3.Gaps     // of that MP3, where it tells them itself
 	skip     time.Duration // at the beginning of that MP3, where its container tells it
@@ -106,12 +106,9 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 		*p.framing = mp4.Framing{}
 		return s.feed(io.MultiWriter(p.framing, w))
 	}
-	tag := p.tag
-	if err := f.probe(ctx, p); err != nil {
-		return nil, err
-	}
-	p.tag, p.delay = tag, 0
-	return p, nil
+	err = f.probe(ctx, p)
+	p.duration = 0 // it was that of the fragments that were looked at
+	return p, err
 }
 
 // planFile lays the video down for a demuxer that must seek. The file has no name from the start, so that nothing finds it and
@@ -145,7 +142,7 @@ func (f *FFmpeg) probe(ctx context.Context, p *plan) error {
 	if m.Audio == nil {
 		return noAudio()
 	}
-	p.stream, p.duration, p.mp3 = m.Audio.Index, m.Audio.Duration, m.Audio.Codec == "mp3"
+	p.stream, p.duration, p.delay, p.mp3 = m.Audio.Index, m.Audio.Duration, min(0, m.Start), m.Audio.Codec == "mp3"
 	p.tag = mp3.Tag{Title: m.Title, Artist: m.Artist, Album: m.Album, Date: m.Date}
 	for _, c := range m.Chapters {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))

@@ -16,7 +16,7 @@ const maxDescription = 8 << 20
 
 // Media is what ffprobe reads of a file.
 type Media struct {
-	Duration             time.Duration // of the whole; 0 when not known
+	Start                time.Duration // of the first stream, which ffmpeg counts from; below 0 when it has samples not to be heard
 	Audio                *Stream       // the one to hear; nil when there is none
 	Picture              int           // index of the stream that is the cover; -1 when there is none
 	Title, Artist, Album string
@@ -39,7 +39,7 @@ type Chapter struct {
 
 // Probe reads what the beginning of the input tells.
 func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
-	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time,duration:format_tags:"+
+	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time:format_tags:"+
 		"stream=index,codec_type,codec_name,start_time,duration:stream_disposition=default,attached_pic:stream_tags:"+
 		"chapter=start_time,end_time:chapter_tags")
 	var b []byte
@@ -77,7 +77,6 @@ type description struct {
 	Format struct {
 		Name      string `json:"format_name"`
 		StartTime clock  `json:"start_time"`
-		Duration  clock
 		Tags      tags
 	}
 	Streams []struct {
@@ -100,7 +99,7 @@ type description struct {
 }
 
 func (d description) media() Media {
-	m := Media{Duration: time.Duration(d.Format.Duration), Picture: -1}
+	m := Media{Start: time.Duration(d.Format.StartTime), Picture: -1}
 	of := d.Format.Tags
 	chosen := -1
 	for i, s := range d.Streams {
@@ -125,8 +124,8 @@ func (d description) media() Media {
 	m.Title, m.Artist, m.Album, m.Date = of.get("title"), of.get("artist"), of.get("album"), of.get("date")
 	for _, c := range d.Chapters {
 		m.Chapters = append(m.Chapters, Chapter{
-			Start: time.Duration(c.StartTime - d.Format.StartTime),
-			End:   time.Duration(c.EndTime - d.Format.StartTime),
+			Start: time.Duration(c.StartTime),
+			End:   time.Duration(c.EndTime),
 			Title: c.Tags.get("title"),
 		})
 	}

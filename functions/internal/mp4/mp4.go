@@ -73,8 +73,8 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		}
 		x.Audio.mvhd = top.find("mvhd")
 	}
-	if x.Chapters = neroChapters(top.path("udta", "chpl"), duration); len(x.Chapters) == 0 {
-		x.Chapters, err = trackChapters(r, size, tracks)
+	if x.Chapters, err = trackChapters(r, size, tracks); len(x.Chapters) == 0 {
+		x.Chapters = neroChapters(top.path("udta", "chpl"), duration)
 	}
 	return x, err
 }

@@ -1,0 +1,267 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// failureIn gives the failure that an error is, or fails.
+func failureIn(t *testing.T, err error) *Failure {
+	t.Helper()
+	f := (*Failure)(nil)
+	if !errors.As(err, &f) {
+		t.Fatalf("error is %v, want a *Failure", err)
+	}
+	return f
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestConvertRefuses checks the code of every video that has no MP3 in it.
+func TestConvertRefuses(t *testing.T) {
+	t.Parallel()
+	cut := func(path string, part float64) func(*testing.T) []byte {
+		return func(t *testing.T) []byte {
+			b := read(t, path)
+			return b[:int(float64(len(b))*part)]
+		}
+	}
+	bytesOf := func(s string) func(*testing.T) []byte {
+		return func(*testing.T) []byte { return []byte(s) }
+	}
+	fast := video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart")
+	last := video(t, "moov_at_end.mp4", "-c:a", "aac")
+	frag := video(t, "fragmented.mp4", "-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof")
+	mkv := video(t, "opus.mkv", "-c:a", "libopus")
+	avi := video(t, "pcm.avi", "-c:a", "pcm_s16le")
+	wav := video(t, "sound.wav", "-map", "1:a")
+	flv := video(t, "aac.flv", "-c:v", "flv", "-c:a", "aac")
+	silent := makeFile(t, "silent.mp4", "-f", "lavfi", "-i", picture, "-c:v", "mpeg4")
+	silentMKV := makeFile(t, "silent.mkv", "-f", "lavfi", "-i", picture, "-c:v", "mpeg4")
+	small := testConfig
+	small.MaxBytes = 20_000
+	short := testConfig
+	short.MaxDuration = 2 * time.Second
+	for _, tt := range []struct {
+		name    string
+		config  Config
+		data    func(*testing.T) []byte
+		options eventing.Options
+		want    string
+	}{
+		{name: "empty", data: bytesOf(""), want: NotMedia},
+		{name: "text", data: bytesOf("a letter to nobody"), want: NotMedia},
+		{name: "playlist", data: bytesOf("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n"), want: NotMedia},
+		{name: "concat", data: bytesOf("ffconcat version 1.0\nfile /etc/passwd\n"), want: NotMedia},
+		{name: "noise after a magic", data: bytesOf("\x1aE\xdf\xa3" + strings.Repeat("noise", 1000)), want: Unsupported},
+		{name: "silent mp4", data: cut(silent, 1), want: NoAudio},
+		{name: "silent mkv", data: cut(silentMKV, 1), want: NoAudio},
+		{name: "cut mp4, index first", data: cut(fast, .7), want: Truncated},
+		{name: "cut mp4, index last", data: cut(last, .7), want: Truncated},
+		{name: "cut mp4 within its first box", data: bytesOf("\x00\x00\x00\x20ftypisom"), want: Truncated},
+		{name: "cut fragments", data: cut(frag, .7), want: Truncated},
+		{name: "cut mkv", data: cut(mkv, .7), want: Truncated},
+		{name: "cut avi", data: cut(avi, .7), want: Truncated},
+		{name: "cut wav", data: cut(wav, .7), want: Truncated},
+		{name: "cut flv", data: cut(flv, .7), want: Truncated},
+		{name: "holes in mp4", data: func(t *testing.T) []byte {
+			b := read(t, fast)
+			clear(b[len(b)/2:])
+			return b
+		}, want: Truncated},
+		{name: "start after the end", data: cut(fast, 1), options: eventing.Options{Start: 10}, want: OutOfRange},
+		{name: "start after the end of what has no length", data: cut(flv, 1), options: eventing.Options{Start: 10}, want: OutOfRange},
+		{name: "too long by the index", config: short, data: cut(fast, 1), want: TooLong},
+		{name: "too long by the sound", config: short, data: cut(flv, 1), want: TooLong},
+		{name: "too long in fragments", config: short, data: cut(frag, 1), want: TooLong},
+		{name: "too large", config: small, data: cut(fast, 1), options: eventing.Options{Bitrate: 320}, want: TooLarge},
+		{name: "too large in fragments", config: small, data: cut(frag, 1), options: eventing.Options{Bitrate: 320}, want: TooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.config == (Config{}) {
+				tt.config = testConfig
+			}
+			_, _, err := convert(t, newEngine(t, tt.config), storeBytes(t, tt.data(t)), tt.options)
+			f := failureIn(t, err)
+			if f.Code != tt.want || f.Passing {
+				t.Errorf("Convert(%s) = %v (passing: %v), want %s", tt.name, f, f.Passing, tt.want)
+			}
+			if f.Message == "" || strings.Contains(f.Message, "\n") || strings.Contains(f.Message, "ffmpeg") {
+				t.Errorf("Convert(%s): message %q, want one line for the video's owner", tt.name, f.Message)
+			}
+		})
+	}
+}
+
+// TestConvertStorageFails checks that a failing store is never taken for a fault of the video.
+func TestConvertStorageFails(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, testConfig)
+	broken := errors.New("the store is away")
+	for _, name := range []string{"faststart.mp4", "opus.mkv"} {
+		args := map[string][]string{"faststart.mp4": {"-c:a", "aac", "-movflags", "+faststart"}, "opus.mkv": {"-c:a", "libopus"}}[name]
+		data := read(t, video(t, name, args...))
+		for _, tt := range []struct {
+			name   string
+			readAt func(r *bytes.Reader, p []byte, off int64) (int, error)
+			write  func([]byte) error
+		}{
+			{name: "reading fails in the middle", readAt: func(r *bytes.Reader, p []byte, off int64) (int, error) {
+				if off+int64(len(p)) > int64(len(data))/2 {
+					return 0, broken
+				}
+				return r.ReadAt(p, off)
+			}},
+			{name: "the store has less than it says", readAt: func(_ *bytes.Reader, p []byte, off int64) (int, error) {
+				return bytes.NewReader(data[:len(data)/2]).ReadAt(p, off)
+			}},
+			{name: "reading fails at once", readAt: func(*bytes.Reader, []byte, int64) (int, error) { return 0, broken }},
+			{name: "writing fails", write: func([]byte) error { return broken }},
+		} {
+			t.Run(name+" "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				s := newMemory()
+				id := s.put(data, media.Info{})
+				s.readAt, s.write = tt.readAt, tt.write
+				src, _ := s.Open(t.Context(), id)
+				dst, _ := s.Create(t.Context(), media.Info{ID: media.NewID()})
+				_, err := e.Convert(t.Context(), src, eventing.Options{}, dst, func(int) {})
+				if f := failureIn(t, err); f.Code != Storage || !f.Passing {
+					t.Errorf("Convert = %v (passing: %v), want %s, passing", f, f.Passing, Storage)
+				}
+			})
+		}
+	}
+}
+
+// fakeFFmpeg makes an engine whose ffmpeg is a shell script; ffprobe is the real one.
+func fakeFFmpeg(t *testing.T, script string) *FFmpeg {
+	t.Helper()
+	dir := t.TempDir()
+	body := "#!/bin/sh\ncase \"$*\" in *encoder=libmp3lame*) echo Encoder libmp3lame; exit;; esac\n" + script
+	if err := os.WriteFile(filepath.Join(dir, "ffmpeg"), []byte(body), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	real, err := exec.LookPath("ffprobe")
+	if err != nil {
+		t.Skip("ffprobe is missing: apt-get install ffmpeg")
+	}
+	if err := os.Symlink(real, filepath.Join(dir, "ffprobe")); err != nil {
+		t.Fatal(err)
+	}
+	c := testConfig
+	c.FFmpeg = filepath.Join(dir, "ffmpeg")
+	return newEngine(t, c)
+}
+
+// TestConvertEnds checks how the end of a process is read.
+func TestConvertEnds(t *testing.T) {
+	t.Parallel()
+	src := video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart")
+	for _, tt := range []struct {
+		name, script, want string
+		passing            bool
+	}{
+		{"out of memory", "kill -9 $$", Killed, true},
+		{"told to end", "kill -15 $$", Killed, true},
+		{"told to end, and it did", "exit 255", Killed, true},
+		{"crash", "kill -11 $$", Unsupported, false},
+		{"failure", "echo '[error] no' >&2; exit 1", Unsupported, false},
+		{"nothing made", "exec cat >/dev/null", Truncated, false},
+		{"no frames", "cat >/dev/null; exec echo no frames", Interrupted, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := convert(t, fakeFFmpeg(t, tt.script), store(t, src), eventing.Options{})
+			if f := failureIn(t, err); f.Code != tt.want || f.Passing != tt.passing {
+				t.Errorf("Convert with %q = %v (passing: %v), want %s (passing: %v)", tt.script, f, f.Passing, tt.want, tt.passing)
+			}
+		})
+	}
+}
+
+// TestConvertStops checks that the whole process group is gone when the context ends, and who is to blame.
+func TestConvertStops(t *testing.T) {
+	t.Parallel()
+	src := video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart")
+	for _, tt := range []struct {
+		name, script, want string
+		passing            bool
+		timeout            time.Duration
+	}{
+		{"it works until the deadline", "while :; do :; done", Timeout, false, 2 * time.Second},
+		{"it waits until the deadline", "sleep 600 & wait", Interrupted, true, time.Second},
+		{"cancelled", "sleep 600 & wait", Interrupted, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			// The process may write no file, but a pipe.
+			pipe := filepath.Join(t.TempDir(), "pid")
+			if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			e := fakeFFmpeg(t, "echo $$ >"+pipe+"\n"+tt.script)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if tt.timeout > 0 {
+				ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+				defer cancel()
+			}
+			group := make(chan string, 1)
+			go func() {
+				b, _ := os.ReadFile(pipe)
+				group <- strings.TrimSpace(string(b))
+				if tt.timeout == 0 {
+					cancel()
+				}
+			}()
+			dst, _ := newMemory().Create(ctx, media.Info{})
+			_, err := e.Convert(ctx, store(t, src), eventing.Options{}, dst, func(int) {})
+			if f := failureIn(t, err); f.Code != tt.want || f.Passing != tt.passing {
+				t.Errorf("Convert = %v (passing: %v), want %s (passing: %v)", f, f.Passing, tt.want, tt.passing)
+			}
+			waitGone(t, <-group)
+		})
+	}
+}
+
+// waitGone waits until no process of the group is left; the kernel reaps orphans when it likes.
+func waitGone(t *testing.T, group string) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for exec.Command("kill", "-0", "--", "-"+group).Run() == nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("process group %s is still there", group)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestNewEngineMissing(t *testing.T) {
+	t.Parallel()
+	c := testConfig
+	c.FFmpeg = filepath.Join(t.TempDir(), "ffmpeg")
+	if _, err := NewEngine(t.Context(), c); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
+		t.Errorf("NewEngine(missing) = %v, want how to get ffmpeg", err)
+	}
+}
