@@ -15,24 +15,24 @@ import (
 
 // The types of the events that a login takes and replies with.
 const (
-	TypeLoginRequested = "dev.soundstrip.login.requested.v1"
-	TypeTokenIssued    = "dev.soundstrip.token.issued.v1"
-	TypeLoginRefused   = "dev.soundstrip.login.refused.v1"
+	TypeRequested   = "dev.soundstrip.login.requested.v1"
+	TypeTokenIssued = "dev.soundstrip.token.issued.v1"
+	TypeRefused     = "dev.soundstrip.login.refused.v1"
 )
 
 const source = "/soundstrip/login"
 
-// LoginRequested asks for a token.
-type LoginRequested struct {
+// Requested asks for a token.
+type Requested struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
 }
 
-// Type is [TypeLoginRequested].
-func (LoginRequested) Type() string { return TypeLoginRequested }
+// Type is [TypeRequested].
+func (Requested) Type() string { return TypeRequested }
 
 // Validate reports what is missing.
-func (p LoginRequested) Validate() error {
+func (p Requested) Validate() error {
 	if p.Email == "" || p.Password == "" {
 		return errors.New("email or password is missing")
 	}
@@ -57,27 +57,27 @@ func (p TokenIssued) Validate() error {
 	return nil
 }
 
-// LoginRefused says that there is no token for these credentials.
-type LoginRefused struct {
+// Refused says that there is no token for these credentials.
+type Refused struct {
 	Error string `json:"error"`
 }
 
-// Type is [TypeLoginRefused].
-func (LoginRefused) Type() string { return TypeLoginRefused }
+// Type is [TypeRefused].
+func (Refused) Type() string { return TypeRefused }
 
 // Validate reports a missing reason.
-func (p LoginRefused) Validate() error {
+func (p Refused) Validate() error {
 	if p.Error == "" {
 		return errors.New("error is missing")
 	}
 	return nil
 }
 
-// events takes LoginRequested. Its answer means that the credentials were judged: a second delivery is judged again, and gives
+// events takes Requested. Its answer means that the credentials were judged: a second delivery is judged again, and gives
 // another token, which harms nobody.
 func (h *handler) events(from netip.Prefix) eventing.Func {
 	return func(ctx context.Context, e event.Event) (*event.Event, error) {
-		p, err := eventing.Decode[LoginRequested](e)
+		p, err := eventing.Decode[Requested](e)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +85,7 @@ func (h *handler) events(from netip.Prefix) eventing.Func {
 		var wait *waitError
 		switch {
 		case errors.Is(err, account.ErrCredentials):
-			return reply(e, LoginRefused{Error: account.ErrCredentials.Error()})
+			return reply(e, Refused{Error: account.ErrCredentials.Error()})
 		case errors.As(err, &wait):
 			return nil, eventing.RetryAfter(wait.d, err)
 		case err != nil:

@@ -35,10 +35,10 @@ func TestEvents(t *testing.T) {
 		status          int
 		reply           string
 	}{
-		{"right", TypeLoginRequested, `{"email":"georgio@email.com","password":"Admin123"}`, 200, TypeTokenIssued},
-		{"wrong password", TypeLoginRequested, `{"email":"georgio@email.com","password":"wrong"}`, 200, TypeLoginRefused},
-		{"no password", TypeLoginRequested, `{"email":"georgio@email.com"}`, 400, ""},
-		{"no object", TypeLoginRequested, `[]`, 400, ""},
+		{"right", TypeRequested, `{"email":"georgio@email.com","password":"Admin123"}`, 200, TypeTokenIssued},
+		{"wrong password", TypeRequested, `{"email":"georgio@email.com","password":"wrong"}`, 200, TypeRefused},
+		{"no password", TypeRequested, `{"email":"georgio@email.com"}`, 400, ""},
+		{"no object", TypeRequested, `[]`, 400, ""},
 		{"another type", "dev.soundstrip.video.uploaded.v1", `{"email":"georgio@email.com","password":"Admin123"}`, 400, ""},
 	} {
 		for mode, structured := range map[string]bool{"binary": false, "structured": true} {
@@ -77,8 +77,8 @@ func (s *setup) checkReply(t *testing.T, e event.Event, want string) {
 	if e.Type() != want || e.Source() != "/soundstrip/login" || e.Subject() != "s" {
 		t.Errorf("reply is %s from %s about %s, want %s", e.Type(), e.Source(), e.Subject(), want)
 	}
-	if want == TypeLoginRefused {
-		if p, err := eventing.Decode[LoginRefused](e); err != nil || p.Error != account.ErrCredentials.Error() {
+	if want == TypeRefused {
+		if p, err := eventing.Decode[Refused](e); err != nil || p.Error != account.ErrCredentials.Error() {
 			t.Errorf("reply = %+v, %v", p, err)
 		}
 		return
@@ -96,11 +96,11 @@ func TestEventsLater(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, Config{SignUp: "closed"})
 	for range 10 {
-		s.send(t, false, TypeLoginRequested, `{"email":"georgio@email.com","password":"wrong"}`)
+		s.send(t, false, TypeRequested, `{"email":"georgio@email.com","password":"wrong"}`)
 	}
-	throttled := s.send(t, false, TypeLoginRequested, `{"email":"georgio@email.com","password":"Admin123"}`)
+	throttled := s.send(t, false, TypeRequested, `{"email":"georgio@email.com","password":"Admin123"}`)
 	s.users.authenticate = func(string, string) (account.User, error) { return account.User{}, errors.New("away") }
-	away := s.send(t, false, TypeLoginRequested, `{"email":"admin@email.com","password":"Admin123"}`)
+	away := s.send(t, false, TypeRequested, `{"email":"admin@email.com","password":"Admin123"}`)
 	for name, resp := range map[string]*http.Response{"throttled": throttled, "store away": away} {
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: status %d, Retry-After %q, want 503", name, resp.StatusCode, resp.Header.Get("Retry-After"))
@@ -112,9 +112,9 @@ func TestEventsLater(t *testing.T) {
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range []eventing.Payload{
-		LoginRequested{Email: "georgio@email.com", Password: "Admin123"},
+		Requested{Email: "georgio@email.com", Password: "Admin123"},
 		TokenIssued{AccessToken: "e30.e30.e30", TokenType: "Bearer", ExpiresIn: 86400},
-		LoginRefused{Error: "the e-mail address or the password is wrong"},
+		Refused{Error: "the e-mail address or the password is wrong"},
 	} {
 		want, err := os.ReadFile("testdata/" + p.Type() + ".json")
 		if err != nil {

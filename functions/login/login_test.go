@@ -77,7 +77,7 @@ func newSetup(t *testing.T, cfg Config) *setup {
 			}
 			return account.User{}, account.ErrNotFound
 		},
-		create: func(email, password string, admin bool) error {
+		create: func(email, _ string, admin bool) error {
 			if _, ok := known[email]; ok {
 				return account.ErrExists
 			}
@@ -438,8 +438,8 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("network(%s) = %s, want %s", addr, got, want)
 		}
 	}
-	if network(netip.Addr{}) != network(netip.Addr{}) {
-		t.Error("network() without an address is not one key")
+	if got := network(netip.Addr{}); got != (netip.Prefix{}) {
+		t.Errorf("network() without an address = %v, want one key for all", got)
 	}
 }
 

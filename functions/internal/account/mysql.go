@@ -83,7 +83,7 @@ func NewMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
 	s := newStore(db, dialect{
 		prepare: prepareMySQL,
 		// An old column may have any character set, and compare "Secret" equal to "secret".
-		same:        "CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
+		rehash:      "UPDATE `user` SET password = ? WHERE id = ? AND CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
 		isDuplicate: func(err error) bool { return isMySQL(err, errDuplicateEntry) },
 	})
 	_, err := s.table(ctx)

@@ -8,7 +8,11 @@ import (
 
 // NewSQLite makes a store in SQLite, and its table.
 func NewSQLite(ctx context.Context, db *sql.DB) (*Store, error) {
-	s := newStore(db, dialect{prepare: prepareSQLite, same: "password = ?", isDuplicate: isSQLiteDuplicate})
+	s := newStore(db, dialect{
+		prepare:     prepareSQLite,
+		rehash:      "UPDATE `user` SET password = ? WHERE id = ? AND password = ?",
+		isDuplicate: isSQLiteDuplicate,
+	})
 	if _, err := s.table(ctx); err != nil {
 		return nil, err
 	}

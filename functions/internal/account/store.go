@@ -15,8 +15,8 @@ import (
 type dialect struct {
 	// prepare brings the table to the form that the store needs.
 	prepare func(context.Context, *sql.DB) error
-	// same compares the column password with a parameter, byte by byte.
-	same string
+	// rehash sets the password of an id unless it differs, byte by byte, from what it was.
+	rehash string
 	// isDuplicate knows the error of an insert that breaks the uniqueness of email.
 	isDuplicate func(error) bool
 }
@@ -98,7 +98,7 @@ func (s *Store) rehash(ctx context.Context, id int64, password, stored string) e
 	if err != nil {
 		return err
 	}
-	_, err = s.db.ExecContext(ctx, "UPDATE `user` SET password = ? WHERE id = ? AND "+s.dialect.same, hash, id, stored)
+	_, err = s.db.ExecContext(ctx, s.dialect.rehash, hash, id, stored)
 	return err
 }
 
@@ -163,31 +163,31 @@ func (s *Store) SetPassword(ctx context.Context, email, password string) error {
 	if err != nil {
 		return fmt.Errorf("set password: %w", err)
 	}
-	return s.set(ctx, "password", hash, email)
+	return s.update(ctx, "UPDATE `user` SET password = ? WHERE email = ?", hash, email)
 }
 
 // SetDisabled says whether a user may not log in. Tokens that were given before still hold.
 func (s *Store) SetDisabled(ctx context.Context, email string, disabled bool) error {
-	return s.set(ctx, "disabled", disabled, email)
+	return s.update(ctx, "UPDATE `user` SET disabled = ? WHERE email = ?", disabled, email)
 }
 
 // SetAdmin says whether a user is an admin, in the tokens to come.
 func (s *Store) SetAdmin(ctx context.Context, email string, admin bool) error {
-	return s.set(ctx, "admin", admin, email)
+	return s.update(ctx, "UPDATE `user` SET admin = ? WHERE email = ?", admin, email)
 }
 
-func (s *Store) set(ctx context.Context, column string, value any, email string) error {
+func (s *Store) update(ctx context.Context, query string, value any, email string) error {
 	db, err := s.table(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := db.ExecContext(ctx, "UPDATE `user` SET "+column+" = ? WHERE email = ?", value, normalize(email))
+	r, err := db.ExecContext(ctx, query, value, normalize(email))
 	if err != nil {
-		return fmt.Errorf("set %s of user: %w", column, err)
+		return fmt.Errorf("update user: %w", err)
 	}
 	n, err := r.RowsAffected()
 	if err != nil {
-		return fmt.Errorf("set %s of user: %w", column, err)
+		return fmt.Errorf("update user: %w", err)
 	}
 	if n == 0 {
 		return ErrNotFound

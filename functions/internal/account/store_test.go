@@ -369,7 +369,7 @@ func TestStoredHash(t *testing.T) {
 	strong := params
 	strong.Memory = 32 << 10
 	good := hash(params)
-	replaced := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	replaced := func(part, by string) string { return strings.Replace(good, part, by, 1) }
 	for _, tt := range []struct {
 		name, stored string
 		ok, stale    bool

@@ -32,7 +32,7 @@ type remote struct {
 	fetched atomic.Int64 // when the last success began, in Unix nanoseconds
 
 	fetching sync.Mutex // guards what follows, and is held while fetching
-	tried    time.Time  // when the last attempt began
+	tried    time.Time  // when the last attempt ended: who waited for it takes what came of it
 	err      error      // what came of it
 }
 
@@ -64,15 +64,15 @@ func (r *remote) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 
 // refresh fetches the set unless that was tried just now, and returns what came of the last attempt.
 func (r *remote) refresh(ctx context.Context) error {
-	now := r.now()
-	if !r.tried.IsZero() && now.Sub(r.tried) < fetchGap {
+	begin := r.now()
+	if !r.tried.IsZero() && begin.Sub(r.tried) < fetchGap {
 		return r.err
 	}
-	r.tried = now
 	// Others wait for this fetch, so it does not end with the request that began it.
 	if r.err = r.fetch(context.WithoutCancel(ctx)); r.err == nil {
-		r.fetched.Store(now.UnixNano())
+		r.fetched.Store(begin.UnixNano())
 	}
+	r.tried = r.now()
 	return r.err
 }
 

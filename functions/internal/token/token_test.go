@@ -434,6 +434,32 @@ func TestManyMeetANewKey(t *testing.T) {
 	}
 }
 
+// TestSlowFetchIsShared is about requests that wait for a fetch which takes long and fails: they must not try one after the other.
+func TestSlowFetchIsShared(t *testing.T) {
+	t.Parallel()
+	var clock, fetches atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetches.Add(1)
+		clock.Add(int64(2 * fetchGap))
+		http.Error(w, "not yet", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(server.Close)
+	r := newRemote(server.URL)
+	r.now = func() time.Time { return time.Unix(1, clock.Load()) }
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if _, err := r.KeyRead(t.Context(), "kid"); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("KeyRead() = %v, want %v", err, ErrUnavailable)
+			}
+		})
+	}
+	wg.Wait()
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+}
+
 func TestKeysUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newTestSigner(t, SignerConfig{PrivateKey: newEd25519(t).pem})
