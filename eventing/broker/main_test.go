@@ -122,15 +122,16 @@ func newSQLite(t *testing.T, triggers Triggers) *SQLite {
 	return q
 }
 
-// proxy is a way to RabbitMQ that can be cut.
+// proxy is a way to RabbitMQ that can be cut or stalled.
 type proxy struct {
 	url    string
 	target string
 
-	mu    sync.Mutex
-	down  bool
-	conns []net.Conn
-	wg    sync.WaitGroup
+	mu      sync.Mutex
+	down    bool
+	conns   []net.Conn
+	wg      sync.WaitGroup
+	stalled sync.RWMutex // held for writing while nothing gets through
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -186,7 +187,10 @@ func (p *proxy) accept(c net.Conn) {
 				if err != nil {
 					return
 				}
-				if _, err := to.Write(b[:n]); err != nil {
+				p.stalled.RLock()
+				_, err = to.Write(b[:n])
+				p.stalled.RUnlock()
+				if err != nil {
 					return
 				}
 			}

@@ -9,16 +9,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+var queues = []struct {
+	name string
+	open func(*testing.T, Triggers) Queue
+}{
+	{"Rabbit", func(t *testing.T, ts Triggers) Queue { return newRabbit(t, ts) }},
+	{"SQLite", func(t *testing.T, ts Triggers) Queue { return newSQLite(t, ts) }},
+}
+
 // TestQueue is the contract of [Queue], on both of them.
 func TestQueue(t *testing.T) {
 	t.Parallel()
-	queues := []struct {
-		name string
-		open func(*testing.T, Triggers) Queue
-	}{
-		{"Rabbit", func(t *testing.T, ts Triggers) Queue { return newRabbit(t, ts) }},
-		{"SQLite", func(t *testing.T, ts Triggers) Queue { return newSQLite(t, ts) }},
-	}
 	tests := []struct {
 		name string
 		test func(*testing.T, Queue)

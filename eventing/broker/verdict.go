@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -74,7 +73,7 @@ func judge(ctx context.Context, resp *http.Response, took time.Duration) verdict
 	v := verdict{kind: kindOf(resp.StatusCode, took), status: resp.StatusCode, after: eventing.RetryAfterOf(resp.Header, time.Now())}
 	if v.kind != done {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-		v.reason = fmt.Sprintf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+		v.reason = strings.TrimSpace(resp.Status + " " + string(text))
 		return v
 	}
 	var err error

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestSQLiteRestart opens the file anew while a message is held, one waits and one is dead, as after a crash.
+func TestSQLiteRestart(t *testing.T) {
+	t.Parallel()
+	triggers := Triggers{trigger("convert", "a.x")}
+	file := filepath.Join(t.TempDir(), "queue.db")
+	before, err := NewSQLite(t.Context(), openDB(t, file), triggers)
+	if err != nil {
+		t.Fatalf("NewSQLite() = %v", err)
+	}
+	publish(t, before, newEvent(t, "dead", "a.x"), newEvent(t, "waits", "a.x"), newEvent(t, "held", "a.x"))
+	s := subscribe(t, before, "convert")
+	if err := next(t, s).Bury(testContext(t), "because"); err != nil {
+		t.Fatalf("Bury() = %v", err)
+	}
+	from := time.Now()
+	const delay = 500 * time.Millisecond
+	if err := next(t, s).Retry(testContext(t), delay, 1); err != nil {
+		t.Fatalf("Retry() = %v", err)
+	}
+	next(t, s)
+
+	after, err := NewSQLite(t.Context(), openDB(t, file), triggers)
+	if err != nil {
+		t.Fatalf("NewSQLite() = %v", err)
+	}
+	s = subscribe(t, after, "convert")
+	m := next(t, s)
+	if m.Event().ID() != "held" {
+		t.Errorf("Next() = %s, want held", m.Event().ID())
+	}
+	ack(t, m)
+	if m = next(t, s); m.Event().ID() != "waits" || m.Attempts() != 1 || time.Since(from) < delay {
+		t.Errorf("Next() = %s, %d attempts, after %v, want waits, 1, no sooner than %v", m.Event().ID(), m.Attempts(), time.Since(from), delay)
+	}
+	ack(t, m)
+	if n, err := after.Replay(testContext(t), "convert"); n != 1 || err != nil {
+		t.Errorf("Replay() = %d, %v, want 1, nil", n, err)
+	}
+	if m = next(t, s); m.Event().ID() != "dead" {
+		t.Errorf("Next() = %s, want dead", m.Event().ID())
+	}
+}
+
+func TestSQLiteLegacy(t *testing.T) {
+	t.Parallel()
+	tr := trigger("convert", "a.x")
+	tr.Legacy = true
+	if _, err := NewSQLite(t.Context(), openDB(t, filepath.Join(t.TempDir(), "queue.db")), Triggers{tr}); err == nil {
+		t.Error("NewSQLite() with a legacy trigger = nil, want an error")
+	}
+}
