@@ -13,12 +13,13 @@ import (
 
 // record is a job as the stores keep it.
 type record struct {
-	Job   `bson:",inline"`
-	Rev   int64     `bson:"rev"`           // counts the changes
-	Owes  bool      `bson:"owes"`          // an event is to follow that nobody has answered yet
-	Since time.Time `bson:"since"`         // from when on the job counts as silent
-	Rest  bson.M    `bson:",inline"`       // fields that a newer version of us wrote
-	Now   time.Time `bson:"now,omitempty"` // the store's clock at the reading; never kept
+	Job     `bson:",inline"`
+	Rev     int64     `bson:"rev"`               // counts the changes
+	Owes    bool      `bson:"owes"`              // an event is to follow that nobody has answered yet
+	Since   time.Time `bson:"since"`             // from when on the job counts as silent
+	Telling time.Time `bson:"telling,omitempty"` // until when somebody tells the owner
+	Rest    bson.M    `bson:",inline"`           // fields that a newer version of us wrote
+	Now     time.Time `bson:"now,omitempty"`     // the store's clock at the reading; never kept
 }
 
 // change edits a record or says why it cannot be; errSame when there is nothing to do. A store may call it several times.
@@ -212,6 +213,17 @@ func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, 
 		}
 		r.end(now, Failed, f.Message)
 		r.Error = &f
+		return nil
+	})
+}
+
+// Tell is of [Store].
+func (s steps) Tell(ctx context.Context, id string, ttl time.Duration) (Job, error) {
+	return s.change(ctx, id, func(r *record, now time.Time) error {
+		if left := r.Telling.Sub(now); left > 0 && ttl > 0 {
+			return &BusyError{For: left}
+		}
+		r.Telling = now.Add(ttl)
 		return nil
 	})
 }

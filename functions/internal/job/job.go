@@ -92,6 +92,7 @@ type Notice struct {
 	Event   string    `bson:"event" json:"-"` // id of the event that caused it
 	Channel string    `bson:"channel" json:"channel"`
 	At      time.Time `bson:"at" json:"at"`
+	Refused string    `bson:"refused,omitempty" json:"refused,omitempty"` // why it was not, and will not be, sent
 }
 
 // What a store answers instead of a job.

@@ -40,6 +40,9 @@ type Store interface {
 	Release(ctx context.Context, id string, epoch int, reason string) error
 	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
+	// Tell leaves it to one caller, for ttl, to tell the owner how the job ended; 0 gives that back. *BusyError while another
+	// has it.
+	Tell(ctx context.Context, id string, ttl time.Duration) (Job, error)
 	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified, and
 	// neither it nor a Failed one owes an event any more.
 	Noticed(ctx context.Context, id string, n Notice, done bool) error

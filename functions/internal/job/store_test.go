@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"release", testRelease},
 		{"a lost epoch", testLost},
 		{"give up", testGiveUp},
+		{"tell", testTell},
 		{"noticed", testNoticed},
 		{"cancel", testCancel},
 		{"retry", testRetry},
@@ -220,6 +222,7 @@ func testNotFound(t *testing.T, s job.Store) {
 		"Resent":  func() error { return s.Resent(ctx, id) },
 		"Claim":   func() error { _, err := s.Claim(ctx, id, "w", running); return err },
 		"GiveUp":  func() error { _, err := s.GiveUp(ctx, id, failure); return err },
+		"Tell":    func() error { _, err := s.Tell(ctx, id, running); return err },
 		"Noticed": func() error { return s.Noticed(ctx, id, job.Notice{}, true) },
 		"Cancel":  func() error { _, err := s.Cancel(ctx, id); return err },
 		"Retry":   func() error { _, err := s.Retry(ctx, id); return err },
@@ -508,6 +511,48 @@ func testGiveUp(t *testing.T, s job.Store) {
 	wantErr(t, "GiveUp of a finished job", err, job.ErrState)
 }
 
+func testTell(t *testing.T, s job.Store) {
+	id, ctx := create(t, s).ID, t.Context()
+	var wg sync.WaitGroup
+	var mine, busy atomic.Int32
+	for range 8 {
+		wg.Go(func() {
+			j, err := s.Tell(ctx, id, running)
+			var b *job.BusyError
+			switch {
+			case err == nil && j.ID == id:
+				mine.Add(1)
+			case errors.As(err, &b) && b.For > 0 && b.For <= running:
+				busy.Add(1)
+			default:
+				t.Errorf("Tell = %+v, %v", j, err)
+			}
+		})
+	}
+	wg.Wait()
+	if mine.Load() != 1 || busy.Load() != 7 {
+		t.Errorf("of 8 callers %d may tell and %d may not, want 1 and 7", mine.Load(), busy.Load())
+	}
+	for range 2 {
+		if _, err := s.Tell(ctx, id, 0); err != nil {
+			t.Errorf("giving back = %v", err)
+		}
+	}
+	if _, err := s.Tell(ctx, id, time.Millisecond); err != nil {
+		t.Errorf("Tell after giving back = %v", err)
+	}
+	// Who had it died, and its time runs out.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		_, err := s.Tell(ctx, id, running)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Tell after the time of another = %v", err)
+		}
+	}
+}
+
 func testNoticed(t *testing.T, s job.Store) {
 	id, ctx := create(t, s).ID, t.Context()
 	claim(t, s, id, running)
@@ -520,7 +565,7 @@ func testNoticed(t *testing.T, s job.Store) {
 		notices int
 		want    job.State
 	}{
-		{job.Notice{Event: "e1", Channel: "webhook"}, false, 1, job.Converted},
+		{job.Notice{Event: "e1", Channel: "webhook", Refused: "gone"}, false, 1, job.Converted},
 		{job.Notice{Event: "e1", Channel: "webhook"}, false, 1, job.Converted},
 		{job.Notice{Event: "e1", Channel: "email"}, false, 2, job.Converted},
 		{job.Notice{Event: "e1", Channel: "email"}, true, 2, job.Notified},
@@ -535,8 +580,8 @@ func testNoticed(t *testing.T, s job.Store) {
 			t.Errorf("after Noticed(%+v, %v) the job is %+v, want %s with %d notices", tt.notice, tt.done, j, tt.want, tt.notices)
 		}
 	}
-	if at := get(t, s, id).Notices[0].At; at.IsZero() {
-		t.Error("the notice has no time")
+	if n := get(t, s, id).Notices[0]; n.At.IsZero() || n.Refused != "gone" {
+		t.Errorf("the notice is kept as %+v, want the time and the refusal", n)
 	}
 }
 
