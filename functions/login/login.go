@@ -96,11 +96,11 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 		h.events(from).ServeHTTP(w, r)
 		return
 	}
-	problem.Handler(func(w http.ResponseWriter, r *http.Request) error { return h.basic(w, r, from) }).ServeHTTP(w, r)
+	problem.Handler(func(w http.ResponseWriter, r *http.Request) error { return h.post(w, r, from) }).ServeHTTP(w, r)
 }
 
-// basic answers with the bare token: what reads it may take the whole body for it, so there is no line break.
-func (h *handler) basic(w http.ResponseWriter, r *http.Request, from netip.Prefix) error {
+// post answers with the bare token: what reads it may take the whole body for it, so there is no line break.
+func (h *handler) post(w http.ResponseWriter, r *http.Request, from netip.Prefix) error {
 	email, password, ok := r.BasicAuth()
 	if !ok {
 		c, err := readCredentials(w, r)

@@ -50,14 +50,14 @@ const (
 	maxPassword = 256 // bytes
 )
 
-// normalize brings an e-mail address to the form in which it is stored and looked for.
+// normalize brings an e-mail address to the form in which it is stored and looked for. What is no UTF-8 becomes U+FFFD.
 func normalize(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
 func checkEmail(email string) error {
 	if len(email) > maxEmail {
 		return RuleError(fmt.Sprintf("the e-mail address is longer than %d bytes", maxEmail))
 	}
-	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+	if a, err := mail.ParseAddress(email); err != nil || a.Address != email || strings.ContainsRune(email, utf8.RuneError) {
 		return RuleError("the e-mail address is not one: want something like name@example.com")
 	}
 	return nil

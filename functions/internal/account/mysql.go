@@ -50,7 +50,6 @@ func Open(c Config) (*sql.DB, error) {
 	m.User, m.Passwd, m.DBName, m.TLSConfig = c.User, c.Password, c.DB, c.TLS
 	m.ParseTime = true
 	m.Timeout, m.ReadTimeout, m.WriteTimeout = 5*time.Second, 15*time.Second, 15*time.Second
-	m.ClientFoundRows = true // an update that changes nothing still tells a user who is there from one who is not
 	m.Logger = slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn)
 	m.Params = map[string]string{
 		"time_zone": "'+00:00'",
