@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/mail"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/notify"
+)
+
+type config struct {
+	Serve   serve.Config
+	MongoDB mongodb.Config
+	Notify  notify.Config
+	Mail    mail.Config
+	Webhook notify.WebhookConfig
+	Secret  string `env:"EVENT_SECRET, required"` // that events are signed with
+}
+
+// Validate reports every fault by variable name.
+func (c *config) Validate() error {
+	var errs []error
+	if len(c.Secret) < eventing.MinSecret {
+		errs = append(errs, fmt.Errorf("EVENT_SECRET: want at least %d bytes", eventing.MinSecret))
+	}
+	if c.Mail.Host == "" && c.Webhook.URL == "" {
+		errs = append(errs, errors.New("SMTP_HOST: is not set, and neither is WEBHOOK_URL: there must be a way to tell people"))
+	}
+	return errors.Join(errs...)
+}
+
+// channels are those that are configured.
+func (c *config) channels() ([]notify.Channel, error) {
+	var all []notify.Channel
+	if c.Mail.Host != "" {
+		post, err := mail.NewSMTP(c.Mail)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, notify.Email(post))
+	}
+	if c.Webhook.URL != "" {
+		all = append(all, notify.Webhook(c.Webhook, nil))
+	}
+	return all, nil
+}

@@ -1,0 +1,41 @@
+// Command notify is the function that tells people how their conversions ended.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/notify"
+)
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	channels, err := c.channels()
+	if err != nil {
+		return err
+	}
+	client, err := mongodb.Connect(c.MongoDB)
+	if err != nil {
+		return err
+	}
+	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
+	return serve.Run(ctx, c.Serve, serve.Process{
+		Name:    "notify",
+		Handler: eventing.Authenticated([]byte(c.Secret), "notify", notify.New(jobs, channels, c.Notify)),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
+		Close:   []func(context.Context) error{client.Disconnect},
+	})
+}

@@ -1,0 +1,38 @@
+package notify
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+)
+
+// Config is what every channel needs.
+type Config struct {
+	PublicURL string `env:"PUBLIC_URL, required"` // of the gateway: what links in messages begin with
+}
+
+// Validate reports every fault by variable name.
+func (c Config) Validate() error {
+	if !isURL(c.PublicURL) {
+		return errors.New("PUBLIC_URL: want the address of the gateway, such as https://soundstrip.example.com")
+	}
+	return nil
+}
+
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != ""
+}
+
+// links are absolute.
+func (c Config) links(j job.Job) Links {
+	home := strings.TrimRight(c.PublicURL, "/")
+	l := Links{Home: home + "/", Job: home + j.Links().Self}
+	if j.MP3 != nil {
+		l.MP3 = home + j.Links().MP3
+		l.Download = home + "/download?" + url.Values{"fid": {j.MP3.FID}}.Encode()
+	}
+	return l
+}

@@ -1,0 +1,273 @@
+// Package notify tells the owner of a job how it ended: it takes audio.converted and conversion.failed, and replies
+// notification.sent.
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// Jobs is what the function needs of the jobs; see [job.Store] for what each does.
+type Jobs interface {
+	Get(ctx context.Context, id string) (job.Job, error)
+	FindMP3(ctx context.Context, fid string) (job.Job, error)
+	Adopt(ctx context.Context, j job.Job) (job.Job, error)
+	Tell(ctx context.Context, id string, ttl time.Duration) (job.Job, error)
+	Noticed(ctx context.Context, id string, n job.Notice, done bool) error
+}
+
+// Channel is a way to reach the owner of a job.
+type Channel interface {
+	// Name is what the channel's notices are recorded by: email or webhook.
+	Name() string
+	// Tell returns when the message is taken. A *RefusedError is for good, another error is passing.
+	Tell(ctx context.Context, o Outcome) error
+}
+
+// RefusedError says that a channel cannot tell an outcome, now or later.
+type RefusedError struct {
+	Reason string // for the owner of the job
+	Err    error  // for the log; may be nil
+}
+
+func (e *RefusedError) Error() string {
+	if e.Err != nil {
+		return e.Reason + ": " + e.Err.Error()
+	}
+	return e.Reason
+}
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Outcome is how a job ended.
+type Outcome struct {
+	ID    string // the same for a repeat
+	Job   job.Job
+	Links Links
+}
+
+// Links are absolute addresses; those of the MP3 are empty when there is none.
+type Links struct {
+	Home     string `json:"-"` // of the gateway
+	Job      string `json:"job"`
+	MP3      string `json:"mp3,omitempty"`
+	Download string `json:"download,omitempty"` // the MP3, by its file id
+}
+
+// Source is the source of the events that the function makes.
+const Source = "/soundstrip/notify"
+
+const (
+	// telling is how long a delivery has a job for itself: longer than all its channels take.
+	telling = 2 * time.Minute
+	// retryAfter is when a passing failure may be tried again.
+	retryAfter = 10 * time.Second
+	// recording bounds the writing down of what was sent, which goes on when the caller has left.
+	recording = 10 * time.Second
+)
+
+type function struct {
+	jobs     Jobs
+	channels []Channel
+	cfg      Config
+}
+
+// New makes the function. It needs one channel at least; an outcome is told by all of them.
+func New(jobs Jobs, channels []Channel, cfg Config) http.Handler {
+	f := &function{jobs: jobs, channels: channels, cfg: cfg}
+	return eventing.Func(f.notify)
+}
+
+// notify takes audio.converted and conversion.failed.
+//
+// A reply (200) means that every channel has told the outcome or never will, and that this is on record; the reply is the same
+// for a repeat, which tells nothing. No content (204) means that there is nobody to tell: the job was deleted, or goes on. With
+// anything else the next delivery tells what this one did not. Between a channel's yes and our record of it lies a moment; who
+// dies in it leaves one message that is sent twice, with the same id.
+//
+// Of the event only the job's id is trusted: what is told, and to whom, is on record. The exception is adopt.
+func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, error) {
+	j, err := f.find(ctx, e)
+	if errors.Is(err, job.ErrNotFound) {
+		slog.InfoContext(ctx, "nobody to tell: the job was deleted")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ended, err := j.Event(Source)
+	if err != nil || ended.Type() != e.Type() {
+		slog.InfoContext(ctx, "nothing to tell: the job went on", "state", j.State)
+		return nil, nil
+	}
+	switch {
+	case j.State == job.Notified:
+	case len(f.pending(j, ended.ID())) == 0:
+		// All is told, but the last to tell had others before it that are no longer configured.
+		n := job.Notice{Event: ended.ID(), Channel: f.channels[0].Name()}
+		if err := f.record(ctx, j.ID, n, true); err != nil {
+			return nil, eventing.RetryAfter(retryAfter, err)
+		}
+	default:
+		if j, err = f.tell(ctx, j.ID, ended.ID()); err != nil {
+			return nil, err
+		}
+	}
+	return reply(j, ended.ID())
+}
+
+// find gives the job that an event is about. Its errors are an outcome of the event, or job.ErrNotFound.
+func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
+	var ref eventing.Reference
+	var old *eventing.AudioConverted // when the job may not have begun with us
+	switch e.Type() {
+	case eventing.TypeConversionFailed:
+		p, err := eventing.Decode[eventing.ConversionFailed](e)
+		if err != nil {
+			return job.Job{}, err
+		}
+		ref = p.Reference
+	default:
+		p, err := eventing.Decode[eventing.AudioConverted](e)
+		if err != nil {
+			return job.Job{}, err
+		}
+		ref = p.Reference
+		if p.SHA256 == "" {
+			old = &p
+		}
+	}
+	if !media.ValidID(ref.VideoFID) || e.Subject() != "" && e.Subject() != ref.VideoFID {
+		return job.Job{}, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), ref.VideoFID))
+	}
+	j, err := f.jobs.Get(ctx, ref.VideoFID)
+	switch {
+	case errors.Is(err, job.ErrNotFound) && old != nil:
+		return f.adopt(ctx, *old)
+	case errors.Is(err, job.ErrNotFound):
+		return job.Job{}, err
+	case err != nil:
+		return job.Job{}, eventing.RetryAfter(retryAfter, err)
+	}
+	return j, nil
+}
+
+// adopt makes a job of the message of an old converter, which kept none and tells the MP3's id and the owner, nothing more (a
+// converter of ours always tells the SHA-256). With the job the owner may download the MP3, so an MP3 that belongs to another
+// job is not given away.
+func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Job, error) {
+	if !media.ValidID(*p.MP3FID) {
+		return job.Job{}, eventing.Reject(fmt.Errorf("mp3_fid %q is no file's id", *p.MP3FID))
+	}
+	other, err := f.jobs.FindMP3(ctx, *p.MP3FID)
+	switch {
+	case err == nil:
+		return job.Job{}, eventing.Reject(fmt.Errorf("the MP3 %s is that of job %s", *p.MP3FID, other.ID))
+	case !errors.Is(err, job.ErrNotFound):
+		return job.Job{}, eventing.RetryAfter(retryAfter, err)
+	}
+	j, err := f.jobs.Adopt(ctx, job.Job{
+		ID:       p.VideoFID,
+		Owner:    p.Username,
+		Filename: p.Filename,
+		Options:  p.Options,
+		State:    job.Converted,
+		Round:    1,
+		MP3:      &job.MP3{FID: *p.MP3FID, Length: p.Bytes, Duration: p.Duration},
+		Progress: 100,
+	})
+	if err != nil {
+		return job.Job{}, eventing.RetryAfter(retryAfter, err)
+	}
+	return j, nil
+}
+
+// pending gives the channels that have not told the outcome.
+func (f *function) pending(j job.Job, id string) []Channel {
+	var left []Channel
+	for _, c := range f.channels {
+		if !j.Told(id, c.Name()) {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+// tell tells the outcome by every channel that has not, while no other delivery does, and gives the job as it is then.
+func (f *function) tell(ctx context.Context, jobID, id string) (job.Job, error) {
+	j, err := f.jobs.Tell(ctx, jobID, telling)
+	busy := (*job.BusyError)(nil)
+	if errors.As(err, &busy) {
+		return j, eventing.Busy(min(busy.For, retryAfter), err)
+	}
+	if err != nil {
+		return j, eventing.RetryAfter(retryAfter, err)
+	}
+	var failed error
+	left := f.pending(j, id)
+	for i, c := range left {
+		n := job.Notice{Event: id, Channel: c.Name()}
+		err := c.Tell(ctx, Outcome{ID: id, Job: j, Links: f.cfg.links(j)})
+		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+			slog.WarnContext(ctx, "not told, and not to be", "channel", c.Name(), "error", err)
+			n.Refused = refused.Reason
+		} else if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("tell by %s: %w", c.Name(), err))
+			continue
+		}
+		done := i == len(left)-1 && failed == nil
+		if err := f.record(ctx, j.ID, n, done); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		j.Notices = append(j.Notices, n)
+	}
+	last, cancel := afterwards(ctx)
+	defer cancel()
+	if _, err := f.jobs.Tell(last, j.ID, 0); err != nil {
+		slog.WarnContext(ctx, "job not given back: the next delivery has to wait", "error", err)
+	}
+	if failed != nil {
+		return j, eventing.RetryAfter(retryAfter, failed)
+	}
+	return j, nil
+}
+
+func (f *function) record(ctx context.Context, jobID string, n job.Notice, done bool) error {
+	last, cancel := afterwards(ctx)
+	defer cancel()
+	return f.jobs.Noticed(last, jobID, n, done)
+}
+
+// afterwards is the time for what must be done though the caller has left.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recording)
+}
+
+// reply names the channel that told the outcome first; there is none when all of them refused.
+func reply(j job.Job, id string) (*event.Event, error) {
+	i := slices.IndexFunc(j.Notices, func(n job.Notice) bool { return n.Event == id && n.Refused == "" })
+	if i < 0 {
+		return nil, nil
+	}
+	p := eventing.NotificationSent{Reference: eventing.Reference{VideoFID: j.ID, Username: j.Owner}, Channel: j.Notices[i].Channel}
+	if j.MP3 != nil {
+		p.MP3FID = &j.MP3.FID
+	}
+	e, err := eventing.New(Source, j.ID, j.Round, p)
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}

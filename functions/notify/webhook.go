@@ -1,0 +1,151 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+)
+
+// WebhookConfig says who is told by HTTP.
+type WebhookConfig struct {
+	URL     string        `env:"WEBHOOK_URL"`
+	Secret  string        `env:"WEBHOOK_SECRET"`
+	Timeout time.Duration `env:"WEBHOOK_TIMEOUT, default=10s"` // of one post
+}
+
+// Validate reports every fault by variable name. Without WEBHOOK_URL nothing else counts.
+func (c WebhookConfig) Validate() error {
+	if c.URL == "" {
+		return nil
+	}
+	var errs []error
+	if !isURL(c.URL) {
+		errs = append(errs, errors.New("WEBHOOK_URL: want an http or https address"))
+	}
+	if len(c.Secret) < eventing.MinSecret {
+		errs = append(errs, fmt.Errorf("WEBHOOK_SECRET: want at least %d bytes", eventing.MinSecret))
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, errors.New("WEBHOOK_TIMEOUT: want more than 0s"))
+	}
+	return errors.Join(errs...)
+}
+
+// WebhookBody is what a webhook gets, as JSON.
+type WebhookBody struct {
+	ID       string            `json:"id"` // the same for a repeat
+	Job      string            `json:"job_id"`
+	Owner    string            `json:"username"`
+	Filename string            `json:"filename"`
+	State    job.State         `json:"state"` // converted or failed
+	MP3      *job.MP3          `json:"mp3,omitempty"`
+	Error    *eventing.Failure `json:"error,omitempty"`
+	Links    Links             `json:"links"`
+}
+
+// SignatureHeader carries the signature of a webhook's post: see [VerifyWebhook].
+const SignatureHeader = "Soundstrip-Signature"
+
+type webhook struct {
+	cfg    WebhookConfig
+	client *http.Client
+}
+
+// Webhook posts outcomes to one address, signed. The transport is [http.DefaultTransport] when nil.
+func Webhook(cfg WebhookConfig, transport http.RoundTripper) Channel {
+	return webhook{cfg: cfg, client: &http.Client{
+		Transport: transport,
+		Timeout:   cfg.Timeout,
+		// The address that is configured is the one that is told; a redirect could lead anywhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (webhook) Name() string { return "webhook" }
+
+func (c webhook) Tell(ctx context.Context, o Outcome) error {
+	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Owner, Filename: o.Job.Filename, State: o.Job.State, MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
+	body, err := json.Marshal(b)
+	if err != nil {
+		return fmt.Errorf("encode job %s: %w", o.Job.ID, err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("WEBHOOK_URL: %w", err)
+	}
+	now := time.Now().Unix()
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "soundstrip")
+	r.Header.Set(SignatureHeader, fmt.Sprintf("t=%d,v1=%s", now, hex.EncodeToString(sign([]byte(c.cfg.Secret), strconv.FormatInt(now, 10), body))))
+	resp, err := c.client.Do(r)
+	if inURL := (*url.Error)(nil); errors.As(err, &inURL) {
+		return fmt.Errorf("post to webhook: %w", inURL.Err) // without the address, which may have a secret in it
+	}
+	if err != nil {
+		return fmt.Errorf("post to webhook: %w", err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, 4096) // so that the connection can be used again
+	switch {
+	case resp.StatusCode/100 == 2:
+		return nil
+	case slices.Contains(judged, resp.StatusCode):
+		return &RefusedError{Reason: "the webhook answered " + resp.Status}
+	}
+	return fmt.Errorf("post to webhook: it answered %s", resp.Status)
+}
+
+// judged are the answers to this very message, which stay the same. Any other (a redirect, 401, 404, 5xx) is about the way to
+// the receiver, and somebody can mend that: the message waits.
+var judged = []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}
+
+// sign is the HMAC-SHA256 of "t.body".
+func sign(secret []byte, t string, body []byte) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(t))
+	mac.Write([]byte{'.'})
+	mac.Write(body)
+	return mac.Sum(nil)
+}
+
+// VerifyWebhook is how a receiver checks a post: the value of [SignatureHeader] is t=UNIX,v1=HEX, where HEX is the HMAC-SHA256
+// of UNIX, a dot and the body, by WEBHOOK_SECRET. It must not be older than tolerance, so that nobody can repeat what he saw
+// (five minutes are usual; our clock may differ by as much). A post may come twice by itself: its id tells.
+func VerifyWebhook(secret []byte, header string, body []byte, now time.Time, tolerance time.Duration) error {
+	t, signature, ok := strings.Cut(header, ",")
+	t, isTime := strings.CutPrefix(t, "t=")
+	signature, isV1 := strings.CutPrefix(signature, "v1=")
+	if !ok || !isTime || !isV1 {
+		return fmt.Errorf("signature %q has not the form t=UNIX,v1=HEX", header)
+	}
+	unix, err := strconv.ParseInt(t, 10, 64)
+	if err != nil {
+		return fmt.Errorf("time of signature: %w", err)
+	}
+	given, err := hex.DecodeString(signature)
+	if err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	if !hmac.Equal(given, sign(secret, t, body)) {
+		return errors.New("the signature does not hold: another secret, or another body")
+	}
+	if age := now.Sub(time.Unix(unix, 0)); age.Abs() > tolerance {
+		return fmt.Errorf("the signature is %v old", age)
+	}
+	return nil
+}
