@@ -272,8 +272,9 @@ func testReserve(t *testing.T, s media.Store) {
 		if err := w.Patch(content[tt.before : tt.before+tt.n]); err != nil {
 			t.Fatalf("%s: Patch = %v", tt.name, err)
 		}
-		commit(t, w)
-		t.Log(tt.name)
+		if info := commit(t, w); info.Length != int64(len(content)) {
+			t.Errorf("%s: Commit = %+v, want %d bytes", tt.name, info, len(content))
+		}
 		wantContent(t, s, id, content)
 	}
 	id, w := begin(t, s, "ann")
