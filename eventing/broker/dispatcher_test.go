@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,6 +176,26 @@ func TestHandle(t *testing.T) {
 		})
 	}
 }
+
+// TestPostKeptConnection has the client find that a connection it kept is closed, and then nobody at the address.
+func TestPostKeptConnection(t *testing.T) {
+	t.Parallel()
+	tr := trigger("convert", "a.x")
+	d := NewDispatcher(&fakeQueue{}, Triggers{tr}, nil, roundTripper(func(r *http.Request) (*http.Response, error) {
+		trace := httptrace.ContextClientTrace(r.Context())
+		trace.GetConn("convert:80")
+		trace.GotConn(httptrace.GotConnInfo{Reused: true})
+		trace.GetConn("convert:80")
+		return nil, errors.New("connection refused")
+	}))
+	if v := d.post(testContext(t), tr, newEvent(t, "1", "a.x")); v.kind != down {
+		t.Errorf("post() = %v, want down", v)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestHandlePost(t *testing.T) {
 	t.Parallel()

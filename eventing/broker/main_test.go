@@ -61,6 +61,9 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 	if err != nil {
 		t.Fatalf("Channel() = %v", err)
 	}
+	if err := admin.Confirm(false); err != nil {
+		t.Fatalf("Confirm() = %v", err)
+	}
 	exchange := "test-" + rand.Text()
 	t.Cleanup(func() {
 		defer conn.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"mime"
 	"strings"
 
@@ -190,8 +191,11 @@ func again(d amqp.Delivery) amqp.Publishing {
 		CorrelationId: d.CorrelationId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, DeliveryMode: amqp.Persistent, Body: d.Body}
 }
 
-// attempts reads how many were spent on d; what is no such number counts as none.
+// attempts reads how many were spent on d; what is no such number, as we write it, counts as none.
 func attempts(d amqp.Delivery) int {
 	n, _ := d.Headers[attemptsHeader].(int64)
-	return int(max(0, n))
+	if n < 0 || n > math.MaxInt32 {
+		return 0
+	}
+	return int(n)
 }

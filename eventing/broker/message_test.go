@@ -165,6 +165,29 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		value any
+		want  int
+	}{
+		{"none", nil, 0},
+		{"ours", int64(3), 3},
+		{"negative", int64(-1), 0},
+		{"huge", int64(1) << 62, 0},
+		{"of another type", "3", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := attempts(amqp.Delivery{Headers: amqp.Table{attemptsHeader: tt.value}}); got != tt.want {
+				t.Errorf("attempts(%v) = %d, want %d", tt.value, got, tt.want)
+			}
+		})
+	}
+}
+
 // FuzzDecode feeds whatever another program may put into a queue.
 func FuzzDecode(f *testing.F) {
 	f.Add("cloudEvents_", "1", "a.x", "/s", "level", "7", "application/json", []byte(`{"a":1}`))

@@ -30,7 +30,7 @@ var rungs = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * 
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, MaxDelay}
 
 const (
-	heartbeat        = 10 * time.Second
+	heartbeat        = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
 	writeTimeout     = 5 * time.Second // of one write to the connection, which is lost when it takes longer
 	maxReconnect     = 10 * time.Second

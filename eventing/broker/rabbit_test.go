@@ -39,8 +39,9 @@ func (r rabbit) get(t *testing.T, queue string) amqp.Delivery {
 
 func (r rabbit) put(t *testing.T, queue string, p amqp.Publishing) {
 	t.Helper()
-	if err := r.admin.Publish("", queue, true, false, p); err != nil {
-		t.Fatalf("Publish() to %q = %v", queue, err)
+	c, err := r.admin.PublishWithDeferredConfirm("", queue, true, false, p)
+	if err != nil || !c.Wait() {
+		t.Fatalf("publish to %q: %v", queue, err)
 	}
 }
 

@@ -41,8 +41,11 @@ const prompt = time.Second
 func (d *Dispatcher) post(ctx context.Context, t Trigger, e event.Event) verdict {
 	ctx, cancel := context.WithTimeout(ctx, t.Delivery.timeout())
 	defer cancel()
-	reached := false
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { reached = true }})
+	reached := false // by the last connection: the client tries another when one that it kept turns out to be closed
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { reached = false },
+		GotConn: func(httptrace.GotConnInfo) { reached = true },
+	})
 	r, err := d.request(traced, t.Subscriber, t.audience(), e)
 	if err != nil {
 		return verdict{kind: rejected, reason: err.Error()}
