@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -72,10 +73,16 @@ func SetTrace(ctx context.Context, e *event.Event) {
 
 type attrsKey struct{}
 
-// WithAttrs adds attributes to whatever is logged under the context through [LogHandler].
+// WithAttrs adds attributes to whatever is logged under the context through [LogHandler]; one that is there already is replaced.
 func WithAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
 	have, _ := ctx.Value(attrsKey{}).([]slog.Attr)
-	return context.WithValue(ctx, attrsKey{}, append(have[:len(have):len(have)], attrs...))
+	all := slices.Clone(attrs)
+	for _, a := range have {
+		if !slices.ContainsFunc(attrs, func(b slog.Attr) bool { return a.Key == b.Key }) {
+			all = append(all, a)
+		}
+	}
+	return context.WithValue(ctx, attrsKey{}, all)
 }
 
 // LogHandler adds the context's trace and attributes to every record.
