@@ -1,0 +1,338 @@
+package config_test
+
+import (
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"knative.dev/networking/pkg/apis/networking"
+	"knative.dev/pkg/apis"
+	"knative.dev/serving/pkg/apis/autoscaling"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/broker"
+)
+
+const (
+	namespace = "soundstrip"
+	local     = "." + namespace + ".svc.cluster.local"
+)
+
+func TestNamespaceIsFirst(t *testing.T) {
+	t.Parallel()
+	if first := decode(t, "000-namespace.yaml")[0]; first.GetName() != namespace {
+		t.Errorf("first object = %s, want the namespace", first.GetName())
+	}
+	for _, o := range load(t) {
+		if _, ok := o.(*corev1.Namespace); !ok && o.GetNamespace() != namespace {
+			t.Errorf("namespace of %T %s = %q, want %q", o, o.GetName(), o.GetNamespace(), namespace)
+		}
+	}
+}
+
+func TestKnativeTakesEveryService(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, s := range all[*servingv1.Service](load(t)) {
+		names = append(names, s.Name)
+		ctx := apis.WithinCreate(t.Context())
+		s.SetDefaults(ctx)
+		if err := s.Validate(ctx); err != nil {
+			t.Errorf("Validate(%s) = %v", s.Name, err)
+		}
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"convert", "gateway", "jobs", "login", "notify", "upload", "validate"}, names); diff != "" {
+		t.Errorf("Knative Services (-want +got):\n%s", diff)
+	}
+}
+
+func TestServicesAreSizedAsDesigned(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	tests := []struct {
+		name        string
+		concurrency int64
+		private     bool
+		minutes     int64 // of timeout; 0 means Knative's default
+	}{
+		{name: "login", concurrency: 20},
+		{name: "validate", concurrency: 200},
+		{name: "upload", concurrency: 20, minutes: 10},
+		{name: "convert", concurrency: 1, private: true, minutes: 10},
+		{name: "notify", concurrency: 10, private: true},
+		{name: "jobs", concurrency: 80, minutes: 10},
+		{name: "gateway", concurrency: 100, minutes: 10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := find[*servingv1.Service](t, objects, tt.name)
+			spec := s.Spec.Template.Spec
+			if got := *spec.ContainerConcurrency; got != tt.concurrency {
+				t.Errorf("containerConcurrency = %d, want %d", got, tt.concurrency)
+			}
+			if got := s.Labels[networking.VisibilityLabelKey] == "cluster-local"; got != tt.private {
+				t.Errorf("cluster-local = %v, want %v", got, tt.private)
+			}
+			for _, key := range []string{autoscaling.MinScaleAnnotationKey, autoscaling.MaxScaleAnnotationKey} {
+				if s.Spec.Template.Annotations[key] == "" {
+					t.Errorf("%s is missing", key)
+				}
+			}
+			if tt.minutes == 0 {
+				return
+			}
+			// The one alone would leave the other at five minutes.
+			for name, got := range map[string]*int64{"timeoutSeconds": spec.TimeoutSeconds, "responseStartTimeoutSeconds": spec.ResponseStartTimeoutSeconds} {
+				if got == nil || *got != 60*tt.minutes {
+					t.Errorf("%s = %d, want %d", name, ptr.Deref(got, 0), 60*tt.minutes)
+				}
+			}
+		})
+	}
+}
+
+func TestTriggers(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	types := map[string][]string{}
+	for _, trigger := range triggers(t, objects) {
+		types[trigger.Audience] = append(types[trigger.Audience], trigger.Filter.Attributes["type"])
+		find[*servingv1.Service](t, objects, serviceOf(t, trigger.Subscriber))
+		if got := serviceOf(t, trigger.Subscriber); got != trigger.Audience {
+			t.Errorf("subscriber of %s = %s, want that of its audience, %s", trigger.Name, got, trigger.Audience)
+		}
+	}
+	want := map[string][]string{
+		"convert": {eventing.TypeVideoUploaded},
+		"notify":  {eventing.TypeAudioConverted, eventing.TypeConversionFailed},
+	}
+	if diff := cmp.Diff(want, types); diff != "" {
+		t.Errorf("types by audience (-want +got):\n%s", diff)
+	}
+	if got := []string{trigger(t, objects, "convert").Queue, trigger(t, objects, "notify").Queue}; !slices.Equal(got, []string{"video", "mp3"}) {
+		t.Errorf("queues of convert and notify = %q, want the old ones, video and mp3", got)
+	}
+}
+
+// What the brokers have in flight must find a converter, or it waits in Knative until its delivery is over.
+func TestBrokersSendNoMoreThanConvertersTake(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	convert := find[*servingv1.Service](t, objects, "convert").Spec.Template
+	pods, err := strconv.ParseInt(convert.Annotations[autoscaling.MaxScaleAnnotationKey], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokers := int64(*find[*appsv1.Deployment](t, objects, "broker").Spec.Replicas)
+	if sent, taken := brokers*int64(trigger(t, objects, "convert").Parallelism), pods**convert.Spec.ContainerConcurrency; sent > taken {
+		t.Errorf("videos in flight = %d, converters = %d, want no more videos than converters", sent, taken)
+	}
+}
+
+// The sum of the comment in 100-variables.yaml.
+func TestTimeoutsCoverEachOther(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	duration := func(s string) time.Duration {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	convert := find[*servingv1.Service](t, objects, "convert").Spec.Template.Spec
+	broker := find[*appsv1.Deployment](t, objects, "broker").Spec.Template.Spec
+	rabbitmq := find[*corev1.ConfigMap](t, objects, "rabbitmq").Data["90-soundstrip.conf"]
+	chain := []struct {
+		name  string
+		value time.Duration
+	}{
+		{"CONVERT_TIMEOUT", duration(objects.variables(t, convert.Containers[0])["CONVERT_TIMEOUT"])},
+		{"DRAIN_TIMEOUT of convert", duration(objects.variables(t, convert.Containers[0])["DRAIN_TIMEOUT"])},
+		{"timeoutSeconds of convert", time.Duration(*convert.TimeoutSeconds) * time.Second},
+		{"delivery.timeout to convert", time.Duration(trigger(t, objects, "convert").Delivery.Timeout)},
+		{"DRAIN_TIMEOUT of the broker", duration(objects.variables(t, broker.Containers[0])["DRAIN_TIMEOUT"])},
+		{"terminationGracePeriodSeconds of the broker", time.Duration(*broker.TerminationGracePeriodSeconds) * time.Second},
+		{"consumer_timeout of RabbitMQ", duration(strings.TrimSpace(strings.TrimPrefix(rabbitmq, "consumer_timeout = ")) + "ms")},
+	}
+	for i := 1; i < len(chain); i++ {
+		if chain[i-1].value >= chain[i].value {
+			t.Errorf("%s = %v, %s = %v: want the first below the second", chain[i-1].name, chain[i-1].value, chain[i].name, chain[i].value)
+		}
+	}
+}
+
+func TestPodsHaveTheLeastRights(t *testing.T) {
+	t.Parallel()
+	for _, p := range load(t).pods() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			if p.labels["app.kubernetes.io/name"] != p.name {
+				t.Errorf("label app.kubernetes.io/name = %q, want %q: the network policies go by it", p.labels["app.kubernetes.io/name"], p.name)
+			}
+			if p.spec.ServiceAccountName != "soundstrip" || ptr.Deref(p.spec.AutomountServiceAccountToken, true) {
+				t.Error("want the service account soundstrip, without its token")
+			}
+			if !p.knative && ptr.Deref(p.spec.EnableServiceLinks, true) {
+				t.Error("want enableServiceLinks: false, or a Service mysql sets MYSQL_PORT")
+			}
+			for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
+				s := c.SecurityContext
+				if s == nil || !ptr.Deref(s.RunAsNonRoot, false) || ptr.Deref(s.RunAsUser, 0) == 0 || !ptr.Deref(s.ReadOnlyRootFilesystem, false) ||
+					ptr.Deref(s.AllowPrivilegeEscalation, true) || s.Capabilities == nil || !slices.Contains(s.Capabilities.Drop, "ALL") ||
+					len(s.Capabilities.Add) > 0 || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+					t.Errorf("securityContext of %s = %+v, want all rights given up", c.Image, s)
+				}
+				for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+					if list.Cpu().IsZero() || list.Memory().IsZero() {
+						t.Errorf("resources of %s = %v, want requests and limits of cpu and memory", c.Image, c.Resources)
+					}
+				}
+				if !p.once && (c.ReadinessProbe == nil || c.LivenessProbe == nil) {
+					t.Errorf("container of %s: want a readiness and a liveness probe", c.Image)
+				}
+			}
+		})
+	}
+}
+
+func TestImages(t *testing.T) {
+	t.Parallel()
+	var built []string
+	for _, p := range load(t).pods() {
+		for _, c := range p.spec.Containers {
+			if path, ok := strings.CutPrefix(c.Image, "ko://"); ok {
+				built = append(built, path)
+			} else if _, tag, _ := strings.Cut(c.Image, ":"); tag == "" || strings.HasPrefix(tag, "latest") {
+				t.Errorf("image of %s = %s, want a version", p.name, c.Image)
+			}
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", "{{.Name}}"}, built...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list %q: %v\n%s", built, err, out)
+	}
+	if got, want := strings.Fields(string(out)), slices.Repeat([]string{"main"}, len(built)); !slices.Equal(got, want) {
+		t.Errorf("packages %q are called %q, want all main", built, got)
+	}
+
+	text, err := os.ReadFile("../ko.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ko struct {
+		DefaultBaseImage   string            `json:"defaultBaseImage"`
+		BaseImageOverrides map[string]string `json:"baseImageOverrides"`
+		DefaultFlags       []string          `json:"defaultFlags"`
+		DefaultLdflags     []string          `json:"defaultLdflags"`
+	}
+	if err := yaml.UnmarshalStrict(text, &ko); err != nil {
+		t.Fatalf("ko.yaml: %v", err)
+	}
+	for path := range ko.BaseImageOverrides {
+		if !slices.Contains(built, path) {
+			t.Errorf("ko.yaml has a base for %s, which config does not run", path)
+		}
+	}
+}
+
+func TestAddressesNameServices(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	var services []string
+	for _, o := range all[*corev1.Service](objects) {
+		services = append(services, o.Name)
+	}
+	for _, o := range all[*servingv1.Service](objects) {
+		services = append(services, o.Name)
+	}
+	for _, m := range all[*corev1.ConfigMap](objects) {
+		for name, value := range m.Data {
+			if strings.HasPrefix(value, "http://") && strings.HasSuffix(value, local) && !slices.Contains(services, serviceOf(t, value)) {
+				t.Errorf("%s = %s, want one of the services %q", name, value, services)
+			}
+		}
+	}
+}
+
+func TestNetworkPoliciesSelectPods(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	known := map[string]bool{}
+	for _, p := range objects.pods() {
+		known[p.labels["app.kubernetes.io/name"]] = true
+	}
+	check := func(policy string, s *metav1.LabelSelector) {
+		if s == nil {
+			return
+		}
+		names := []string{s.MatchLabels["app.kubernetes.io/name"]}
+		for _, e := range s.MatchExpressions {
+			if e.Key == "app.kubernetes.io/name" {
+				names = append(names, e.Values...)
+			}
+		}
+		for _, name := range names {
+			if name != "" && !known[name] {
+				t.Errorf("network policy %s selects %q, which is no pod of ours", policy, name)
+			}
+		}
+	}
+	for _, p := range all[*networkingv1.NetworkPolicy](objects) {
+		check(p.Name, &p.Spec.PodSelector)
+		for _, rule := range p.Spec.Ingress {
+			for _, peer := range rule.From {
+				check(p.Name, peer.PodSelector)
+			}
+		}
+		for _, rule := range p.Spec.Egress {
+			for _, peer := range rule.To {
+				check(p.Name, peer.PodSelector)
+			}
+		}
+	}
+}
+
+func triggers(t *testing.T, objects tree) broker.Triggers {
+	t.Helper()
+	ts, err := broker.ParseTriggers([]byte(find[*corev1.ConfigMap](t, objects, "triggers").Data["triggers.yaml"]))
+	if err != nil {
+		t.Fatalf("ParseTriggers() = %v", err)
+	}
+	return ts
+}
+
+func trigger(t *testing.T, objects tree, name string) broker.Trigger {
+	t.Helper()
+	ts := triggers(t, objects)
+	i := slices.IndexFunc(ts, func(t broker.Trigger) bool { return t.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no trigger %s", name)
+	}
+	return ts[i]
+}
+
+// serviceOf gives the service that a URL within the cluster names.
+func serviceOf(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(u.Host, local)
+}

@@ -1,0 +1,93 @@
+package config_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/ptr"
+)
+
+// kubectl stands in for kubectl: a file in $SECRETS is a Secret in the cluster.
+const kubectl = `#!/bin/sh
+set -eu
+case "$*" in
+"--namespace soundstrip get secret "*) test -e "$SECRETS/$5" ;;
+"--namespace soundstrip create secret generic "*" --from-env-file=/dev/stdin") cat >"$SECRETS/$6" ;;
+*) echo "kubectl $*: not expected" >&2; exit 2 ;;
+esac
+`
+
+// makeSecrets runs the script of make secrets and gives what is in the cluster then: keys and values by Secret.
+func makeSecrets(t *testing.T, cluster string) map[string]map[string]string {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(kubectl), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	script := exec.CommandContext(t.Context(), "./secrets")
+	script.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "SECRETS=" + cluster}
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("secrets: %v\n%s", err, out)
+	}
+	files, err := os.ReadDir(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]map[string]string{}
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(cluster, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[f.Name()] = map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			made[f.Name()][key] = value
+		}
+	}
+	return made
+}
+
+func TestSecretsAreMadeOnce(t *testing.T) {
+	t.Parallel()
+	cluster := t.TempDir()
+	if err := os.WriteFile(filepath.Join(cluster, "mysql"), []byte("username=me\npassword=mine\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := makeSecrets(t, cluster)
+	if diff := cmp.Diff(map[string]string{"username": "me", "password": "mine"}, first["mysql"]); diff != "" {
+		t.Errorf("a Secret that was there changed (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(first, makeSecrets(t, cluster)); diff != "" {
+		t.Errorf("secrets made again (-first +second):\n%s", diff)
+	}
+	if other := makeSecrets(t, t.TempDir()); other["tokens"]["secret"] == first["tokens"]["secret"] {
+		t.Error("two clusters have the same secret of tokens")
+	}
+}
+
+func TestSecretsAreThoseThatPodsName(t *testing.T) {
+	t.Parallel()
+	made := makeSecrets(t, t.TempDir())
+	for _, p := range load(t).pods() {
+		for _, c := range p.spec.Containers {
+			for _, v := range c.Env {
+				if v.ValueFrom == nil || v.ValueFrom.SecretKeyRef == nil {
+					continue
+				}
+				ref := v.ValueFrom.SecretKeyRef
+				value := made[ref.Name][ref.Key]
+				if value == "" && !ptr.Deref(ref.Optional, false) {
+					t.Errorf("%s of %s is %s in the Secret %s, which make secrets does not make", v.Name, p.name, ref.Key, ref.Name)
+				}
+				if strings.HasSuffix(v.Name, "_SECRET") && value != "" && len(value) < 32 {
+					t.Errorf("%s has %d bytes, want 32 at least", v.Name, len(value))
+				}
+			}
+		}
+	}
+}
