@@ -1,0 +1,36 @@
+// Command sweep sweeps once, prints its report as a line of JSON and exits: it is a CronJob's.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
+	"github.com/soundstrip/soundstrip/functions/sweep"
+)
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	var c config
+	if err := serve.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	client, err := mongodb.Connect(c.MongoDB)
+	if err != nil {
+		return err
+	}
+	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
+	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
+	report, err := sweep.New(jobs, videos, mp3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), client.Disconnect(context.WithoutCancel(ctx)))
+}

@@ -1,0 +1,33 @@
+package sweep
+
+import (
+	"errors"
+	"time"
+)
+
+// Config says what the sweep takes for stuck, and for left behind.
+type Config struct {
+	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`       // silence after which a job's event is sent again
+	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`      // age at which media that belongs to no job is removed
+	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"` // of a job, before it is given up
+	Interval    time.Duration `env:"SWEEP_INTERVAL, default=1m"`    // between two sweeps of Run
+}
+
+// Validate reports every value out of its range.
+func (c Config) Validate() error {
+	var errs []error
+	for _, v := range []struct {
+		ok    bool
+		fault string
+	}{
+		{c.Stuck > 0, "SWEEP_STUCK: want a duration above 0"},
+		{c.Grace > 0, "SWEEP_GRACE: want a duration above 0"},
+		{c.MaxAttempts > 0, "SWEEP_MAX_ATTEMPTS: want at least 1"},
+		{c.Interval > 0, "SWEEP_INTERVAL: want a duration above 0"},
+	} {
+		if !v.ok {
+			errs = append(errs, errors.New(v.fault))
+		}
+	}
+	return errors.Join(errs...)
+}

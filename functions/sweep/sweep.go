@@ -1,0 +1,203 @@
+// Package sweep keeps the promise that every upload ends in an MP3 or a notice of its failure, whatever died in between: it
+// sends events again that were lost, gives up on jobs that kill their converters, and removes what belongs to no job.
+package sweep
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// Jobs is what the sweep needs of the jobs.
+type Jobs interface {
+	Get(ctx context.Context, id string) (job.Job, error)
+	FindMP3(ctx context.Context, fid string) (job.Job, error)
+	Stuck(ctx context.Context, age time.Duration, limit int) ([]job.Job, error)
+	Resent(ctx context.Context, id string) error
+	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
+	Expire(ctx context.Context, limit int) (int, error)
+}
+
+// Sender sends an event and returns when it is taken.
+type Sender interface {
+	Send(ctx context.Context, e event.Event) error
+}
+
+// Report counts what one sweep did.
+type Report struct {
+	Sent    int `json:"sent"`     // events sent again, or for a job that was given up
+	GivenUp int `json:"given_up"` // jobs
+	Expired int `json:"expired"`  // jobs
+	Videos  int `json:"videos"`   // removed
+	MP3s    int `json:"mp3s"`     // removed
+}
+
+// Sweeper sweeps. Several may at the same time.
+type Sweeper struct {
+	jobs         Jobs
+	videos, mp3s media.Store
+	events       Sender
+	cfg          Config
+}
+
+// New makes a sweeper.
+func New(jobs Jobs, videos, mp3s media.Store, events Sender, cfg Config) *Sweeper {
+	return &Sweeper{jobs: jobs, videos: videos, mp3s: mp3s, events: events, cfg: cfg}
+}
+
+// page is how many jobs are read at once.
+const page = 100
+
+// Sweep sweeps once. What fails does not keep it from the rest; the report is of what was done.
+func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
+	var r Report
+	err := errors.Join(s.expire(ctx, &r), s.unstick(ctx, &r))
+	before := time.Now().Add(-s.cfg.Grace)
+	var videoErr, mp3Err error
+	r.Videos, videoErr = s.videos.Sweep(ctx, before, func(ctx context.Context, i media.Info) (bool, error) { return keeps(s.jobs.Get(ctx, i.ID)) })
+	r.MP3s, mp3Err = s.mp3s.Sweep(ctx, before, func(ctx context.Context, i media.Info) (bool, error) { return keeps(s.jobs.FindMP3(ctx, i.ID)) })
+	return r, errors.Join(err, videoErr, mp3Err)
+}
+
+// keeps reports whether there is a job to keep a file for.
+func keeps(j job.Job, err error) (bool, error) {
+	if errors.Is(err, job.ErrNotFound) {
+		return false, nil
+	}
+	return j.State != job.Expired, err
+}
+
+func (s *Sweeper) expire(ctx context.Context, r *Report) error {
+	for {
+		n, err := s.jobs.Expire(ctx, page)
+		r.Expired += n
+		if err != nil || n < page {
+			return err
+		}
+	}
+}
+
+// unstick deals with every stuck job, until the broker seems to be away.
+func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
+	for {
+		stuck, err := s.jobs.Stuck(ctx, s.cfg.Stuck, page)
+		if err != nil || len(stuck) == 0 {
+			return err
+		}
+		// In any order, so that a few whose events are always refused do not stand before the rest for ever.
+		rand.Shuffle(len(stuck), func(i, j int) { stuck[i], stuck[j] = stuck[j], stuck[i] })
+		const most = 3
+		var errs []error
+		for _, j := range stuck {
+			if err := s.advance(ctx, j, r); err != nil {
+				errs = append(errs, err)
+			}
+			if len(errs) == most || ctx.Err() != nil {
+				break
+			}
+		}
+		if len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+	}
+}
+
+// advance sends the event that a stuck job owes. A job that was tried too often is given up first.
+func (s *Sweeper) advance(ctx context.Context, j job.Job, r *Report) error {
+	if !j.State.Finished() && len(j.Attempts) >= s.cfg.MaxAttempts {
+		given, err := s.jobs.GiveUp(ctx, j.ID, eventing.Failure{
+			Code:    "exhausted",
+			Message: fmt.Sprintf("the conversion was tried %d times and did not come to an end", len(j.Attempts)),
+		})
+		if moved(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.GivenUp++
+		j = given
+	}
+	e, err := j.Event(source(j))
+	if err != nil {
+		// It will not be better next time, and must not be the first of every page.
+		return errors.Join(err, s.jobs.Resent(ctx, j.ID))
+	}
+	if err := s.events.Send(ctx, e); err != nil {
+		return err
+	}
+	r.Sent++
+	if err := s.jobs.Resent(ctx, j.ID); !moved(err) {
+		return err
+	}
+	return nil
+}
+
+// moved reports whether err says that the job is no longer stuck.
+func moved(err error) bool {
+	var busy *job.BusyError
+	return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrState) || errors.As(err, &busy)
+}
+
+// source is where the event comes from when all goes well: a repeat is the same event, by source and id.
+func source(j job.Job) string {
+	if j.State.Finished() {
+		return "/soundstrip/convert"
+	}
+	return "/soundstrip/upload"
+}
+
+// ServeHTTP sweeps once for each POST, which may be an event, such as that of a timer, and answers with the report. Its ack
+// means that the sweep is done; a sweep that failed is done anew with the next one.
+func (s *Sweeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodPost {
+			return problem.New(problem.Method, "%s does not sweep: POST does", r.Method).With("Allow", http.MethodPost)
+		}
+		if eventing.IsEvent(r) {
+			if _, _, err := eventing.Receive(r); err != nil {
+				return err
+			}
+		}
+		report, err := s.Sweep(r.Context())
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(report)
+	}).ServeHTTP(w, r)
+}
+
+// Run sweeps now and at every interval until ctx ends.
+func (s *Sweeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.Interval)
+	defer tick.Stop()
+	for {
+		report, err := s.Sweep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			slog.ErrorContext(ctx, "sweep failed", "report", report, "error", err)
+		case report != Report{}:
+			slog.InfoContext(ctx, "swept", "report", report)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
