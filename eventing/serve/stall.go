@@ -25,11 +25,9 @@ func patient(d time.Duration, next http.Handler) http.Handler {
 		b := &patientBody{ReadCloser: r.Body, deadline: http.NewResponseController(w).SetReadDeadline, d: d}
 		defer func() {
 			b.closed.Store(true)
-			if !b.ended.Load() {
-				_ = b.deadline(time.Now().Add(d)) // bounds the server's own reading of what the handler left
-			}
+			_ = b.deadline(time.Now().Add(d)) // bounds the server's own reading of what the handler left
 		}()
-		r = r.WithContext(r.Context()) // the server looks at the Body of its own Request
+		r = r.WithContext(r.Context()) // a copy, since the server looks at the Body of its own
 		r.Body = b
 		next.ServeHTTP(w, r)
 	})
@@ -37,9 +35,9 @@ func patient(d time.Duration, next http.Handler) http.Handler {
 
 type patientBody struct {
 	io.ReadCloser
-	deadline      func(time.Time) error // an error means that the server has none to set
-	d             time.Duration
-	ended, closed atomic.Bool
+	deadline func(time.Time) error // an error means that the server has none to set
+	d        time.Duration
+	closed   atomic.Bool
 }
 
 // Read has a deadline only while it waits: what the handler does between reads takes its time.
@@ -52,7 +50,6 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, problem.Wrap(err, problem.Invalid, "nothing of the request's body arrived for %v: send it again", b.d)
 	}
-	b.ended.Store(err == io.EOF) //nolint:errorlint // io.Reader returns it bare
 	_ = b.deadline(time.Time{})
 	return n, err
 }

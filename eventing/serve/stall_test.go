@@ -1,0 +1,143 @@
+package serve
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+)
+
+// echo answers with how many bytes of the body it read, or with what went wrong.
+var echo = problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(w, n)
+	return nil
+})
+
+// dial opens a connection and writes the beginning of a request to it.
+func dial(t *testing.T, server *httptest.Server, request string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+const (
+	begun    = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"
+	begunOff = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n"
+)
+
+func TestStall(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(patient(50*time.Millisecond, echo))
+			defer server.Close()
+			answer, err := io.ReadAll(dial(t, server, tt.request))
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), "nothing of the request's body arrived") {
+				t.Errorf("a client that went quiet is answered %q, %v, want 400 and why", answer, err)
+			}
+		})
+	}
+}
+
+// TestStallUnread has the handler answer without reading the body: the server itself reads on then, and must not wait forever.
+func TestStallUnread(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(patient(50*time.Millisecond, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	defer server.Close()
+	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("a client that went quiet is answered %q, %v, want 200 and the connection closed", answer, err)
+	}
+}
+
+// TestStallExpect has the handler refuse a body that the client asks leave to send: no leave is given.
+func TestStallExpect(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(patient(time.Minute, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	})))
+	defer server.Close()
+	conn := dial(t, server, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+	defer conn.Close()
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
+		t.Errorf("the client is answered %q, %v, want 413 at once", line, err)
+	}
+}
+
+// TestSlow has a client and a handler that each take longer than the deadline in all, twice on one connection.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	const d, pieces = 500 * time.Millisecond, 6
+	for _, tt := range []struct {
+		name string
+		use  func(*http.Protocols)
+	}{
+		{"HTTP/1", func(p *http.Protocols) { p.SetHTTP1(true) }},
+		{"HTTP/2", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewUnstartedServer(patient(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+				if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
+					return err
+				}
+				<-time.After(d * 6 / 5)
+				if err := echo(w, r); err != nil {
+					return err
+				}
+				<-time.After(d * 6 / 5)
+				return r.Context().Err()
+			})))
+			server.Config.Protocols = new(http.Protocols)
+			tt.use(server.Config.Protocols)
+			server.Start()
+			defer server.Close()
+			transport := &http.Transport{Protocols: server.Config.Protocols}
+			defer transport.CloseIdleConnections()
+			for range 2 {
+				body, feed := io.Pipe()
+				go func() {
+					for range pieces {
+						<-time.After(d / 4)
+						_, _ = io.WriteString(feed, "x")
+					}
+					feed.Close()
+				}()
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := transport.RoundTrip(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || string(got) != fmt.Sprint(pieces-1) {
+					t.Errorf("a slow client is answered %q, %v, want %d", got, err, pieces-1)
+				}
+			}
+		})
+	}
+}
