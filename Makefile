@@ -6,6 +6,29 @@ STORES ?= config/stores
 help: ## print what make can do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+.PHONY: run
+run: ffmpeg ## serve everything on http://127.0.0.1:8080, with the data in .soundstrip
+	go run ./functions/cmd/soundstrip
+
+.PHONY: ffmpeg
+ffmpeg: ## install ffmpeg, where it is missing and apt is there
+	@command -v ffmpeg >/dev/null || ! command -v apt-get >/dev/null || \
+	  (sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); $$sudo apt-get update -q && $$sudo apt-get install -yq --no-install-recommends ffmpeg)
+
+.PHONY: test
+test: ## install and start what the tests need, on Debian, and run them all
+	.ci/servers install
+	.ci/servers with go test -race -shuffle=on ./...
+
+.PHONY: memory
+memory: ## take 4 GB up and down through every function, and print their largest heaps
+	.ci/servers install
+	SOUNDSTRIP_BIG=4000000000 .ci/servers with go test ./functions/e2e -run TestMemory -count=1 -v -timeout 60m
+
+.PHONY: starts
+starts: ## measure how long each function's process takes until it listens, and its size
+	go test ./functions/e2e -run '^$$' -bench Start -benchtime 10x
+
 .PHONY: lint
 lint: ## check the code with golangci-lint, as .golangci.yml says
 	$(tool) golangci-lint run ./...

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 // need gives the value of a variable that names a test server, or skips; in CI a missing server is a failure.
-func need(t *testing.T, variable string) string {
+func need(t testing.TB, variable string) string {
 	t.Helper()
 	v := os.Getenv(variable)
 	if v == "" {
@@ -66,7 +66,7 @@ func needCommand(t *testing.T, name string) {
 	}
 }
 
-func skip(t *testing.T, why string) {
+func skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatal(why)
@@ -76,7 +76,7 @@ func skip(t *testing.T, why string) {
 
 // process is one running binary.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	cmd  *exec.Cmd
 	url  string
@@ -89,7 +89,7 @@ type process struct {
 var listening = regexp.MustCompile(`"listening".*"address":"([^"]+)"`)
 
 // start runs a binary on a free port with nothing but the given environment, and waits until it listens.
-func start(t *testing.T, name string, env map[string]string, args ...string) *process {
+func start(t testing.TB, name string, env map[string]string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, done: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(bin, name), args...)
@@ -299,7 +299,7 @@ func video(t *testing.T, name string, seconds int, args ...string) string {
 	return file
 }
 
-func write(t *testing.T, name string, content []byte) string {
+func write(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(file, content, 0o600); err != nil {

@@ -73,7 +73,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
 	data := t.TempDir()
-	env := []string{"CONVERT_LEASE=2s", "SWEEP_INTERVAL=1s", "SWEEP_STUCK=2s", "SWEEP_GRACE=1s"}
+	env := []string{"CONVERT_LEASE=3s", "SWEEP_INTERVAL=1s", "SWEEP_STUCK=3s", "SWEEP_GRACE=1s"}
 	s := laptop(t, data, env...)
 	token := login(t, s.url, georgio)
 	long := video(t, "long.mp4", 3600, "-c:a", "aac", "-b:a", "64k", "-ar", "22050")

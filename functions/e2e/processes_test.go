@@ -211,7 +211,26 @@ func deploy(t *testing.T) *system {
 	}
 	convert := run("convert", with(stores, events))
 	notify := run("notify", with(stores, events, smtp))
-	triggers := write(t, "triggers.yaml", fmt.Appendf(nil, `triggers:
+	triggers := triggersFile(t, convert.url, notify.url)
+	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
+	sink := map[string]string{"K_SINK": broker.url}
+	routes := map[string]string{
+		"LOGIN_URL":    run("login", with(users, tokens)).url,
+		"VALIDATE_URL": run("validate", tokens).url,
+		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
+		"JOBS_URL":     run("jobs", with(stores, tokens, events, sink)).url,
+	}
+	s.url = run("gateway", routes).url
+	for _, p := range s.processes {
+		eventually(t, p.name+" to be ready", func() bool { status, _ := curl(t, p.url+"/readyz"); return status == 200 })
+	}
+	return s
+}
+
+// triggersFile writes the broker's triggers.
+func triggersFile(t testing.TB, convert, notify string) string {
+	t.Helper()
+	return write(t, "triggers.yaml", fmt.Appendf(nil, `triggers:
 - name: convert
   filter: {attributes: {type: dev.soundstrip.video.uploaded.v1}}
   subscriber: %[1]s
@@ -229,20 +248,7 @@ func deploy(t *testing.T) *system {
   filter: {attributes: {type: dev.soundstrip.audio.converted.v1}}
   queue: old
   legacy: true
-`, convert.url, notify.url))
-	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
-	sink := map[string]string{"K_SINK": broker.url}
-	routes := map[string]string{
-		"LOGIN_URL":    run("login", with(users, tokens)).url,
-		"VALIDATE_URL": run("validate", tokens).url,
-		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
-		"JOBS_URL":     run("jobs", with(stores, tokens, events, sink)).url,
-	}
-	s.url = run("gateway", routes).url
-	for _, p := range s.processes {
-		eventually(t, p.name+" to be ready", func() bool { status, _ := curl(t, p.url+"/readyz"); return status == 200 })
-	}
-	return s
+`, convert, notify))
 }
 
 // TestProcesses walks the whole path with every function as a process and the broker between them.

@@ -1,0 +1,28 @@
+// Command soundstrip is all of Soundstrip in one process: the laptop's way.
+//
+//	soundstrip                               serves on http://127.0.0.1:8080, with its data in .soundstrip
+//	soundstrip user add|list|passwd|disable  manages the users of that folder, or of the MySQL that MYSQL_HOST names
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
+)
+
+func main() { serve.Main(run) }
+
+func run(ctx context.Context, env envconfig.Lookuper) error {
+	switch args := os.Args[1:]; {
+	case len(args) == 0, args[0] == "serve" && len(args) == 1:
+		return runServer(ctx, env)
+	case args[0] == "user":
+		return runUser(ctx, env, args[1:])
+	default:
+		return fmt.Errorf("soundstrip %q: the commands are serve (or none) and user add|list|passwd|disable", args)
+	}
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/broker"
+	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/convert"
+	"github.com/soundstrip/soundstrip/functions/gateway"
+	"github.com/soundstrip/soundstrip/functions/internal/mail"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/jobs"
+	"github.com/soundstrip/soundstrip/functions/login"
+	"github.com/soundstrip/soundstrip/functions/notify"
+	"github.com/soundstrip/soundstrip/functions/sweep"
+	"github.com/soundstrip/soundstrip/functions/upload"
+	"github.com/soundstrip/soundstrip/functions/validate"
+)
+
+// config is what all functions together are told, but for the servers: those are read only where they are named.
+type config struct {
+	Serve    serve.Config
+	Where    userConfig
+	User     string `env:"SOUNDSTRIP_USER"`     // the first user's e-mail address; admin@localhost when not set
+	Password string `env:"SOUNDSTRIP_PASSWORD"` // made up and printed when not set
+	Token    token.SignerConfig
+	Login    login.Config
+	Upload   upload.Config
+	Convert  convert.Config
+	Notify   notify.Config
+	Mail     mail.Config
+	Webhook  notify.WebhookConfig
+	Sweep    sweep.Config
+}
+
+// triggers are those of config/, with subscribers in this process. The converters share the processors.
+func triggers(c convert.Config) broker.Triggers {
+	filter := func(eventType string) broker.Filter {
+		return broker.Filter{Attributes: map[string]string{"type": eventType}}
+	}
+	return broker.Triggers{
+		{Name: "convert", Queue: "video", Filter: filter(eventing.TypeVideoUploaded), Subscriber: "http://convert", Parallelism: runtime.NumCPU(),
+			Delivery: broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
+		{Name: "notify", Queue: "mp3", Filter: filter(eventing.TypeAudioConverted), Subscriber: "http://notify"},
+		{Name: "notify-failed", Filter: filter(eventing.TypeConversionFailed), Subscriber: "http://notify"},
+	}
+}
+
+func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
+	var where userConfig
+	if err := serve.Load(ctx, env, &where); err != nil {
+		return err
+	}
+	f, err := openFolder(where.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.db.Close()) }()
+	lock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	defaults, err := f.defaults(env)
+	if err != nil {
+		return err
+	}
+	var c config
+	if err := serve.Load(ctx, envconfig.MultiLookuper(env, defaults), &c); err != nil {
+		return err
+	}
+	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
+	p, err := f.process(ctx, env, c)
+	if err != nil {
+		return err
+	}
+	return serve.Run(ctx, c.Serve, p)
+}
+
+// defaults are what a laptop has instead of a deployment's variables: it listens on loopback, does not wait for long
+// conversions when it is stopped (they go on at the next start), and keeps a token secret of its own in the folder.
+func (f *folder) defaults(env envconfig.Lookuper) (envconfig.Lookuper, error) {
+	port, _ := env.Lookup("PORT")
+	d := map[string]string{"HOST": "127.0.0.1", "DRAIN_TIMEOUT": "5s", "PUBLIC_URL": "http://127.0.0.1:" + cmp.Or(port, "8080")}
+	for _, key := range []string{"JWT_SECRET", "JWT_PRIVATE_KEY"} {
+		for _, key := range []string{key, key + "_FILE"} {
+			if v, _ := env.Lookup(key); v != "" {
+				return envconfig.MapLookuper(d), nil
+			}
+		}
+	}
+	path := filepath.Join(f.path, "token-secret")
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret = []byte(hex.EncodeToString(randomBytes()))
+		err = os.WriteFile(path, secret, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("token secret: %w", err)
+	}
+	d["JWT_SECRET"] = string(secret)
+	return envconfig.MapLookuper(d), nil
+}
+
+func randomBytes() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return b
+}
+
+// process wires every function into one.
+func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) (p serve.Process, err error) {
+	p = serve.Process{Name: "soundstrip"}
+	users, closeUsers, err := f.accounts(ctx, c.Where.Account)
+	if err != nil {
+		return p, err
+	}
+	if err := firstUser(ctx, users, c.User, c.Password); err != nil {
+		return p, err
+	}
+	files, err := f.media(ctx, env)
+	if err != nil {
+		return p, err
+	}
+	ts := triggers(c.Convert)
+	queue, err := f.queue(ctx, env, ts)
+	if err != nil {
+		return p, err
+	}
+	signer, err := token.NewSigner(c.Token)
+	if err != nil {
+		return p, err
+	}
+	engine, err := convert.NewEngine(ctx, c.Convert)
+	if err != nil {
+		return p, err
+	}
+	channels, mailbox, err := f.channels(c)
+	if err != nil {
+		return p, err
+	}
+
+	send := sender{queue}
+	verifier := signer.Verifier()
+	mux := http.NewServeMux()
+	mux.Handle("/", gateway.New(gateway.Routes{
+		Login:    login.New(users, signer, c.Login),
+		Validate: validate.New(verifier),
+		Upload:   upload.New(files.videos, files.jobs, send, verifier, c.Upload),
+		Jobs:     jobs.New(files.jobs, files.videos, files.mp3s, send, verifier),
+	}))
+	if mailbox != nil {
+		mux.Handle("/mailbox", loopback(mailbox))
+		mux.Handle("/mailbox/", loopback(mailbox))
+	}
+	p.Handler = mux
+	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
+		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, engine, c.Convert)),
+		"notify":  notify.New(files.jobs, channels, c.Notify),
+	})
+	sweeper := sweep.New(files.jobs, files.videos, files.mp3s, send, c.Sweep)
+	p.Background = []func(context.Context) error{dispatcher.Run, sweeper.Run}
+	p.Checks = []serve.Check{
+		{Name: "the store of users", Ping: users.Ping},
+		{Name: "the store of jobs", Ping: files.jobs.Ping},
+		{Name: "the store of videos", Ping: files.videos.Ping},
+		{Name: "the store of MP3s", Ping: files.mp3s.Ping},
+		{Name: "the queue", Ping: queue.Ping},
+	}
+	p.Close = []func(context.Context) error{queue.Close, files.close, closeUsers}
+	p.Ready = func(a net.Addr) { fmt.Printf("Soundstrip serves on http://%s\n", a) }
+	return p, nil
+}
+
+// until ends a request's work when ctx ends: who stops the program on a laptop does not wait for its conversions, and each is
+// given back to the queue.
+func until(ctx context.Context, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		working, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		h.ServeHTTP(w, r.WithContext(working))
+	})
+}
+
+// loopback serves this machine only: everybody's mail is in the mailbox.
+func loopback(h http.Handler) http.Handler {
+	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		a, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !a.Addr().Unmap().IsLoopback() {
+			return problem.New(problem.Forbidden, "the mailbox is shown on the machine that keeps it only; set SMTP_HOST to have mail sent")
+		}
+		h.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+// sender publishes events without HTTP between.
+type sender struct{ queue broker.Queue }
+
+func (s sender) Send(ctx context.Context, e event.Event) error {
+	eventing.SetTrace(ctx, &e)
+	return s.queue.Publish(ctx, e)
+}
+
+// channels are how people are told: by mail, through SMTP_HOST or into a folder that the handler shows, and by webhook.
+func (f *folder) channels(c config) ([]notify.Channel, http.Handler, error) {
+	var post notify.Post
+	var mailbox http.Handler
+	if c.Mail.Host != "" {
+		smtp, err := mail.NewSMTP(c.Mail)
+		if err != nil {
+			return nil, nil, err
+		}
+		post = smtp
+	} else {
+		dir, err := mail.NewMailbox(filepath.Join(f.path, "mailbox"))
+		if err != nil {
+			return nil, nil, err
+		}
+		post, mailbox = dir, dir
+	}
+	channels := []notify.Channel{notify.Email(post)}
+	if c.Webhook.URL != "" {
+		channels = append(channels, notify.Webhook(c.Webhook, nil))
+	}
+	return channels, mailbox, nil
+}
