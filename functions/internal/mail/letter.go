@@ -77,8 +77,9 @@ const maxName = 80
 
 // name is how the job's video is called: on one line, since it becomes part of a header.
 func name(j job.Job) string {
-	s := strings.Join(strings.FieldsFunc(j.Filename, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
-	if r := []rune(strings.ToValidUTF8(s, "\uFFFD")); len(r) > maxName {
+	words := strings.FieldsFunc(strings.ToValidUTF8(j.Filename, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+	s := strings.Join(words, " ")
+	if r := []rune(s); len(r) > maxName {
 		s = string(r[:maxName-1]) + "…"
 	}
 	if s == "" {

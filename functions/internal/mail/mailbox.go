@@ -102,7 +102,7 @@ type page struct {
 // piece is a part of a text: an address to click on, or what is between.
 type piece struct{ Text, URL string }
 
-func (m *Mailbox) list(w http.ResponseWriter, _ *http.Request) error {
+func (m *Mailbox) list(w http.ResponseWriter, r *http.Request) error {
 	entries, err := os.ReadDir(m.dir)
 	if err != nil {
 		return fmt.Errorf("list mailbox: %w", err)
@@ -113,11 +113,9 @@ func (m *Mailbox) list(w http.ResponseWriter, _ *http.Request) error {
 			continue
 		}
 		p, err := m.read(e.Name())
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
-			return err
+			slog.WarnContext(r.Context(), "mail not listed", "file", e.Name(), "error", err)
+			continue
 		}
 		pages = append(pages, p)
 	}
