@@ -93,10 +93,10 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 	r.Header.Set("User-Agent", "soundstrip")
 	r.Header.Set(SignatureHeader, fmt.Sprintf("t=%d,v1=%s", now, hex.EncodeToString(sign([]byte(c.cfg.Secret), strconv.FormatInt(now, 10), body))))
 	resp, err := c.client.Do(r)
-	if inURL := (*url.Error)(nil); errors.As(err, &inURL) {
-		return fmt.Errorf("post to webhook: %w", inURL.Err) // without the address, which may have a secret in it
-	}
 	if err != nil {
+		if inURL := (*url.Error)(nil); errors.As(err, &inURL) {
+			err = inURL.Err // without the address, which may have a secret in it
+		}
 		return fmt.Errorf("post to webhook: %w", err)
 	}
 	defer resp.Body.Close()

@@ -1,0 +1,481 @@
+package notify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
+	"github.com/soundstrip/soundstrip/functions/notify"
+)
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
+}
+
+// store is a real store of jobs, with answers of its own where a test wants them.
+type store struct {
+	*job.SQLite
+	get     func(id string) (job.Job, error)
+	noticed func(n job.Notice) error // called before the real one; its error comes instead of it
+}
+
+func (s *store) Get(ctx context.Context, id string) (job.Job, error) {
+	if s.get != nil {
+		return s.get(id)
+	}
+	return s.SQLite.Get(ctx, id)
+}
+
+func (s *store) Noticed(ctx context.Context, id string, n job.Notice, done bool) error {
+	if s.noticed != nil {
+		if err := s.noticed(n); err != nil {
+			return err
+		}
+	}
+	return s.SQLite.Noticed(ctx, id, n, done)
+}
+
+func newStore(t *testing.T) *store {
+	t.Helper()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s, err := job.NewSQLite(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &store{SQLite: s}
+}
+
+// channel keeps what it is told, and answers by a function.
+type channel struct {
+	name string
+	tell func(n int, o notify.Outcome) error // n counts the calls; nil takes everything
+
+	mu    sync.Mutex
+	calls int
+	told  []notify.Outcome
+}
+
+func (c *channel) Name() string { return c.name }
+
+func (c *channel) Tell(_ context.Context, o notify.Outcome) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	if c.tell != nil {
+		if err := c.tell(c.calls, o); err != nil {
+			return err
+		}
+	}
+	c.told = append(c.told, o)
+	return nil
+}
+
+var config = notify.Config{PublicURL: "https://soundstrip.example.com/"}
+
+// job0 makes a job and brings it into the state.
+func (s *store) job0(t *testing.T, state job.State) job.Job {
+	t.Helper()
+	ctx := t.Context()
+	j, err := s.Create(ctx, job.Job{ID: media.NewID(), Owner: "anna@example.com", Filename: "talk.mp4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(_ job.Job, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if state == job.Stored {
+		return j
+	}
+	if state == job.Cancelled {
+		step(s.Cancel(ctx, j.ID))
+	} else {
+		step(s.Claim(ctx, j.ID, "w", time.Minute))
+	}
+	switch state {
+	case job.Failed:
+		step(s.Fail(ctx, j.ID, 1, eventing.Failure{Code: "no_audio", Message: "the video has no sound"}))
+	case job.Converted, job.Notified:
+		step(s.Finish(ctx, j.ID, 1, job.MP3{FID: media.NewID(), Length: 1000, SHA256: strings.Repeat("ab", 32), Duration: 60}))
+	}
+	if j, err = s.SQLite.Get(ctx, j.ID); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// event0 is what convert replies about the job.
+func event0(t *testing.T, j job.Job) event.Event {
+	t.Helper()
+	e, err := j.Event("/soundstrip/convert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// custom is an event with the given data.
+func custom(t *testing.T, typ, subject, data string) event.Event {
+	t.Helper()
+	e := event.New()
+	e.SetID("some id")
+	e.SetSource("/somewhere")
+	e.SetType(typ)
+	e.SetSubject(subject)
+	if err := e.SetData(event.ApplicationJSON, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// post gives the event to the function.
+func post(t *testing.T, h http.Handler, e event.Event) (status int, reply *event.Event, body string) {
+	t.Helper()
+	r, err := eventing.NewRequest(t.Context(), "http://notify/", e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	resp := w.Result()
+	if resp.StatusCode == http.StatusOK {
+		if reply, err = eventing.Reply(t.Context(), resp); err != nil || reply == nil {
+			t.Fatalf("reply = %v, %v", reply, err)
+		}
+	}
+	return resp.StatusCode, reply, w.Body.String()
+}
+
+func sent(t *testing.T, e *event.Event) eventing.NotificationSent {
+	t.Helper()
+	p, err := eventing.Decode[eventing.NotificationSent](*e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	for _, state := range []job.State{job.Converted, job.Failed} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			s, mail, hook := newStore(t), &channel{name: "email"}, &channel{name: "webhook"}
+			h := notify.New(s, []notify.Channel{mail, hook}, config)
+			j := s.job0(t, state)
+			e := event0(t, j)
+
+			status, first, _ := post(t, h, e)
+			if status != 200 || len(mail.told) != 1 || len(hook.told) != 1 {
+				t.Fatalf("answer = %d, told %d and %d times, want 200, once each", status, len(mail.told), len(hook.told))
+			}
+			wantLinks := notify.Links{Home: "https://soundstrip.example.com/", Job: "https://soundstrip.example.com/jobs/" + j.ID}
+			if state == job.Converted {
+				wantLinks.MP3 = wantLinks.Job + "/mp3"
+				wantLinks.Download = "https://soundstrip.example.com/download?fid=" + j.MP3.FID
+			}
+			want := notify.Outcome{ID: e.ID(), Job: j, Links: wantLinks}
+			for _, c := range []*channel{mail, hook} {
+				if diff := cmp.Diff(want, c.told[0], cmpopts.IgnoreFields(job.Job{}, "Notices", "Updated"), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("%s was told (-want +got):\n%s", c.name, diff)
+				}
+			}
+			after := map[job.State]job.State{job.Converted: job.Notified, job.Failed: job.Failed}[state]
+			now, err := s.Get(t.Context(), j.ID)
+			if err != nil || now.State != after || len(now.Notices) != 2 {
+				t.Errorf("job is %s with notices %v, %v, want %s with two", now.State, now.Notices, err, after)
+			}
+			if p := sent(t, first); p.Channel != "email" || p.VideoFID != j.ID || p.Username != j.Owner || first.Subject() != j.ID || first.Source() != "/soundstrip/notify" {
+				t.Errorf("reply = %+v of %v", p, first)
+			}
+			if stuck, err := s.Stuck(t.Context(), -time.Hour, 10); err != nil || len(stuck) != 0 {
+				t.Errorf("the job still owes an event: %v, %v", stuck, err)
+			}
+
+			status, second, _ := post(t, h, e)
+			if status != 200 || len(mail.told) != 1 || len(hook.told) != 1 {
+				t.Errorf("repeat: answer = %d, told %d and %d times, want 200, once each", status, len(mail.told), len(hook.told))
+			}
+			if second.ID() != first.ID() || !cmp.Equal(second.Data(), first.Data()) {
+				t.Errorf("repeat: reply %v, want %v", second, first)
+			}
+		})
+	}
+}
+
+// TestNothingToTell: what is deleted or goes on is acknowledged without a word, what is no event of ours refused.
+func TestNothingToTell(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	stored, cancelled, failed, converted := s.job0(t, job.Stored), s.job0(t, job.Cancelled), s.job0(t, job.Failed), s.job0(t, job.Converted)
+	deleted := media.NewID()
+	whole := func(id string) string {
+		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","duration":1,"bytes":1,"sha256":%q}`, id, media.NewID(), strings.Repeat("ab", 32))
+	}
+	fail := func(id string) string {
+		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":null,"username":"eve@example.com","error":{"code":"x","message":"y"}}`, id)
+	}
+	for _, tt := range []struct {
+		name, typ, subject, data string
+		status                   int
+	}{
+		{"deleted", eventing.TypeAudioConverted, deleted, whole(deleted), 204},
+		{"deleted and failed", eventing.TypeConversionFailed, deleted, fail(deleted), 204},
+		{"runs again", eventing.TypeConversionFailed, stored.ID, fail(stored.ID), 204},
+		{"cancelled", eventing.TypeAudioConverted, cancelled.ID, whole(cancelled.ID), 204},
+		{"failed in truth", eventing.TypeAudioConverted, failed.ID, whole(failed.ID), 204},
+		{"converted in truth", eventing.TypeConversionFailed, converted.ID, fail(converted.ID), 204},
+		{"another type", eventing.TypeVideoUploaded, stored.ID, `{"video_fid":"1","mp3_fid":null,"username":"a"}`, 400},
+		{"subject of another job", eventing.TypeAudioConverted, converted.ID, whole(failed.ID), 400},
+		{"no id", eventing.TypeAudioConverted, "", whole("../../etc"), 400},
+		{"no MP3", eventing.TypeAudioConverted, "", `{"video_fid":"` + converted.ID + `","mp3_fid":null,"username":"a"}`, 400},
+		{"no error", eventing.TypeConversionFailed, "", `{"video_fid":"` + failed.ID + `","mp3_fid":null,"username":"a"}`, 400},
+		{"no JSON object", eventing.TypeAudioConverted, "", `"x"`, 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := &channel{name: "email"}
+			status, _, body := post(t, notify.New(s, []notify.Channel{c}, config), custom(t, tt.typ, tt.subject, tt.data))
+			if status != tt.status || c.calls != 0 {
+				t.Errorf("answer = %d %q, told %d times, want %d, not told", status, body, c.calls, tt.status)
+			}
+		})
+	}
+}
+
+// TestTrustsTheJobOnly: what the event says beside the job's id does not count.
+func TestTrustsTheJobOnly(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	j := s.job0(t, job.Converted)
+	for _, sum := range []string{strings.Repeat("cd", 32), ""} {
+		e := custom(t, eventing.TypeAudioConverted, j.ID, fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","filename":"evil","sha256":%q}`, j.ID, media.NewID(), sum))
+		if status, reply, _ := post(t, notify.New(s, []notify.Channel{c}, config), e); status != 200 || sent(t, reply).Username != "anna@example.com" {
+			t.Errorf("answer = %d, reply %v", status, reply)
+		}
+	}
+	if len(c.told) != 1 || c.told[0].Job.Owner != "anna@example.com" || c.told[0].Job.Filename != "talk.mp4" || c.told[0].Job.MP3.FID != j.MP3.FID {
+		t.Errorf("told %+v, want what is on record, once", c.told)
+	}
+}
+
+// TestOldConverter: the message of a converter that keeps no jobs becomes one, so that its owner can download the MP3.
+func TestOldConverter(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	h := notify.New(s, []notify.Channel{c}, config)
+	video, mp3 := media.NewID(), media.NewID()
+	e := custom(t, eventing.TypeAudioConverted, video, fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, video, mp3))
+	for range 2 {
+		if status, reply, body := post(t, h, e); status != 200 || *sent(t, reply).MP3FID != mp3 {
+			t.Fatalf("answer = %d %s", status, body)
+		}
+	}
+	if len(c.told) != 1 || c.told[0].Links.Download != "https://soundstrip.example.com/download?fid="+mp3 {
+		t.Errorf("told %+v, want once, with the link", c.told)
+	}
+	j, err := s.FindMP3(t.Context(), mp3)
+	if err != nil || j.ID != video || j.Owner != "anna@example.com" || j.State != job.Notified || j.Progress != 100 {
+		t.Errorf("FindMP3 = %+v, %v, want the job of the owner, notified", j, err)
+	}
+
+	for name, data := range map[string]string{
+		"another's MP3": fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com"}`, media.NewID(), mp3),
+		"no file's id":  fmt.Sprintf(`{"video_fid":%q,"mp3_fid":"x/../y","username":"eve@example.com"}`, media.NewID()),
+	} {
+		if status, _, body := post(t, h, custom(t, eventing.TypeAudioConverted, "", data)); status != 400 || len(c.told) != 1 {
+			t.Errorf("%s: answer = %d %q, want 400", name, status, body)
+		}
+	}
+	if j, err := s.FindMP3(t.Context(), mp3); err != nil || j.Owner != "anna@example.com" {
+		t.Errorf("the MP3 belongs to %q, %v", j.Owner, err)
+	}
+}
+
+// TestOneChannelAway: the others tell meanwhile, and only that one tells later.
+func TestOneChannelAway(t *testing.T) {
+	t.Parallel()
+	for _, away := range []string{"email", "webhook"} {
+		t.Run(away, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			var channels []notify.Channel
+			byName := map[string]*channel{}
+			for _, name := range []string{"email", "webhook"} {
+				c := &channel{name: name}
+				if name == away {
+					c.tell = func(n int, _ notify.Outcome) error {
+						if n <= 2 {
+							return errors.New("connection refused, for hunter2")
+						}
+						return nil
+					}
+				}
+				byName[name] = c
+				channels = append(channels, c)
+			}
+			h := notify.New(s, channels, config)
+			j := s.job0(t, job.Converted)
+			for range 2 {
+				status, _, body := post(t, h, event0(t, j))
+				if status != 503 || strings.Contains(body, "hunter2") {
+					t.Errorf("answer = %d %q, want 503 that tells nothing", status, body)
+				}
+				if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Converted || len(now.Notices) != 1 {
+					t.Errorf("job is %s with %d notices, %v, want converted with one", now.State, len(now.Notices), err)
+				}
+			}
+			if status, _, _ := post(t, h, event0(t, j)); status != 200 {
+				t.Errorf("answer = %d, want 200", status)
+			}
+			if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified || len(now.Notices) != 2 {
+				t.Errorf("job is %s with %d notices, %v, want notified with two", now.State, len(now.Notices), err)
+			}
+			for name, c := range byName {
+				if len(c.told) != 1 {
+					t.Errorf("told by %s %d times, want once", name, len(c.told))
+				}
+			}
+		})
+	}
+}
+
+// TestChannelTakenAway: a channel that never told and is no longer configured does not keep the job waiting.
+func TestChannelTakenAway(t *testing.T) {
+	t.Parallel()
+	s, mail := newStore(t), &channel{name: "email"}
+	hook := &channel{name: "webhook", tell: func(int, notify.Outcome) error { return errors.New("away") }}
+	j := s.job0(t, job.Converted)
+	if status, _, _ := post(t, notify.New(s, []notify.Channel{mail, hook}, config), event0(t, j)); status != 503 {
+		t.Fatalf("answer = %d, want 503", status)
+	}
+	if status, _, _ := post(t, notify.New(s, []notify.Channel{mail}, config), event0(t, j)); status != 200 {
+		t.Errorf("answer = %d, want 200", status)
+	}
+	if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified || len(mail.told) != 1 {
+		t.Errorf("job is %s, %v, told %d times, want notified, once", now.State, err, len(mail.told))
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	refuse := func(int, notify.Outcome) error {
+		return &notify.RefusedError{Reason: "no such recipient", Err: errors.New("550 by mail.example.com")}
+	}
+	s, mail, hook := newStore(t), &channel{name: "email", tell: refuse}, &channel{name: "webhook"}
+	j := s.job0(t, job.Converted)
+	h := notify.New(s, []notify.Channel{mail, hook}, config)
+	for range 2 {
+		if status, reply, _ := post(t, h, event0(t, j)); status != 200 || sent(t, reply).Channel != "webhook" {
+			t.Errorf("answer = %d, reply %v, want 200 about the webhook", status, reply)
+		}
+	}
+	now, err := s.Get(t.Context(), j.ID)
+	if err != nil || now.State != job.Notified || mail.calls != 1 {
+		t.Errorf("job is %s, %v, tried %d times, want notified, once", now.State, err, mail.calls)
+	}
+	if n := now.Notices[0]; n.Refused != "no such recipient" || now.Notices[1].Refused != "" {
+		t.Errorf("notices %+v, want the reason for the owner with the first", now.Notices)
+	}
+
+	only := s.job0(t, job.Failed)
+	h = notify.New(s, []notify.Channel{mail}, config)
+	for range 2 {
+		if status, _, _ := post(t, h, event0(t, only)); status != 204 {
+			t.Errorf("answer = %d when nobody was told, want 204", status)
+		}
+	}
+	if stuck, err := s.Stuck(t.Context(), -time.Hour, 10); err != nil || len(stuck) != 0 || mail.calls != 2 {
+		t.Errorf("still owed: %v, %v, tried %d times, want nothing, twice", stuck, err, mail.calls)
+	}
+}
+
+// TestSideBySide: deliveries of one event at once tell it once.
+func TestSideBySide(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	c := &channel{name: "email"}
+	h := notify.New(s, []notify.Channel{c}, config)
+	e := event0(t, s.job0(t, job.Converted))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if status, _, body := post(t, h, e); status != 200 && status != 409 {
+				t.Errorf("answer = %d %q, want 200 or 409", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	if c.calls != 1 {
+		t.Errorf("told %d times, want once", c.calls)
+	}
+}
+
+// TestNextRound: a job that is started anew and fails again is told again.
+func TestNextRound(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	h := notify.New(s, []notify.Channel{c}, config)
+	j := s.job0(t, job.Failed)
+	first := event0(t, j)
+	post(t, h, first)
+	ctx := t.Context()
+	if _, err := s.Retry(ctx, j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := post(t, h, first); status != 204 {
+		t.Errorf("late event of the first round: %d, want 204", status)
+	}
+	claimed, err := s.Claim(ctx, j.ID, "w", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j, err = s.Fail(ctx, j.ID, claimed.Lease.Epoch, eventing.Failure{Code: "no_audio", Message: "still none"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []event.Event{event0(t, j), first, event0(t, j)} {
+		if status, _, _ := post(t, h, e); status != 200 {
+			t.Errorf("answer = %d, want 200", status)
+		}
+	}
+	if len(c.told) != 2 || c.told[0].ID == c.told[1].ID {
+		t.Errorf("told %d times, want twice with ids of their own", len(c.told))
+	}
+}
+
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	j := s.job0(t, job.Converted)
+	e := event0(t, j)
+	h := notify.New(s, []notify.Channel{c}, config)
+	s.get = func(string) (job.Job, error) { return job.Job{}, errors.New("no server at mongodb://hunter2") }
+	if status, _, body := post(t, h, e); status != 503 || strings.Contains(body, "hunter2") || c.calls != 0 {
+		t.Errorf("answer = %d %q, want 503 that tells nothing", status, body)
+	}
+}
