@@ -43,6 +43,9 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 		return fmt.Errorf("run ffmpeg: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
+		if ctx.Err() != nil {
+			return &Stopped{Cause: context.Cause(ctx)}
+		}
 		return fmt.Errorf("run ffmpeg: %w", err)
 	}
 	var g errgroup.Group

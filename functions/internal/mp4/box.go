@@ -12,11 +12,14 @@ type box struct {
 
 type boxes []box
 
+// maxChildren is how many boxes are looked at within one; no real file has nearly as many.
+const maxChildren = 4096
+
 // children splits the body of a box. What does not divide into boxes, like the zero bytes that may end QuickTime's user data,
 // is left out.
 func children(b []byte) boxes {
 	var bs boxes
-	for len(b) >= 8 {
+	for len(b) >= 8 && len(bs) < maxChildren {
 		n, header := uint64(be.Uint32(b)), 8
 		switch {
 		case n == 1 && len(b) >= 16:

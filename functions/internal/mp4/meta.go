@@ -60,7 +60,7 @@ func neroChapters(b []byte, end time.Duration) (cs []Chapter) {
 	case len(b) >= 5:
 		b = b[5:]
 	}
-	for len(b) >= 9 && len(b) >= 9+int(b[8]) {
+	for len(b) >= 9 && len(b) >= 9+int(b[8]) && len(cs) < maxChapters {
 		title := b[9 : 9+int(b[8])]
 		cs = append(cs, Chapter{Start: scaled(be.Uint64(b), 1e7), Title: strings.ToValidUTF8(string(title), "")})
 		b = b[9+len(title):]
