@@ -23,9 +23,12 @@ import (
 // fakeQueue keeps a diary of what is asked of it and its messages.
 type fakeQueue struct {
 	Queue
-	publish func(event.Event) error
-	diary   []string
+	publish   func(event.Event) error
+	subscribe func() (Subscription, error)
+	diary     []string
 }
+
+func (q *fakeQueue) Subscribe(context.Context, string) (Subscription, error) { return q.subscribe() }
 
 func (q *fakeQueue) Publish(_ context.Context, e event.Event) error {
 	if q.publish != nil {
@@ -375,6 +378,36 @@ func TestDispatcher(t *testing.T) {
 			}
 			empty(t, q, s, "a.x")
 		})
+	}
+}
+
+// fakeSubscription gives its message whatever the context says, as a select may.
+type fakeSubscription struct {
+	Message
+	closed bool
+}
+
+func (s *fakeSubscription) Next(context.Context) (Message, error) { return s.Message, nil }
+
+func (s *fakeSubscription) Close() error {
+	s.closed = true
+	return nil
+}
+
+func TestServeStops(t *testing.T) {
+	t.Parallel()
+	q := &fakeQueue{}
+	s := &fakeSubscription{Message: &fakeMessage{queue: q, event: newEvent(t, "1", "a.x")}}
+	q.subscribe = func() (Subscription, error) { return s, nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tr := trigger("convert", "a.x")
+	d := NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("posted after the end")
+	})})
+	d.work(ctx, tr, new(gate))
+	if len(q.diary) > 0 || !s.closed {
+		t.Errorf("settled %v, closed %v, want the message returned by closing", q.diary, s.closed)
 	}
 }
 

@@ -18,7 +18,8 @@
 // Events go to the topic exchange soundstrip, by type; every trigger has a quorum queue bound to it. Events travel in the
 // binary mode of the CloudEvents AMQP binding with the prefix cloudEvents_. A message without CloudEvent headers is the JSON of
 // the system that Soundstrip replaces and is wrapped as the trigger's type; a legacy trigger is written that JSON, so that old
-// programs and ours may stand on either side of a queue.
+// programs and ours may stand on either side of a queue. A queue that is there already is used as it is; one that we made is a
+// quorum queue, and an old program that declares it otherwise is refused by RabbitMQ.
 //
 // A message that has to wait lies in one of the queues soundstrip.retry.1s to .30m until its time there is up and it returns to
 // its trigger's queue. Dead letters are in the trigger's queue's name with .dead, with the headers x-soundstrip-reason and

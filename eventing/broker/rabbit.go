@@ -209,7 +209,8 @@ func (r *Rabbit) declare(conn *amqp.Connection) error {
 func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool, err error) {
 	queue := t.queue(r.config.Exchange)
 	err = onChannel(conn, func(ch *amqp.Channel) error {
-		// The events that a RabbitMQ of version 4 gives up on, which we ask for nowhere, are not lost then.
+		// We bury messages ourselves. But RabbitMQ 4 gives up on one that has returned to its queue 20 times, and without a
+		// place to put it would drop it.
 		_, err := ch.QueueDeclare(queue, true, false, false, false, quorum(queue+deadSuffix))
 		return err
 	})

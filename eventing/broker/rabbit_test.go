@@ -237,17 +237,19 @@ func TestRabbitStalled(t *testing.T) {
 	p := newProxy(t)
 	r := newRabbit(t, Triggers{trigger("convert", "a.x")}, p.url)
 	p.stalled.Lock()
-	var wg sync.WaitGroup
-	for range 2 * publishers {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			if err := r.Publish(ctx, newEvent(t, "late", "a.x")); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Publish() = %v, want %v", err, context.DeadlineExceeded)
-			}
-		})
+	for range 4 { // more on each channel than the returns that it can hold
+		var wg sync.WaitGroup
+		for range publishers {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				if err := r.Publish(ctx, newEvent(t, "late", "nobody")); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Publish() = %v, want %v", err, context.DeadlineExceeded)
+				}
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
 	p.stalled.Unlock()
 	for i := range 2 * publishers {
 		publish(t, r, newEvent(t, strconv.Itoa(i), "a.x"))

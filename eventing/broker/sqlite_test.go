@@ -49,6 +49,33 @@ func TestSQLiteRestart(t *testing.T) {
 	}
 }
 
+// TestSQLiteWakes looks at what wakes workers that sleep.
+func TestSQLiteWakes(t *testing.T) {
+	t.Parallel()
+	q := newSQLite(t, Triggers{trigger("convert", "a.x")})
+	s := subscribe(t, q, "convert")
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"Publish()", func() error { return q.Publish(testContext(t), newEvent(t, "1", "a.x")) }},
+		{"Close()", func() error { next(t, s); return s.Close() }},
+		{"Retry()", func() error { return next(t, s).Retry(testContext(t), time.Millisecond, 1) }},
+		{"Replay()", func() error { _, err := q.Replay(testContext(t), "convert"); return err }},
+	}
+	for _, step := range steps {
+		changed := q.changed
+		if err := step.do(); err != nil {
+			t.Errorf("%s = %v", step.name, err)
+		}
+		select {
+		case <-changed:
+		default:
+			t.Errorf("%s wakes nobody", step.name)
+		}
+	}
+}
+
 func TestSQLiteLegacy(t *testing.T) {
 	t.Parallel()
 	tr := trigger("convert", "a.x")
