@@ -415,24 +415,36 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestSideBySide: deliveries of one event at once tell it once.
+// TestSideBySide: while one delivery of an event tells it, another has to wait, and then has nothing left to tell.
 func TestSideBySide(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	c := &channel{name: "email"}
+	entered, release := make(chan struct{}), make(chan struct{})
+	c := &channel{name: "email", tell: func(n int, _ notify.Outcome) error {
+		if n == 1 {
+			close(entered)
+			<-release
+		}
+		return nil
+	}}
 	h := notify.New(s, []notify.Channel{c}, config)
 	e := event0(t, s.job0(t, job.Converted))
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			if status, _, body := post(t, h, e); status != 200 && status != 409 {
-				t.Errorf("answer = %d %q, want 200 or 409", status, body)
-			}
-		})
+	first := make(chan int)
+	go func() {
+		status, _, _ := post(t, h, e)
+		first <- status
+	}()
+	<-entered
+	other := &channel{name: "email"}
+	if status, _, body := post(t, notify.New(s, []notify.Channel{other}, config), e); status != 409 {
+		t.Errorf("answer beside = %d %q, want 409", status, body)
 	}
-	wg.Wait()
-	if c.calls != 1 {
-		t.Errorf("told %d times, want once", c.calls)
+	close(release)
+	if status := <-first; status != 200 {
+		t.Errorf("answer = %d, want 200", status)
+	}
+	if status, _, _ := post(t, h, e); status != 200 || c.calls != 1 || other.calls != 0 {
+		t.Errorf("answer afterwards = %d, told %d and %d times, want 200, once and never", status, c.calls, other.calls)
 	}
 }
 
