@@ -5,7 +5,7 @@ import de.bwaldvogel.mongo.backend.AbstractMongoBackend;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import java.util.List;
 
-/** Serves MongoDB's wire protocol from memory, for tests where there is no mongod. Argument: the port on loopback. */
+/** Serves MongoDB's wire protocol from memory, for tests where there is no mongod. Arguments: address and port. */
 public class MongoStandIn {
     /** The version that is reported; today's drivers refuse the one that the server reports of its own. */
     static final class Version implements MongoVersion {
@@ -16,7 +16,7 @@ public class MongoStandIn {
     public static void main(String[] args) throws Exception {
         AbstractMongoBackend backend = new MemoryBackend();
         backend.version(new Version());
-        new MongoServer(backend).bind("127.0.0.1", Integer.parseInt(args[0]));
+        new MongoServer(backend).bind(args[0], Integer.parseInt(args[1]));
         System.out.println("up");
         Thread.currentThread().join();
     }
