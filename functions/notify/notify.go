@@ -23,6 +23,8 @@ type Jobs interface {
 	Get(ctx context.Context, id string) (job.Job, error)
 	FindMP3(ctx context.Context, fid string) (job.Job, error)
 	Adopt(ctx context.Context, j job.Job) (job.Job, error)
+	Claim(ctx context.Context, id, worker string, ttl time.Duration) (job.Job, error)
+	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
 	Tell(ctx context.Context, id string, ttl time.Duration) (job.Job, error)
 	Noticed(ctx context.Context, id string, n job.Notice, done bool) error
 }
@@ -69,8 +71,9 @@ type Links struct {
 const Source = "/soundstrip/notify"
 
 const (
-	// telling is how long a delivery has a job for itself: longer than all its channels take.
-	telling = 2 * time.Minute
+	// telling is how long a delivery has a job for itself: longer than its channels take at most, which is three times
+	// [mail.MaxTimeout], once maxTimeout, and recording for each.
+	telling = 3 * time.Minute
 	// retryAfter is when a passing failure may be tried again.
 	retryAfter = 10 * time.Second
 	// recording bounds the writing down of what was sent, which goes on when the caller has left.
@@ -130,51 +133,45 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 // find gives the job that an event is about. Its errors are an outcome of the event, or job.ErrNotFound.
 func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
 	var ref eventing.Reference
-	var old *eventing.AudioConverted // when the job may not have begun with us
-	switch e.Type() {
-	case eventing.TypeConversionFailed:
-		p, err := eventing.Decode[eventing.ConversionFailed](e)
-		if err != nil {
-			return job.Job{}, err
-		}
-		ref = p.Reference
-	default:
-		p, err := eventing.Decode[eventing.AudioConverted](e)
-		if err != nil {
-			return job.Job{}, err
-		}
-		ref = p.Reference
-		if p.SHA256 == "" {
-			old = &p
-		}
+	var converted eventing.AudioConverted
+	var err error
+	if e.Type() == eventing.TypeConversionFailed {
+		var failed eventing.ConversionFailed
+		failed, err = eventing.Decode[eventing.ConversionFailed](e)
+		ref = failed.Reference
+	} else {
+		converted, err = eventing.Decode[eventing.AudioConverted](e)
+		ref = converted.Reference
+	}
+	if err != nil {
+		return job.Job{}, err
 	}
 	if !media.ValidID(ref.VideoFID) || e.Subject() != "" && e.Subject() != ref.VideoFID {
 		return job.Job{}, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), ref.VideoFID))
 	}
-	j, err := f.jobs.Get(ctx, ref.VideoFID)
-	switch {
-	case errors.Is(err, job.ErrNotFound) && old != nil:
-		return f.adopt(ctx, *old)
-	case errors.Is(err, job.ErrNotFound):
-		return job.Job{}, err
-	case err != nil:
-		return job.Job{}, eventing.RetryAfter(retryAfter, err)
+	if e.Type() == eventing.TypeAudioConverted && converted.SHA256 == "" {
+		return f.adopt(ctx, converted)
 	}
-	return j, nil
+	j, err := f.jobs.Get(ctx, ref.VideoFID)
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
+		return j, eventing.RetryAfter(retryAfter, err)
+	}
+	return j, err
 }
 
-// adopt makes a job of the message of an old converter, which kept none and tells the MP3's id and the owner, nothing more (a
-// converter of ours always tells the SHA-256). With the job the owner may download the MP3, so an MP3 that belongs to another
-// job is not given away.
+// adopt gives the job of an old converter's message, which tells the id of the MP3 and the owner and nothing more (ours always
+// tells the SHA-256). Such a converter finishes no job, and with an old gateway there is none: both is done here, for it is the
+// job that lets its owner download the MP3. An MP3 that belongs to another job is not given away.
 func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Job, error) {
-	if !media.ValidID(*p.MP3FID) {
-		return job.Job{}, eventing.Reject(fmt.Errorf("mp3_fid %q is no file's id", *p.MP3FID))
+	mp3 := job.MP3{FID: *p.MP3FID, Length: p.Bytes, Duration: p.Duration}
+	if !media.ValidID(mp3.FID) {
+		return job.Job{}, eventing.Reject(fmt.Errorf("mp3_fid %q is no file's id", mp3.FID))
 	}
-	other, err := f.jobs.FindMP3(ctx, *p.MP3FID)
-	switch {
-	case err == nil:
-		return job.Job{}, eventing.Reject(fmt.Errorf("the MP3 %s is that of job %s", *p.MP3FID, other.ID))
-	case !errors.Is(err, job.ErrNotFound):
+	other, err := f.jobs.FindMP3(ctx, mp3.FID)
+	if err == nil && other.ID != p.VideoFID {
+		return job.Job{}, eventing.Reject(fmt.Errorf("the MP3 %s is that of job %s", mp3.FID, other.ID))
+	}
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		return job.Job{}, eventing.RetryAfter(retryAfter, err)
 	}
 	j, err := f.jobs.Adopt(ctx, job.Job{
@@ -184,11 +181,19 @@ func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Jo
 		Options:  p.Options,
 		State:    job.Converted,
 		Round:    1,
-		MP3:      &job.MP3{FID: *p.MP3FID, Length: p.Bytes, Duration: p.Duration},
+		MP3:      &mp3,
 		Progress: 100,
 	})
+	if err == nil && !j.State.Finished() {
+		if j, err = f.jobs.Claim(ctx, j.ID, "another converter", recording); err == nil {
+			j, err = f.jobs.Finish(ctx, j.ID, j.Lease.Epoch, mp3)
+		}
+	}
+	if busy := (*job.BusyError)(nil); errors.As(err, &busy) {
+		return j, eventing.Busy(min(busy.For, retryAfter), err)
+	}
 	if err != nil {
-		return job.Job{}, eventing.RetryAfter(retryAfter, err)
+		return j, eventing.RetryAfter(retryAfter, err)
 	}
 	return j, nil
 }
@@ -216,6 +221,9 @@ func (f *function) tell(ctx context.Context, jobID, id string) (job.Job, error) 
 	}
 	var failed error
 	left := f.pending(j, id)
+	if e, err := j.Event(Source); err != nil || e.ID() != id {
+		failed, left = errors.New("the job went on meanwhile"), nil
+	}
 	for i, c := range left {
 		n := job.Notice{Event: id, Channel: c.Name()}
 		err := c.Tell(ctx, Outcome{ID: id, Job: j, Links: f.cfg.links(j)})

@@ -246,6 +246,7 @@ func TestNothingToTell(t *testing.T) {
 	}{
 		{"deleted", eventing.TypeAudioConverted, deleted, whole(deleted), 204},
 		{"deleted and failed", eventing.TypeConversionFailed, deleted, fail(deleted), 204},
+		{"deleted and failed with an MP3", eventing.TypeConversionFailed, deleted, strings.Replace(fail(deleted), "null", `"`+media.NewID()+`"`, 1), 204},
 		{"runs again", eventing.TypeConversionFailed, stored.ID, fail(stored.ID), 204},
 		{"cancelled", eventing.TypeAudioConverted, cancelled.ID, whole(cancelled.ID), 204},
 		{"failed in truth", eventing.TypeAudioConverted, failed.ID, whole(failed.ID), 204},
@@ -314,6 +315,42 @@ func TestOldConverter(t *testing.T) {
 	}
 	if j, err := s.FindMP3(t.Context(), mp3); err != nil || j.Owner != "anna@example.com" {
 		t.Errorf("the MP3 belongs to %q, %v", j.Owner, err)
+	}
+}
+
+// TestOldConverterOfOurUpload: an old converter may take the video of an upload of ours; its message finishes the job.
+func TestOldConverterOfOurUpload(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	h := notify.New(s, []notify.Channel{c}, config)
+	mp3 := media.NewID()
+	j := s.job0(t, job.Stored)
+	e := custom(t, eventing.TypeAudioConverted, "", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, mp3))
+	claimed, err := s.Claim(t.Context(), j.ID, "a converter of ours", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := post(t, h, e); status != 409 || c.calls != 0 {
+		t.Errorf("answer = %d while a converter of ours is at it, told %d times, want 409, never", status, c.calls)
+	}
+	if err := s.Release(t.Context(), j.ID, claimed.Lease.Epoch, "lost"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if status, _, body := post(t, h, e); status != 200 {
+			t.Errorf("answer = %d %q, want 200", status, body)
+		}
+	}
+	now, err := s.Get(t.Context(), j.ID)
+	if err != nil || now.State != job.Notified || now.MP3.FID != mp3 || len(c.told) != 1 || c.told[0].Job.Filename != "talk.mp4" {
+		t.Errorf("job %+v, %v, told %d times, want it notified with the MP3, once", now, err, len(c.told))
+	}
+	for _, state := range []job.State{job.Cancelled, job.Failed} {
+		j := s.job0(t, state)
+		e := custom(t, eventing.TypeAudioConverted, "", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, media.NewID()))
+		if status, _, _ := post(t, h, e); status != 204 || len(c.told) != 1 {
+			t.Errorf("%s: answer = %d, told %d times, want 204, no more", state, status, len(c.told))
+		}
 	}
 }
 
@@ -477,6 +514,26 @@ func TestNextRound(t *testing.T) {
 	}
 	if len(c.told) != 2 || c.told[0].ID == c.told[1].ID {
 		t.Errorf("told %d times, want twice with ids of their own", len(c.told))
+	}
+}
+
+// TestGoesOnMeanwhile: a job that its owner starts anew while the event is looked at is not told about.
+func TestGoesOnMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	j := s.job0(t, job.Failed)
+	e := event0(t, j)
+	h := notify.New(s, []notify.Channel{c}, config)
+	s.get = func(string) (job.Job, error) {
+		_, err := s.Retry(t.Context(), j.ID)
+		return j, err
+	}
+	if status, _, _ := post(t, h, e); status != 503 || c.calls != 0 {
+		t.Errorf("answer = %d, told %d times, want 503, never", status, c.calls)
+	}
+	s.get = nil
+	if status, _, _ := post(t, h, e); status != 204 || c.calls != 0 {
+		t.Errorf("answer = %d, told %d times, want 204, never", status, c.calls)
 	}
 }
 

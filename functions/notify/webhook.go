@@ -28,6 +28,9 @@ type WebhookConfig struct {
 	Timeout time.Duration `env:"WEBHOOK_TIMEOUT, default=10s"` // of one post
 }
 
+// maxTimeout bounds WEBHOOK_TIMEOUT, because a job is held while its owner is told.
+const maxTimeout = 30 * time.Second
+
 // Validate reports every fault by variable name. Without WEBHOOK_URL nothing else counts.
 func (c WebhookConfig) Validate() error {
 	if c.URL == "" {
@@ -40,8 +43,8 @@ func (c WebhookConfig) Validate() error {
 	if len(c.Secret) < eventing.MinSecret {
 		errs = append(errs, fmt.Errorf("WEBHOOK_SECRET: want at least %d bytes", eventing.MinSecret))
 	}
-	if c.Timeout <= 0 {
-		errs = append(errs, errors.New("WEBHOOK_TIMEOUT: want more than 0s"))
+	if c.Timeout <= 0 || c.Timeout > maxTimeout {
+		errs = append(errs, fmt.Errorf("WEBHOOK_TIMEOUT: want more than 0s and at most %v", maxTimeout))
 	}
 	return errors.Join(errs...)
 }

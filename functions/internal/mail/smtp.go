@@ -19,8 +19,11 @@ type Config struct {
 	Password string        `env:"SMTP_PASSWORD"`
 	From     string        `env:"SMTP_FROM"`                  // soundstrip@example.com, or Soundstrip <soundstrip@example.com>
 	TLS      string        `env:"SMTP_TLS, default=starttls"` // starttls, tls (from the first byte) or none
-	Timeout  time.Duration `env:"SMTP_TIMEOUT, default=30s"`  // of one mail
+	Timeout  time.Duration `env:"SMTP_TIMEOUT, default=30s"`  // of each: connection, login, mail
 }
+
+// MaxTimeout bounds SMTP_TIMEOUT, because a job is held while its owner is told.
+const MaxTimeout = 30 * time.Second
 
 // Validate reports every fault by variable name. Without SMTP_HOST nothing else counts.
 func (c Config) Validate() error {
@@ -43,8 +46,8 @@ func (c Config) Validate() error {
 	if c.TLS == "none" && c.Password != "" {
 		errs = append(errs, errors.New("SMTP_TLS: none would send SMTP_PASSWORD for everyone to read, want starttls or tls"))
 	}
-	if c.Timeout <= 0 {
-		errs = append(errs, errors.New("SMTP_TIMEOUT: want more than 0s"))
+	if c.Timeout <= 0 || c.Timeout > MaxTimeout {
+		errs = append(errs, fmt.Errorf("SMTP_TIMEOUT: want more than 0s and at most %v", MaxTimeout))
 	}
 	return errors.Join(errs...)
 }
