@@ -233,7 +233,7 @@ func newSetup() *setup {
 			s.videos.infos[j.ID] = media.Info{ID: j.ID}
 		}
 	}
-	for _, id := range []string{theMP3, evesMP3, strayMP3} {
+	for _, id := range []string{theMP3, expiredMP3, evesMP3, strayMP3} {
 		s.mp3s.infos[id] = media.Info{ID: id, Length: int64(len(sound)), Uploaded: uploaded}
 	}
 	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(func(e event.Event) error { s.sent = append(s.sent, e); return s.sendErr }), verify)
