@@ -222,7 +222,7 @@ func TestGridFSSweepSparesLongUploads(t *testing.T) {
 
 // The memory of a stream does not grow with the file.
 func TestGridFSMemory(t *testing.T) { //nolint:paralleltest // the heap is everybody's
-	const size, limit = 48 << 20, 24 << 20
+	const size, limit = 32 << 20, 20 << 20
 	s := media.NewGridFS(database(t))
 	id, w := begin(t, s, "ann")
 	block := noise(1 << 20)

@@ -179,7 +179,7 @@ func wantGone(t *testing.T, s media.Store, id string) {
 }
 
 func testLengths(t *testing.T, s media.Store) {
-	for _, n := range []int{0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 16 * chunk, 33*chunk + 7} {
+	for _, n := range []int{0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 16 * chunk, 18*chunk + 7} {
 		content := noise(n)
 		info := put(t, s, "ann", content)
 		wantContent(t, s, info.ID, content)
@@ -253,12 +253,12 @@ func testReserve(t *testing.T, s media.Store) {
 		n             int
 	}{
 		{"alone", 0, 0, 417},
-		{"at the start", 0, 20 * chunk, 417},
+		{"at the start", 0, 17 * chunk, 417},
 		{"behind a tag", 1000, 3 * chunk, media.MaxReserve},
 		{"across a chunk's border", chunk - 100, 2 * chunk, 417},
 		{"up to a chunk's border", chunk - 417, 100, 417},
 		{"from a chunk's border on", chunk, chunk, 417},
-		{"far behind", 18*chunk - 1, 18 * chunk, 2},
+		{"far behind", 17*chunk - 1, chunk, 2},
 		{"at the end", chunk - 10, 0, 20},
 	}
 	for _, tt := range tests {
@@ -437,13 +437,13 @@ func testSeek(t *testing.T, s media.Store) {
 }
 
 func testReadAt(t *testing.T, s media.Store) {
-	content := noise(40*chunk + 5)
+	content := noise(35*chunk + 5)
 	f := open(t, s, put(t, s, "ann", content).ID)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(g), 0))
-			for range 30 {
+			for range 12 {
 				off := random.IntN(len(content))
 				p := make([]byte, random.IntN(2*chunk))
 				n, err := f.ReadAt(p, int64(off))
@@ -512,11 +512,11 @@ func testSweepUnknown(t *testing.T, s media.Store) {
 
 func testWriters(t *testing.T, s media.Store) {
 	var wg sync.WaitGroup
-	ids := make([]string, 4)
+	ids := make([]string, 3)
 	contents := make([][]byte, len(ids))
 	for n := range ids {
 		wg.Go(func() {
-			content := noise((n + 1) * 7 * chunk)
+			content := noise((n + 15) * chunk)
 			w, err := s.Create(t.Context(), media.Info{ID: media.NewID(), Owner: "ann"})
 			if err != nil {
 				t.Error(err)

@@ -19,12 +19,12 @@ type Config struct {
 }
 
 // Connect makes a client, which reaches for the server when it is first used. Its writes count when a majority has them in the
-// journal, whatever the URI says; the deadlines are the URI's (serverSelectionTimeoutMS, timeoutMS) or 5 and 30 seconds.
+// journal, whatever the URI says; the deadlines are the URI's (serverSelectionTimeoutMS, timeoutMS) or 10 and 30 seconds.
 func Connect(c Config) (*mongo.Client, error) {
 	journal := true
 	client, err := mongo.Connect(options.Client().
 		SetAppName("soundstrip").
-		SetServerSelectionTimeout(5 * time.Second).
+		SetServerSelectionTimeout(10 * time.Second).
 		SetTimeout(30 * time.Second).
 		ApplyURI(c.URI).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}))
