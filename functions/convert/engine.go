@@ -43,14 +43,17 @@ type FFmpeg struct {
 	cfg  Config
 }
 
-// NewEngine finds ffmpeg and checks that it can make MP3s; the error says how to get it.
-func NewEngine(ctx context.Context, cfg Config) (*FFmpeg, error) {
-	tool, err := ffmpeg.Find(ctx, cfg.FFmpeg, cfg.Timeout)
+// NewEngine finds ffmpeg; the error says how to get it. It does not run it, so that a converter starts from zero at once.
+func NewEngine(cfg Config) (*FFmpeg, error) {
+	tool, err := ffmpeg.Find(cfg.FFmpeg, cfg.Timeout)
 	if err != nil {
 		return nil, fmt.Errorf("converter: %w", err)
 	}
 	return &FFmpeg{tool: tool, cfg: cfg}, nil
 }
+
+// Check runs ffmpeg to see that it can make MP3s; the error says how to get one that can.
+func (f *FFmpeg) Check(ctx context.Context) error { return f.tool.Check(ctx) }
 
 // Convert implements [Engine]. An exit code of 0 proves nothing (a file that was cut exits so): the MP3 counts when its frames
 // last as long as the source says, and no limit was met.
@@ -314,7 +317,7 @@ func (o *output) tell() {
 	if o.expected <= 0 || time.Since(o.told) < time.Second {
 		return
 	}
-	if p := min(99, int(100*o.duration(o.info.Samples)/o.expected)); p > o.percent {
+	if p := min(99, int(100*o.duration(o.info.Samples).Seconds()/o.expected.Seconds())); p > o.percent {
 		o.told, o.percent = time.Now(), p
 		o.progress(p)
 	}

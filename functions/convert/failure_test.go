@@ -301,7 +301,7 @@ func TestNewEngineMissing(t *testing.T) {
 	t.Parallel()
 	c := testConfig
 	c.FFmpeg = filepath.Join(t.TempDir(), "ffmpeg")
-	if _, err := NewEngine(t.Context(), c); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
+	if _, err := NewEngine(c); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
 		t.Errorf("NewEngine(missing) = %v, want how to get ffmpeg", err)
 	}
 }

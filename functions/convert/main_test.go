@@ -174,7 +174,7 @@ var testConfig = Config{FFmpeg: "ffmpeg", Timeout: 5 * time.Minute, MaxDuration:
 func newEngine(t *testing.T, c Config) *FFmpeg {
 	t.Helper()
 	run(t, "ffmpeg", "-version") // or skip
-	e, err := NewEngine(t.Context(), c)
+	e, err := NewEngine(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -282,7 +283,7 @@ func TestConvertDefaultTrack(t *testing.T) {
 func TestConvertProgress(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
-	src := makeFile(t, "long.mp4", "-f", "lavfi", "-i", "anoisesrc=d=400:r=48000", "-ac", "2", "-c:a", "aac")
+	src := makeFile(t, "long.mp4", "-f", "lavfi", "-i", "anoisesrc=d=60:r=48000", "-ac", "2", "-c:a", "aac")
 	var got []int
 	var at []time.Time
 	dst, _ := newMemory().Create(t.Context(), media.Info{})
@@ -298,6 +299,31 @@ func TestConvertProgress(t *testing.T) {
 	for i := 1; i < len(at); i++ {
 		if d := at[i].Sub(at[i-1]); d < time.Second {
 			t.Errorf("Convert: progress twice within %v", d)
+		}
+	}
+}
+
+// TestConvertBadCover checks that a picture that is none, or cannot be taken out, costs the picture only.
+func TestConvertBadCover(t *testing.T) {
+	t.Parallel()
+	bad := filepath.Join(t.TempDir(), "bad")
+	if err := os.WriteFile(bad, []byte("no picture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src := video(t, "bad_cover.mkv", "-attach", bad, "-metadata:s:t", "mimetype=image/jpeg", "-c:a", "aac")
+	real, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]*FFmpeg{
+		"no picture":      newEngine(t, testConfig),
+		"cannot be taken": fakeFFmpeg(t, `case "$*" in *image2pipe*) exit 1;; esac; exec `+real+` "$@"`),
+	} {
+		_, out, err := convert(t, e, store(t, src), eventing.Options{})
+		if err != nil {
+			t.Errorf("Convert(%s): %v", name, err)
+		} else if bytes.Contains(read(t, out), []byte("APIC")) {
+			t.Errorf("Convert(%s) has a cover", name)
 		}
 	}
 }

@@ -147,8 +147,12 @@ func (f *FFmpeg) probe(ctx context.Context, p *plan) error {
 	for _, c := range m.Chapters {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
 	}
-	if m.Picture >= 0 {
-		p.tag.Cover, err = f.tool.Picture(ctx, p.input, m.Picture, maxCover)
+	if m.Picture < 0 {
+		return nil
+	}
+	p.tag.Cover, err = f.tool.Picture(ctx, p.input, m.Picture, maxCover)
+	if exit := (*ffmpeg.ExitError)(nil); errors.As(err, &exit) && !exit.Killed {
+		return nil // a picture that cannot be read is no reason to fail
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return err
 	}
 	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
-	engine, err := convert.NewEngine(ctx, c.Convert)
+	engine, err := convert.NewEngine(c.Convert)
 	if err != nil {
 		return err
 	}

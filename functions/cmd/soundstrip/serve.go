@@ -149,7 +149,10 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	if err != nil {
 		return p, err
 	}
-	engine, err := convert.NewEngine(ctx, c.Convert)
+	engine, err := convert.NewEngine(c.Convert)
+	if err == nil {
+		err = engine.Check(ctx)
+	}
 	if err != nil {
 		return p, err
 	}

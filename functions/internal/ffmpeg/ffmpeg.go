@@ -28,9 +28,9 @@ type Tool struct {
 	cpu             time.Duration
 }
 
-// Find looks for a program ffmpeg by path or name, and for the ffprobe beside it, and checks that it can make MP3s. A run may
-// use the given CPU time. The error is ErrMissing.
-func Find(ctx context.Context, name string, cpu time.Duration) (*Tool, error) {
+// Find looks for a program ffmpeg by path or name, and for the ffprobe beside it. A run may use the given CPU time. The error is
+// ErrMissing.
+func Find(name string, cpu time.Duration) (*Tool, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
@@ -42,14 +42,20 @@ func Find(ctx context.Context, name string, cpu time.Duration) (*Tool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	out, err := exec.CommandContext(ctx, path, "-hide_banner", "-h", "encoder=libmp3lame").CombinedOutput()
+	return &Tool{ffmpeg: path, ffprobe: probe, cpu: cpu}, nil
+}
+
+// Check runs ffmpeg to see that it can make MP3s. It takes a good part of a second where ffmpeg has many libraries to load. The
+// error is ErrMissing.
+func (t *Tool) Check(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, t.ffmpeg, "-hide_banner", "-h", "encoder=libmp3lame").CombinedOutput()
 	if err == nil && !strings.Contains(string(out), "Encoder libmp3lame") {
 		err = errors.New("it has no libmp3lame")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrMissing, path, err)
+		return fmt.Errorf("%w: %s: %w", ErrMissing, t.ffmpeg, err)
 	}
-	return &Tool{ffmpeg: path, ffprobe: probe, cpu: cpu}, nil
+	return nil
 }
 
 // Input is what a run reads.

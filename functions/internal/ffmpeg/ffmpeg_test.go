@@ -28,7 +28,7 @@ func find(t *testing.T) *Tool {
 		}
 		t.Skip("ffmpeg is missing: apt-get install ffmpeg")
 	}
-	tool, err := Find(t.Context(), "ffmpeg", time.Minute)
+	tool, err := Find("ffmpeg", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,15 +253,11 @@ func TestLines(t *testing.T) {
 	}
 }
 
-func TestFind(t *testing.T) {
+func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"without libmp3lame": "echo Codec libmp3lame is not recognized", "broken": "exit 1"} {
-		tool := script(t, body)
-		if err := os.WriteFile(filepath.Join(filepath.Dir(tool.ffmpeg), "ffprobe"), []byte("#!/bin/sh\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Find(t.Context(), tool.ffmpeg, time.Minute); !errors.Is(err, ErrMissing) {
-			t.Errorf("Find(%s) = %v, want %v", name, err, ErrMissing)
+		if err := script(t, body).Check(t.Context()); !errors.Is(err, ErrMissing) {
+			t.Errorf("Check(%s) = %v, want %v", name, err, ErrMissing)
 		}
 	}
 }
