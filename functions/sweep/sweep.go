@@ -97,7 +97,7 @@ func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 			return err
 		}
 		// In any order, so that a few whose events are always refused do not stand before the rest for ever.
-		rand.Shuffle(len(stuck), func(i, j int) { stuck[i], stuck[j] = stuck[j], stuck[i] })
+		rand.Shuffle(len(stuck), func(i, j int) { stuck[i], stuck[j] = stuck[j], stuck[i] }) //nolint:gosec // no secret
 		const most = 3
 		var errs []error
 		for _, j := range stuck {

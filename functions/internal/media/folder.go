@@ -54,7 +54,7 @@ func (s *Folder) sync() error {
 
 type folderWriter struct {
 	draft
-	ctx    context.Context //nolint:containedctx // it bounds the writes, as Store.Create says
+	ctx    context.Context // bounds the writes, as Store.Create says
 	folder *Folder
 	file   *os.File
 }

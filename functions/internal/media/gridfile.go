@@ -15,7 +15,7 @@ import (
 // gridFile reads a file of GridFS by ranges of chunks. It keeps the chunks it used last, and reads ahead further and further
 // while they are asked for in order: a whole file takes few queries, and a few bytes here and there take one chunk each.
 type gridFile struct {
-	ctx  context.Context //nolint:containedctx // it bounds the reads, as Store.Open says
+	ctx  context.Context // bounds the reads, as Store.Open says
 	grid *GridFS
 	doc  fileDoc
 	pos  int64

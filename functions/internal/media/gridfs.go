@@ -95,7 +95,7 @@ func (s *GridFS) index(ctx context.Context) error {
 
 type gridWriter struct {
 	draft
-	ctx    context.Context //nolint:containedctx // it bounds the writes, as Store.Create says
+	ctx    context.Context // bounds the writes, as Store.Create says
 	bucket *GridFS
 	id     bson.ObjectID
 	next   int64      // number of the chunk that is being filled

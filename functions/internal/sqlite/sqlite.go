@@ -2,6 +2,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"net/url"
@@ -9,9 +10,9 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// Open opens the database file, which is made when it is not there. What is committed survives a crash of the machine, and
-// every transaction that is not read-only takes the write lock when it begins: it waits for its turn, up to 10 seconds, instead of failing
-// halfway.
+// Open opens the database file, which is made when it is not there. What is committed survives a crash of the machine. A
+// transaction that is not read-only takes the write lock when it begins: it waits for its turn, up to 10 seconds, instead of
+// failing halfway.
 func Open(path string) (*sql.DB, error) {
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
 		"_txlock": {"immediate"},
@@ -24,7 +25,7 @@ func Open(path string) (*sql.DB, error) {
 	// Readers run beside the one writer; more connections would only make writers poll for the lock.
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
-	if err := db.Ping(); err != nil {
+	if err := db.PingContext(context.Background()); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
