@@ -46,6 +46,15 @@ secrets: ## make the Secrets that are not in the cluster yet, with random values
 deploy: secrets ## build and apply everything; STORES= leaves out MySQL, MongoDB and RabbitMQ
 	$(tool) ko apply $(STORES:%=-f %) -f config/
 
+.PHONY: e2e
+e2e: ## try everything on the Knative that KUBECONFIG leads to; functions/cluster/doc.go has the variables
+	go test -tags e2e -count=1 -v -timeout 60m ./functions/cluster
+
+.PHONY: release
+release: ## push the images to KO_DOCKER_REPO and write release.yaml, which is config/ with their digests
+	$(tool) ko resolve -f config/ >release.yaml.part
+	mv release.yaml.part release.yaml
+
 .PHONY: undeploy
 undeploy: ## delete everything, the stores and what they hold as well
 	kubectl delete --ignore-not-found -f config/000-namespace.yaml

@@ -1,0 +1,435 @@
+//go:build e2e
+
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// TestCluster deploys Soundstrip and walks through all that Knative has a part in. Its parts come one after the other: most of
+// them begin with no converter.
+func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for itself
+	c := connect(t)
+	c.deploy()
+	p := &person{t: t, client: c.client, url: c.url("gateway")}
+	account, err := json.Marshal(map[string]string{"email": email, "password": password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.signUp(account)
+	p.token = string(p.do(http.StatusOK, "POST", "/login", "", nil))
+
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *cluster, *person)
+	}{
+		{"one video", testOne},
+		{"rights", testRights},
+		{"only the broker calls convert", testRefused},
+		{"cold starts", testCold},
+		{"fifty videos", testFifty},
+		{"longer than the window", testLong},
+		{"revision replaced", testReplaced},
+		{"pod deleted", testDeleted},
+		{"pod killed", testKilled},
+		{"kn service update", testUpdate},
+		{"traffic split and rollback", testSplit},
+	} {
+		t.Run(part.name, func(t *testing.T) { //nolint:paralleltest // one after the other
+			c, p := *c, *p
+			c.t, p.t = t, t
+			part.run(t, &c, &p)
+		})
+	}
+}
+
+// signUp makes the account, which an earlier run may have made.
+func (p *person) signUp(account []byte) {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), "POST", p.url+"/users", bytes.NewReader(account))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusConflict {
+		p.t.Fatalf("POST /users = %s, want 201 or 409", resp.Status)
+	}
+}
+
+// testOne takes a video all the way by a converter that starts from zero, and sees the converter go.
+func testOne(t *testing.T, c *cluster, p *person) {
+	for name, do := range map[string]func(*person){
+		"login":    func(p *person) { p.token = ""; p.do(http.StatusOK, "POST", "/login", "", nil) },
+		"validate": func(p *person) { p.do(http.StatusOK, "POST", "/validate", "", nil) },
+		"jobs":     func(p *person) { p.do(http.StatusOK, "GET", "/jobs", "", nil) },
+	} {
+		direct := *p
+		direct.url = c.url(name)
+		do(&direct)
+	}
+	if claims := p.do(http.StatusOK, "POST", "/validate", "", nil); !bytes.Contains(claims, []byte(email)) {
+		t.Errorf("POST /validate = %q, want the claims of %s", claims, email)
+	}
+	c.zero(namespace, "convert")
+	id := p.upload(video(t, "one.mp4", 3))
+	j := p.await(id)
+	t.Logf("from the upload's end to the converter's start, from zero: %s; conversion: %s", seconds(j.waited()), seconds(j.Attempts[0].To.Sub(j.Attempts[0].From)))
+	if length := p.download(j.MP3.FID); length < 2.9 || length > 3.1 {
+		t.Errorf("the MP3 lasts %v s, want 3", length)
+	}
+	if mails := c.mails(j.MP3.FID, email); len(mails) != 1 {
+		t.Errorf("mails to %s about %s = %d, want 1", email, j.MP3.FID, len(mails))
+	}
+	ended := time.Now()
+	c.gone(namespace, "convert")
+	t.Logf("from the mail until there is no pod: %s", seconds(time.Since(ended)))
+}
+
+// testRights sees that what runs has the rights that config gives it, Knative's own container included.
+func testRights(t *testing.T, c *cluster, p *person) {
+	p.upload(video(t, "rights.mp4", 1))
+	eventually(t, time.Minute, "a converter", func() bool { return len(c.pods(namespace, "convert")) > 0 })
+	for _, name := range []string{"convert", "gateway", "upload"} {
+		for _, pod := range c.pods(namespace, name) {
+			for _, container := range pod.Spec.Containers {
+				s := container.SecurityContext
+				if s == nil || !ptr.Deref(s.RunAsNonRoot, false) || !ptr.Deref(s.ReadOnlyRootFilesystem, false) || ptr.Deref(s.AllowPrivilegeEscalation, true) ||
+					s.Capabilities == nil || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+					t.Errorf("%s of %s has the rights %+v, want the least", container.Name, pod.Name, s)
+				}
+			}
+			for _, v := range pod.Spec.Volumes {
+				if v.Projected != nil {
+					t.Errorf("%s has the projected volume %s, want no token", pod.Name, v.Name)
+				}
+			}
+		}
+	}
+}
+
+// testRefused calls convert from a pod that is not the broker, and from outside.
+func testRefused(t *testing.T, c *cluster, _ *person) {
+	url := c.url("convert")
+	if !strings.HasSuffix(url, ".svc.cluster.local") {
+		t.Errorf("the route of convert is %s, want one within the cluster", url)
+	}
+	header, body := post(t, nil, media.NewID())
+	if a := c.call("POST", url, header, body); a.Status != http.StatusUnauthorized {
+		t.Errorf("POST to convert by another pod = %d %q, want 401", a.Status, a.Body)
+	}
+	header, body = post(t, []byte(strings.Repeat("no secret of ours ", 2)), media.NewID())
+	if a := c.call("POST", url, header, body); a.Status != http.StatusForbidden {
+		t.Errorf("POST to convert by another pod with a token of its own = %d %q, want 403", a.Status, a.Body)
+	}
+	outside := strings.Replace(c.url("gateway"), "gateway", "convert", 1)
+	r, err := http.NewRequestWithContext(t.Context(), "POST", outside, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := c.client.Do(r); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			t.Errorf("POST %s from outside = %s, want 404 or no such host", outside, resp.Status)
+		}
+	}
+}
+
+// post makes the headers and the body of video.uploaded about a job, as the broker posts it when the secret is the broker's.
+func post(t *testing.T, secret []byte, job string) (header map[string]string, body string) {
+	t.Helper()
+	e, err := eventing.New("/soundstrip/upload", job, 1, eventing.VideoUploaded{Reference: eventing.Reference{VideoFID: job, Username: email}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	structured, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/", nil)
+	if err := eventing.Authorize(r, secret, "convert"); err != nil {
+		t.Fatal(err)
+	}
+	header = map[string]string{"Content-Type": event.ApplicationCloudEventsJSON}
+	if token := r.Header.Get("Authorization"); token != "" {
+		header["Authorization"] = token
+	}
+	return header, string(structured)
+}
+
+// testCold starts hello and convert from zero by turns. Convert's answer about a video that nobody has comes when it has looked
+// into MongoDB, so that its time is that to the first work.
+func testCold(t *testing.T, c *cluster, _ *person) {
+	secret := c.secret("events", "secret")
+	var hello, convert []time.Duration
+	for range 7 {
+		c.zero(beside, "hello")
+		c.zero(namespace, "convert")
+		a := c.call("GET", "http://hello."+beside+".svc.cluster.local", nil, "")
+		if a.Status != http.StatusOK {
+			t.Fatalf("hello = %d %q, want 200", a.Status, a.Body)
+		}
+		hello = append(hello, time.Duration(a.Seconds*float64(time.Second)))
+		header, body := post(t, secret, media.NewID())
+		a = c.call("POST", c.url("convert"), header, body)
+		if a.Status != http.StatusNoContent {
+			t.Fatalf("convert = %d %q, want 204", a.Status, a.Body)
+		}
+		convert = append(convert, time.Duration(a.Seconds*float64(time.Second)))
+	}
+	header, body := post(t, secret, media.NewID())
+	warm := c.call("POST", c.url("convert"), header, body)
+	ratio := median(convert).Seconds() / median(hello).Seconds()
+	t.Logf("cold start, hello world: %s", spread(hello))
+	t.Logf("cold start, convert:     %s", spread(convert))
+	t.Logf("ratio of the medians: %.2f; convert when warm: %.0f ms", ratio, 1000*warm.Seconds)
+	if ratio > 1.15 {
+		t.Errorf("a cold start of convert takes %.2f of hello world's, want 1.15 at most", ratio)
+	}
+}
+
+// testFifty uploads fifty videos at once: converters come up to their maximum and not above, every video comes back, and the
+// converters go.
+func testFifty(t *testing.T, c *cluster, p *person) {
+	const videos = 50
+	file := video(t, "fifty.mp4", 5)
+	c.zero(namespace, "convert")
+	pods := c.watch("convert")
+	ids := make([]string, videos)
+	var uploads sync.WaitGroup
+	for i := range ids {
+		uploads.Go(func() { ids[i] = p.upload(file) })
+	}
+	uploads.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	uploaded := time.Since(pods.began)
+	var waits, works []time.Duration
+	for _, id := range ids {
+		j := p.await(id)
+		waits = append(waits, j.waited())
+		works = append(works, j.Attempts[0].To.Sub(j.Attempts[0].From))
+		if len(j.Attempts) != 1 {
+			t.Errorf("job %s took %d attempts, want 1", id, len(j.Attempts))
+		}
+	}
+	drained := time.Since(pods.began)
+	c.gone(namespace, "convert")
+	most := pods.read()
+	t.Logf("%d videos: uploaded in %s, all notified after %s\nqueue wait: %s\nconversion: %s\nconverters:\n%s", videos, seconds(uploaded), seconds(drained), spread(waits), spread(works), pods)
+	if most != maxScale {
+		t.Errorf("there were %d converters at most, want %d", most, maxScale)
+	}
+	if mails := c.mails("fifty.mp4", email); len(mails) < videos {
+		t.Errorf("mails = %d, want one a video", len(mails))
+	}
+	for _, id := range ids {
+		c.once(id)
+	}
+}
+
+// long is a video whose conversion lasts longer than it takes Knative to give up an idle pod.
+const long = 2 * time.Hour
+
+// begun uploads a long video and waits until a converter works on it.
+func begun(t *testing.T, c *cluster, p *person) (id, pod string) {
+	t.Helper()
+	c.zero(namespace, "convert")
+	id = p.upload(video(t, "long.mp4", int(long.Seconds())))
+	eventually(t, 2*time.Minute, "the conversion to run", func() bool { j := p.job(id); return j.State == "converting" && j.Progress > 0 })
+	pods := slices.DeleteFunc(c.pods(namespace, "convert"), ending)
+	if len(pods) != 1 {
+		t.Fatalf("%d pods convert one video, want 1", len(pods))
+	}
+	return id, pods[0].Name
+}
+
+// whole waits for a long video's MP3 and sees that it is whole, and the only one.
+func whole(t *testing.T, c *cluster, p *person, id string, attempts int) view {
+	t.Helper()
+	j := p.await(id)
+	if length := p.download(j.MP3.FID); length < long.Seconds()-1 || length > long.Seconds()+1 {
+		t.Errorf("the MP3 lasts %v s, want %v", length, long.Seconds())
+	}
+	if len(j.Attempts) != attempts {
+		t.Errorf("the job took %d attempts, want %d", len(j.Attempts), attempts)
+	}
+	c.once(id)
+	return j
+}
+
+// once sees that there is one mail and one MP3 of a job, where it can count them.
+func (c *cluster) once(id string) {
+	c.t.Helper()
+	if mails := c.mails(id); len(mails) != 1 {
+		c.t.Errorf("mails about job %s = %d, want 1", id, len(mails))
+	}
+	uri := os.Getenv("MONGODB_URI")
+	if uri == "" {
+		return
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Disconnect(c.t.Context())
+	var j struct{ MP3 struct{ FID string } }
+	if err := client.Database("soundstrip").Collection("jobs").FindOne(c.t.Context(), bson.M{"_id": id}).Decode(&j); err != nil {
+		c.t.Fatal(err)
+	}
+	fid, err := bson.ObjectIDFromHex(j.MP3.FID)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if n, err := client.Database("mp3s").Collection("fs.files").CountDocuments(c.t.Context(), bson.M{"_id": fid}); err != nil || n != 1 {
+		c.t.Errorf("MP3s of job %s = %d (%v), want 1", id, n, err)
+	}
+}
+
+// testLong sees Knative leave a pod alone that has one request for longer than the window.
+func testLong(t *testing.T, c *cluster, p *person) {
+	id, _ := begun(t, c, p)
+	j := whole(t, c, p, id, 1)
+	took := j.Attempts[0].To.Sub(j.Attempts[0].From)
+	t.Logf("a video of %v was converted in %s", long, seconds(took))
+	if took < 12*time.Second {
+		t.Errorf("the conversion took %v, which is within Knative's window: make the video longer", took)
+	}
+}
+
+// testReplaced brings in a new revision while the old one converts.
+func testReplaced(t *testing.T, c *cluster, p *person) {
+	id, _ := begun(t, c, p)
+	old := c.service(namespace, "convert").Status.LatestReadyRevisionName
+	s := c.update("convert", func(s *servingv1.ServiceSpec) {
+		s.Template.Annotations["soundstrip.dev/e2e"] = time.Now().Format(time.RFC3339)
+	})
+	if s.Status.LatestReadyRevisionName == old {
+		t.Fatalf("the latest revision is still %s", old)
+	}
+	if p.job(id).finished() {
+		t.Error("the conversion was over before the revision was replaced: make the video longer")
+	}
+	whole(t, c, p, id, 1)
+}
+
+// testDeleted deletes the pod, as a node that is drained does.
+func testDeleted(t *testing.T, c *cluster, p *person) {
+	id, pod := begun(t, c, p)
+	c.delete(pod, nil)
+	whole(t, c, p, id, 1)
+}
+
+// testKilled takes the pod away without a warning. The next converter begins anew when the lease is over.
+func testKilled(t *testing.T, c *cluster, p *person) {
+	id, pod := begun(t, c, p)
+	c.delete(pod, ptr.To[int64](0))
+	whole(t, c, p, id, 2)
+}
+
+// testUpdate does what `kn service update convert --scale-max 5 --concurrency-limit 1` does.
+func testUpdate(t *testing.T, c *cluster, p *person) {
+	before := c.service(namespace, "convert").Spec.Template
+	s := c.update("convert", func(s *servingv1.ServiceSpec) {
+		s.Template.Annotations["autoscaling.knative.dev/max-scale"] = "5"
+		s.Template.Spec.ContainerConcurrency = ptr.To[int64](1)
+	})
+	r, err := c.serving.Revisions(namespace).Get(t.Context(), s.Status.LatestReadyRevisionName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Annotations["autoscaling.knative.dev/max-scale"]; got != "5" || *r.Spec.ContainerConcurrency != 1 {
+		t.Errorf("revision %s has max-scale %q and concurrency %d, want 5 and 1", r.Name, got, *r.Spec.ContainerConcurrency)
+	}
+	if got, want := r.Spec.Containers[0].Image, before.Spec.Containers[0].Image; got != want {
+		t.Errorf("the image became %s, was %s", got, want)
+	}
+	p.await(p.upload(video(t, "update.mp4", 1)))
+}
+
+// testSplit gives half of the traffic of login to a new revision, and takes it back.
+func testSplit(t *testing.T, c *cluster, p *person) {
+	first := c.service(namespace, "login").Status.LatestReadyRevisionName
+	second := c.update("login", func(s *servingv1.ServiceSpec) {
+		env := &s.Template.Spec.Containers[0].Env
+		*env = append(*env, corev1.EnvVar{Name: "JWT_TTL", Value: "1h"})
+	}).Status.LatestReadyRevisionName
+	traffic := func(targets ...servingv1.TrafficTarget) *servingv1.Service {
+		return c.update("login", func(s *servingv1.ServiceSpec) { s.Traffic = targets })
+	}
+	// lifetimes gives how many of 40 logins got a token of an hour, which the second revision gives.
+	hours := func(url string) (n int) {
+		for range 40 {
+			if p.lifetime(url) == 3600 {
+				n++
+			}
+		}
+		return n
+	}
+	s := traffic(servingv1.TrafficTarget{RevisionName: first, Percent: ptr.To[int64](50)}, servingv1.TrafficTarget{RevisionName: second, Percent: ptr.To[int64](50), Tag: "next"})
+	if n := hours(s.Status.URL.String()); n < 5 || n > 35 {
+		t.Errorf("%d of 40 logins went to the new revision, want about half", n)
+	} else {
+		t.Logf("%d of 40 logins went to the new revision", n)
+	}
+	for _, target := range s.Status.Traffic {
+		if target.Tag == "next" {
+			if n := hours(target.URL.String()); n != 40 {
+				t.Errorf("%d of 40 logins at %s went to the new revision, want all", n, target.URL)
+			}
+		}
+	}
+	s = traffic(servingv1.TrafficTarget{RevisionName: first, Percent: ptr.To[int64](100)})
+	if n := hours(s.Status.URL.String()); n != 0 {
+		t.Errorf("%d of 40 logins went to the new revision after the rollback, want none", n)
+	}
+}
+
+// lifetime logs in at a route of login and gives how many seconds the token holds.
+func (p *person) lifetime(url string) int {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), "POST", url+"/login", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.SetBasicAuth(email, password)
+	r.Header.Set("Accept", "application/json")
+	resp, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+		p.t.Fatalf("POST %s/login = %s (%v)", url, resp.Status, err)
+	}
+	return answer.ExpiresIn
+}

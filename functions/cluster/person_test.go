@@ -1,0 +1,161 @@
+//go:build e2e
+
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	email    = "georgio@email.com"
+	password = "a long pass phrase"
+)
+
+// person uses Soundstrip through the gateway's route.
+type person struct {
+	t      *testing.T
+	client *http.Client
+	url    string
+	token  string
+}
+
+// view is what the API says of a job.
+type view struct {
+	ID       string
+	State    string
+	Progress int
+	Created  time.Time
+	Attempts []struct {
+		From  time.Time
+		To    *time.Time
+		Error string
+	}
+	MP3 *struct {
+		FID      string
+		Duration float64
+	}
+	Error *struct{ Code, Message string }
+}
+
+func (v view) finished() bool { return v.State == "notified" || v.State == "failed" }
+
+// waited is how long the video lay until a converter took it for the last time.
+func (v view) waited() time.Duration { return v.Attempts[len(v.Attempts)-1].From.Sub(v.Created) }
+
+// do sends a request, fails the test when the answer's status is not want, and gives the body.
+func (p *person) do(want int, method, path, contentType string, body io.Reader) []byte {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	if p.token != "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	} else {
+		r.SetBasicAuth(email, password)
+	}
+	resp, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != want {
+		p.t.Fatalf("%s %s = %s %q (%v), want %d", method, path, resp.Status, answer, err, want)
+	}
+	return answer
+}
+
+// upload uploads a file as a browser does and gives the job's id.
+func (p *person) upload(file string) string {
+	p.t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	part, err := w.CreateFormFile("file", filepath.Base(file))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := part.Write(content); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	var v struct {
+		JobID string `json:"job_id"`
+	}
+	body := p.do(http.StatusAccepted, "POST", "/upload", w.FormDataContentType(), &form)
+	if err := json.Unmarshal(body, &v); err != nil || v.JobID == "" {
+		p.t.Fatalf("POST /upload answered %q (%v), want a job", body, err)
+	}
+	return v.JobID
+}
+
+func (p *person) job(id string) (v view) {
+	p.t.Helper()
+	body := p.do(http.StatusOK, "GET", "/jobs/"+id, "", nil)
+	if err := json.Unmarshal(body, &v); err != nil {
+		p.t.Fatalf("GET /jobs/%s answered %q: %v", id, body, err)
+	}
+	return v
+}
+
+// await waits until a job is done, and fails the test when that is without an MP3.
+func (p *person) await(id string) (v view) {
+	p.t.Helper()
+	eventually(p.t, 10*time.Minute, "job "+id+" to end", func() bool {
+		v = p.job(id)
+		return v.finished()
+	})
+	if v.State != "notified" || v.MP3 == nil {
+		p.t.Fatalf("job %s ended %s %+v, want an MP3", id, v.State, v.Error)
+	}
+	return v
+}
+
+// download gives the length in seconds of the MP3 that comes down.
+func (p *person) download(fid string) float64 {
+	p.t.Helper()
+	file := filepath.Join(p.t.TempDir(), "out.mp3")
+	if err := os.WriteFile(file, p.do(http.StatusOK, "GET", "/download?fid="+fid, "", nil), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	out, err := exec.CommandContext(p.t.Context(), "ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name,duration", "-of", "csv=p=0", file).Output()
+	codec, duration, _ := strings.Cut(strings.TrimSpace(string(out)), ",")
+	length, parseErr := strconv.ParseFloat(duration, 64)
+	if err != nil || codec != "mp3" || parseErr != nil {
+		p.t.Fatalf("ffprobe says %q (%v), want an mp3 and its length", out, err)
+	}
+	return length
+}
+
+// video makes a test video of the given length, in seconds.
+func video(t *testing.T, name string, length int) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	d := strconv.Itoa(length)
+	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d="+d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d="+d,
+		"-c:v", "mpeg4", "-c:a", "aac", "-b:a", "64k", "-ac", "2", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+	return file
+}
