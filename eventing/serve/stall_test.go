@@ -85,6 +85,43 @@ func TestStallExpect(t *testing.T) {
 	}
 }
 
+// TestRefusedMidway has the handler refuse a large body when it has read a little: the client gets the answer, although it
+// still writes.
+func TestRefusedMidway(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(patient(time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadFull(r.Body, make([]byte, 100_000)); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+	})))
+	defer server.Close()
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
+	for _, header := range []http.Header{{"Expect": {"100-continue"}}, {"Connection": {"close"}}, {}} {
+		for range 10 {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, io.LimitReader(zeros{}, 64<<20))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header, r.ContentLength = header, 64<<20
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Errorf("POST with %v: %v, want 415", header, err)
+				continue
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusUnsupportedMediaType {
+				t.Errorf("POST with %v = %s, want 415", header, resp.Status)
+			}
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
 // TestSlow has a client and a handler that each take longer than the deadline in all, twice on one connection.
 func TestSlow(t *testing.T) {
 	t.Parallel()

@@ -69,6 +69,9 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 		}
 		defer u.abort(r.Context(), video) // runs once: a second file is refused
 	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what follows the last boundary says nothing, but belongs to the request
+		return u.broken(err)
+	}
 	if video == nil {
 		return problem.New(problem.Invalid, "no file in the form: send one with its name (curl -F file=@video.mp4)")
 	}
