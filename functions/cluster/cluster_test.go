@@ -136,7 +136,7 @@ func (c *cluster) run(name string, args ...string) string {
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		c.t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		c.t.Fatalf("%s %q: %v\n%s", name, args, err, out[max(0, len(out)-2000):])
 	}
 	return string(out)
 }
