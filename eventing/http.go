@@ -227,7 +227,7 @@ func decodeHeader(h http.Header) (http.Header, error) {
 		}
 		v, err := url.PathUnescape(v)
 		if err != nil {
-			return nil, fmt.Errorf("header %s: %v: percent signs are written %%25", strings.ToLower(k), err)
+			return nil, fmt.Errorf("header %s: %w: percent signs are written %%25", strings.ToLower(k), err)
 		}
 		if !utf8.ValidString(v) {
 			return nil, fmt.Errorf("header %s is not UTF-8", strings.ToLower(k))

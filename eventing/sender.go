@@ -37,7 +37,7 @@ func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
 		if err == nil || !again || n == tries || after > maxWait {
 			return err
 		}
-		wait := max(after, delay/2+rand.N(delay))
+		wait := max(after, delay/2+rand.N(delay)) //nolint:gosec // no secret: it spreads retries
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 			return err
 		}

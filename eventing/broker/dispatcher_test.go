@@ -317,7 +317,7 @@ func TestDispatcher(t *testing.T) {
 			q := queue.open(t, Triggers{tr})
 			posts := make(chan int, 10)
 			n := 0
-			run(t, NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			run(t, NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				n++
 				if n < 3 {
 					w.Header().Set("Retry-After", "1")

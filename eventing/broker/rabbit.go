@@ -153,7 +153,7 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 	}
 	s := &session{conn: conn, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), flow: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
 		publishers: make(chan *publisher, publishers)}
-	err = r.declare(conn)
+	err = r.declare(ctx, conn)
 	for i := 0; i < publishers && err == nil; i++ {
 		var p *publisher
 		p, err = newPublisher(conn, len(r.triggers)+1)
@@ -168,7 +168,7 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 
 // declare makes whatever messages go to before any is published: RabbitMQ retries a message that found no target at its own,
 // slow pace.
-func (r *Rabbit) declare(conn *amqp.Connection) error {
+func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 	err := onChannel(conn, func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclare(r.config.Exchange, amqp.ExchangeTopic, true, false, false, false, nil)
 	})
@@ -181,7 +181,7 @@ func (r *Rabbit) declare(conn *amqp.Connection) error {
 			return fmt.Errorf("declare queues of trigger %s: %w", t.Name, err)
 		}
 		if existing {
-			slog.Warn("the queue is there already and not as we would make it (an old system's?): it is used as it is, without replication", "queue", t.queue(r.config.Exchange))
+			slog.WarnContext(ctx, "the queue is there already and not as we would make it (an old system's?): it is used as it is, without replication", "queue", t.queue(r.config.Exchange))
 		}
 	}
 	return onChannel(conn, func(ch *amqp.Channel) error {
@@ -265,8 +265,11 @@ func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {
 	if err != nil {
 		return err
 	}
-	defer ch.Close()
-	return f(ch)
+	err = f(ch)
+	if closing := ch.Close(); err == nil {
+		err = closing
+	}
+	return err
 }
 
 // boundedConn fails a write that RabbitMQ does not read in time, as it does while it is short of memory or disk.
@@ -329,7 +332,7 @@ func (s *session) usable() error {
 }
 
 // jitter gives a duration between d/2 and 3d/2.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // no secret: it spreads retries
 
 func sleep(ctx context.Context, d time.Duration) {
 	select {

@@ -50,7 +50,7 @@ func (r *Rabbit) send(ctx context.Context, out ...outgoing) error {
 	}
 	err = s.send(ctx, out)
 	if errors.Is(err, errNoQueue) { // someone has deleted it
-		err = errors.Join(err, r.declare(s.conn))
+		err = errors.Join(err, r.declare(ctx, s.conn))
 	}
 	return err
 }

@@ -70,7 +70,8 @@ func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
 	if rows == nil {
 		return nil
 	}
-	if _, err := q.db.ExecContext(ctx, `INSERT INTO queue (trigger_of, event, due) VALUES `+strings.Join(rows, ", "), args...); err != nil {
+	insert := `INSERT INTO queue (trigger_of, event, due) VALUES ` + strings.Join(rows, ", ") //nolint:gosec // rows of placeholders
+	if _, err := q.db.ExecContext(ctx, insert, args...); err != nil {
 		return fmt.Errorf("keep event %s: %w", e.ID(), err)
 	}
 	q.wake()

@@ -222,5 +222,5 @@ func (d Delivery) backoff(attempts int) time.Duration {
 	if wait <= 0 || wait > MaxDelay {
 		wait = MaxDelay
 	}
-	return wait - rand.N(wait/5+1)
+	return wait - rand.N(wait/5+1) //nolint:gosec // no secret: it spreads retries
 }

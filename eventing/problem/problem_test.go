@@ -38,6 +38,7 @@ func answer(accept string, err error) *httptest.ResponseRecorder {
 }
 
 func TestNegotiation(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		accept string
 		json   bool
@@ -74,6 +75,7 @@ func TestNegotiation(t *testing.T) {
 }
 
 func TestWhatTheClientReads(t *testing.T) {
+	t.Parallel()
 	secret := errors.New("dial mysql:hunter2@db")
 	for _, tt := range []struct {
 		name   string
@@ -110,6 +112,7 @@ func TestWhatTheClientReads(t *testing.T) {
 }
 
 func TestStatuses(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[problem.Code]int{
 		problem.Invalid: 400, problem.Unauthenticated: 401, problem.Forbidden: 403, problem.NotFound: 404, problem.Method: 405, problem.Conflict: 409,
 		problem.Gone: 410, problem.TooLarge: 413, problem.Unsupported: 415, problem.Unprocessable: 422, problem.TooMany: 429, problem.Internal: 500,
@@ -122,6 +125,7 @@ func TestStatuses(t *testing.T) {
 }
 
 func TestNoSuchRoute(t *testing.T) {
+	t.Parallel()
 	w := httptest.NewRecorder()
 	problem.NoSuchRoute(w, httptest.NewRequest("GET", "/nowhere", nil))
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "/nowhere") {

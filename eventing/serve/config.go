@@ -97,7 +97,7 @@ func (l *loader) Lookup(key string) (string, bool) {
 var variable = regexp.MustCompile(`^[A-Z][A-Z0-9_]*`)
 
 func (l *loader) report(err error) {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what wraps it
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // what errors.Join made, not what wraps it
 		for _, err := range many.Unwrap() {
 			l.report(err)
 		}

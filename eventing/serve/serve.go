@@ -32,13 +32,26 @@ type Config struct {
 	LogLevel slog.Level    `env:"LOG_LEVEL, default=INFO"`    // DEBUG, INFO, WARN or ERROR
 }
 
-// Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits.
+// Exit is an error that ends the process with a code of its own.
+type Exit struct {
+	Code int
+	Err  error
+}
+
+func (e *Exit) Error() string { return e.Err.Error() }
+func (e *Exit) Unwrap() error { return e.Err }
+
+// Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits: with 0,
+// with the code of an [Exit], or with 1.
 func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, envconfig.OsLookuper())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if e := (*Exit)(nil); errors.As(err, &e) {
+			os.Exit(e.Code)
+		}
 		os.Exit(1)
 	}
 }

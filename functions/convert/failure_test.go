@@ -167,11 +167,11 @@ func fakeFFmpeg(t *testing.T, script string) *FFmpeg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, err := exec.LookPath("ffprobe")
+	probe, err := exec.LookPath("ffprobe")
 	if err != nil {
 		t.Skip("ffprobe is missing: apt-get install ffmpeg")
 	}
-	if err := os.Symlink(real, filepath.Join(dir, "ffprobe")); err != nil {
+	if err := os.Symlink(probe, filepath.Join(dir, "ffprobe")); err != nil {
 		t.Fatal(err)
 	}
 	c := testConfig
@@ -257,7 +257,7 @@ func waitGone(t *testing.T, group string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process group %s is still there", group)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 }
 
@@ -265,7 +265,7 @@ func waitGone(t *testing.T, group string) {
 func TestFailure(t *testing.T) {
 	t.Parallel()
 	over, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
+	t.Cleanup(cancel)
 	lost, lose := context.WithCancelCause(t.Context())
 	lose(job.ErrLost)
 	broken := errors.New("broken")

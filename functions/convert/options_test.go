@@ -311,13 +311,13 @@ func TestConvertBadCover(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := video(t, "bad_cover.mkv", "-attach", bad, "-metadata:s:t", "mimetype=image/jpeg", "-c:a", "aac")
-	real, err := exec.LookPath("ffmpeg")
+	path, err := exec.LookPath("ffmpeg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, e := range map[string]*FFmpeg{
 		"no picture":      newEngine(t, testConfig),
-		"cannot be taken": fakeFFmpeg(t, `case "$*" in *image2pipe*) exit 1;; esac; exec `+real+` "$@"`),
+		"cannot be taken": fakeFFmpeg(t, `case "$*" in *image2pipe*) exit 1;; esac; exec `+path+` "$@"`),
 	} {
 		_, out, err := convert(t, e, store(t, src), eventing.Options{})
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,8 +189,8 @@ func TestProxyStreams(t *testing.T) {
 }
 
 // TestProxyLargeBody sends 256 MiB through and back, and bounds the whole process's heap meanwhile.
-func TestProxyLargeBody(t *testing.T) {
-	const size, maxHeap = 256 << 20, 64 << 20 // not parallel: the heap is everyone's
+func TestProxyLargeBody(t *testing.T) { //nolint:paralleltest // the heap is everyone's
+	const size, maxHeap = 256 << 20, 64 << 20
 	origin := behind(t, func(w http.ResponseWriter, r *http.Request) {
 		h := sha256.New()
 		if _, err := io.Copy(h, r.Body); err != nil {
@@ -321,6 +322,24 @@ func TestProxyClientLeaves(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("the function still waits for the body")
+	}
+}
+
+// TestProxyClientFault has the client's body fail with a fault of the client's: it is told of that, and not that the function
+// is away.
+func TestProxyClientFault(t *testing.T) {
+	t.Parallel()
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer upstream.Close()
+	u, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/upload", io.MultiReader(strings.NewReader("video"), iotest.ErrReader(problem.New(problem.Invalid, "went quiet"))))
+	w := httptest.NewRecorder()
+	Proxy("upload", u).ServeHTTP(w, r)
+	if w.Code != http.StatusBadRequest || w.Body.String() != "went quiet\n" {
+		t.Errorf("POST = %d %q, want 400 and went quiet", w.Code, w.Body)
 	}
 }
 

@@ -110,11 +110,12 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 		return nil, err
 	}
 	ended, err := j.Event(Source)
-	if err != nil || ended.Type() != e.Type() {
+	switch {
+	case errors.Is(err, job.ErrState), err == nil && ended.Type() != e.Type():
 		slog.InfoContext(ctx, "nothing to tell: the job went on", "state", j.State)
 		return nil, nil
-	}
-	switch {
+	case err != nil:
+		return nil, err
 	case j.State == job.Notified:
 	case len(f.pending(j, ended.ID())) == 0:
 		// All is told, but the last to tell had others before it that are no longer configured.

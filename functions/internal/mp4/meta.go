@@ -94,7 +94,7 @@ func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error)
 func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
 	l, err := t.layout(nil)
 	if err != nil {
-		return nil, nil //nolint:nilerr // see above
+		return nil, nil
 	}
 	times, _ := entries(t.stbl.find("stts"), 8)
 	var at, left, length uint64

@@ -115,7 +115,7 @@ func TestWriteFile(t *testing.T) {
 func TestReadTruncated(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string][]byte{"index first": newMovie().indexFirst(), "index last": newMovie().indexLast()} {
-		for n := range len(b) {
+		for n := range b {
 			if _, err := read(b[:n]); !errors.Is(err, ErrTruncated) {
 				t.Fatalf("Read(%s, %d of %d bytes) = %v, want %v", name, n, len(b), err, ErrTruncated)
 			}
