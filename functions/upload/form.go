@@ -21,11 +21,8 @@ const (
 
 // form takes a multipart form with one file in it (RFC 7578), part by part: it is never held in memory or on a disk.
 func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
-	fields, err := query(r)
+	fields, _, err := query(r)
 	if err != nil {
-		return err
-	}
-	if _, err := parseOptions(fields); err != nil {
 		return err
 	}
 	if r.ContentLength > u.maxBytes+formOverhead {
@@ -111,17 +108,18 @@ func fileName(part *multipart.Part) (name string, isFile bool, err error) {
 }
 
 // query reads options from the query; unlike [url.URL.Query] it drops nothing that is malformed.
-func query(r *http.Request) (url.Values, error) {
+func query(r *http.Request) (url.Values, eventing.Options, error) {
 	fields, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "the query is malformed: %v", err)
+		return nil, eventing.Options{}, problem.New(problem.Invalid, "the query is malformed: %v", err)
 	}
 	for _, values := range fields {
 		for i, v := range values {
 			values[i] = strings.ToValidUTF8(v, "\uFFFD")
 		}
 	}
-	return fields, nil
+	options, err := parseOptions(fields)
+	return fields, options, err
 }
 
 func parseOptions(fields url.Values) (eventing.Options, error) {

@@ -66,7 +66,7 @@ type uploader struct {
 //	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
 //
 // A 2xx means that the video and its job are stored: it will be converted, or its owner told why not, whatever dies in
-// between. Any other answer, or none, means that nothing of it is kept.
+// between. Any other answer means that nothing of it is kept.
 func New(videos media.Store, jobs Jobs, events Sender, v token.Verifier, cfg Config) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, events: events, maxBytes: cfg.MaxBytes}
 	form, raw := token.Required(v, problem.Handler(u.form)), token.Required(v, problem.Handler(u.raw))
@@ -92,11 +92,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Content-Range") != "" { // RFC 9110, section 14.5
 		return problem.New(problem.Invalid, "a PUT stores a whole video and does not resume one: send it without Content-Range")
 	}
-	fields, err := query(r)
-	if err != nil {
-		return err
-	}
-	options, err := parseOptions(fields)
+	_, options, err := query(r)
 	if err != nil {
 		return err
 	}

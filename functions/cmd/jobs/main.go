@@ -9,9 +9,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
-	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/jobs"
 )
@@ -28,16 +25,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	client, err := mongodb.Connect(c.MongoDB)
+	stores, err := c.stores()
 	if err != nil {
 		return err
 	}
-	store := job.NewMongo(client.Database(c.MongoDB.Database))
-	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "jobs",
-		Handler: jobs.New(store, videos, mp3s, c.Sink.Sender(), verifier),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: store.Ping}},
-		Close:   []func(context.Context) error{client.Disconnect},
+		Handler: jobs.New(stores.jobs, stores.videos, stores.mp3s, c.Sink.Sender(), verifier),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.jobs.Ping}},
+		Close:   []func(context.Context) error{stores.close},
 	})
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
-	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/upload"
 )
@@ -28,15 +25,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	client, err := mongodb.Connect(c.MongoDB)
+	stores, err := c.stores()
 	if err != nil {
 		return err
 	}
-	videos, jobs := media.NewGridFS(client.Database(c.MongoDB.Videos)), job.NewMongo(client.Database(c.MongoDB.Database))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "upload",
-		Handler: upload.New(videos, jobs, c.Sink.Sender(), verifier, c.Upload),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
-		Close:   []func(context.Context) error{client.Disconnect},
+		Handler: upload.New(stores.videos, stores.jobs, c.Sink.Sender(), verifier, c.Upload),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.jobs.Ping}},
+		Close:   []func(context.Context) error{stores.close},
 	})
 }
