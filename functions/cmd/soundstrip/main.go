@@ -1,6 +1,7 @@
 // Command soundstrip is all of Soundstrip in one process: the laptop's way.
 //
 //	soundstrip                               serves on http://127.0.0.1:8080, with its data in .soundstrip
+//	soundstrip convert in.mp4                makes in.mp3, with no server; -h tells the options
 //	soundstrip user add|list|passwd|disable  manages the users of that folder, or of the MySQL that MYSQL_HOST names
 package main
 
@@ -20,9 +21,11 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	switch args := os.Args[1:]; {
 	case len(args) == 0, args[0] == "serve" && len(args) == 1:
 		return runServer(ctx, env)
+	case args[0] == "convert":
+		return runConvert(ctx, env, args[1:])
 	case args[0] == "user":
 		return runUser(ctx, env, args[1:])
 	default:
-		return fmt.Errorf("soundstrip %q: the commands are serve (or none) and user add|list|passwd|disable", args)
+		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert and user add|list|passwd|disable", args)
 	}
 }
