@@ -27,7 +27,7 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	cmd := exec.CommandContext(running, program, args...) //nolint:gosec // a program of ours, arguments of constants and numbers
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var stdin io.WriteCloser
 	var errs [3]error
 	if in.File != nil {
