@@ -191,6 +191,9 @@ func unsupported(cause error) *Failure {
 	return permanent(cause, Unsupported, "the video is of a kind that cannot be read, or damaged: try to save it as MP4 first")
 }
 
+// cannotLoad is what a program exits with whose libraries are missing.
+const cannotLoad = 127
+
 // failure reads what the run of ffmpeg, or the storage around it, returned.
 func (f *FFmpeg) failure(ctx context.Context, err error) *Failure {
 	var stopped *ffmpeg.Stopped
@@ -205,6 +208,8 @@ func (f *FFmpeg) failure(ctx context.Context, err error) *Failure {
 		return failureOf(err)
 	case exit.CPU:
 		return f.timeout(err)
+	case exit.Code == cannotLoad || strings.Contains(exit.Lines, "Unknown encoder"):
+		return broken(err) // an ffmpeg that is not fit is no fault of the video
 	case exit.Killed:
 		return passing(err, Killed, "the converter was stopped in the middle; it is tried again")
 	}

@@ -285,6 +285,8 @@ func TestFailure(t *testing.T) {
 		{"read failed", t.Context(), passing(broken, Storage, "x"), Storage, true, broken},
 		{"killed", t.Context(), &ffmpeg.ExitError{Killed: true}, Killed, true, nil},
 		{"failed", t.Context(), &ffmpeg.ExitError{Code: 1}, Unsupported, false, nil},
+		{"without its libraries", t.Context(), &ffmpeg.ExitError{Code: 127}, Interrupted, true, nil},
+		{"without LAME", t.Context(), &ffmpeg.ExitError{Code: 1, Lines: "[fatal] Unknown encoder 'libmp3lame'"}, Interrupted, true, nil},
 		{"anything else", t.Context(), broken, Interrupted, true, broken},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
