@@ -31,6 +31,11 @@ var kinds = map[metav1.TypeMeta]func() metav1.Object{
 	{APIVersion: "batch/v1", Kind: "CronJob"}:                   func() metav1.Object { return new(batchv1.CronJob) },
 	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}: func() metav1.Object { return new(networkingv1.NetworkPolicy) },
 	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:     func() metav1.Object { return new(servingv1.Service) },
+
+	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}: func() metav1.Object { return new(rabbitmqBrokerConfig) },
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                     func() metav1.Object { return new(knativeBroker) },
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                    func() metav1.Object { return new(knativeTrigger) },
+	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                 func() metav1.Object { return new(sinkBinding) },
 }
 
 // tree is all that config holds.
