@@ -37,8 +37,7 @@ func answer(accept string, err error) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestNegotiation(t *testing.T) {
-	t.Parallel()
+func TestNegotiation(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	for _, tt := range []struct {
 		accept string
 		json   bool
@@ -74,8 +73,7 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
-func TestWhatTheClientReads(t *testing.T) {
-	t.Parallel()
+func TestWhatTheClientReads(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	secret := errors.New("dial mysql:hunter2@db")
 	for _, tt := range []struct {
 		name   string
@@ -111,8 +109,7 @@ func TestWhatTheClientReads(t *testing.T) {
 	}
 }
 
-func TestStatuses(t *testing.T) {
-	t.Parallel()
+func TestStatuses(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	for code, want := range map[problem.Code]int{
 		problem.Invalid: 400, problem.Unauthenticated: 401, problem.Forbidden: 403, problem.NotFound: 404, problem.Method: 405, problem.Conflict: 409,
 		problem.Gone: 410, problem.TooLarge: 413, problem.Unsupported: 415, problem.Unprocessable: 422, problem.TooMany: 429, problem.Internal: 500,
@@ -124,8 +121,7 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-func TestNoSuchRoute(t *testing.T) {
-	t.Parallel()
+func TestNoSuchRoute(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	w := httptest.NewRecorder()
 	problem.NoSuchRoute(w, httptest.NewRequest("GET", "/nowhere", nil))
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "/nowhere") {
