@@ -275,7 +275,7 @@ func eventually(t *testing.T, patience time.Duration, what string, ok func() boo
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting after %v: %s", patience, what)
 		}
-		<-time.After(100 * time.Millisecond)
+		<-time.After(250 * time.Millisecond)
 	}
 }
 

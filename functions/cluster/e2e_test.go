@@ -187,7 +187,7 @@ func post(t *testing.T, secret []byte, job string) (header map[string]string, bo
 func testCold(t *testing.T, c *cluster, _ *person) {
 	secret := c.secret("events", "secret")
 	var hello, convert []time.Duration
-	for range 7 {
+	for range 11 {
 		c.zero(beside, "hello")
 		c.zero(namespace, "convert")
 		a := c.call("GET", "http://hello."+beside+".svc.cluster.local", nil, "")
@@ -217,7 +217,7 @@ func testCold(t *testing.T, c *cluster, _ *person) {
 // converters go.
 func testFifty(t *testing.T, c *cluster, p *person) {
 	const videos = 50
-	file := video(t, "fifty.mp4", 5)
+	file := video(t, "fifty.mp4", 60)
 	c.zero(namespace, "convert")
 	pods := c.watch("convert")
 	ids := make([]string, videos)
@@ -255,7 +255,7 @@ func testFifty(t *testing.T, c *cluster, p *person) {
 }
 
 // long is a video whose conversion lasts longer than it takes Knative to give up an idle pod.
-const long = 2 * time.Hour
+const long = time.Hour
 
 // begun uploads a long video and waits until a converter works on it.
 func begun(t *testing.T, c *cluster, p *person) (id, pod string) {

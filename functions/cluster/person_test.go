@@ -147,15 +147,19 @@ func (p *person) download(fid string) float64 {
 	return length
 }
 
-// video makes a test video of the given length, in seconds.
+// video makes a test video of the given length, in seconds: one that is longer than a minute repeats its first.
 func video(t *testing.T, name string, length int) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), name)
-	d := strconv.Itoa(length)
-	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d="+d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d="+d,
-		"-c:v", "mpeg4", "-c:a", "aac", "-b:a", "64k", "-ac", "2", file).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	dir := t.TempDir()
+	once, file := filepath.Join(dir, "once.mp4"), filepath.Join(dir, name)
+	d := strconv.Itoa(min(length, 60))
+	for _, args := range [][]string{
+		{"-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=" + d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d=" + d, "-c:v", "mpeg4", "-c:a", "aac", "-ac", "2", once},
+		{"-stream_loop", strconv.Itoa((length - 1) / 60), "-i", once, "-c", "copy", file},
+	} {
+		if out, err := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("ffmpeg %q: %v\n%s", args, err, out)
+		}
 	}
 	return file
 }
