@@ -133,9 +133,6 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	if err != nil {
 		return p, err
 	}
-	if err := firstUser(ctx, users, c.User, c.Password); err != nil {
-		return p, err
-	}
 	files, err := f.media(ctx, env)
 	if err != nil {
 		return p, err
@@ -190,7 +187,8 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	}
 	p.Close = []func(context.Context) error{queue.Close, files.close, closeUsers}
 	p.Ready = func(a net.Addr) { fmt.Printf("Soundstrip serves on http://%s\n", a) }
-	return p, nil
+	// Last, so that a password is not printed by a start that then fails.
+	return p, firstUser(ctx, users, c.User, c.Password)
 }
 
 // until ends a request's work when ctx ends: who stops the program on a laptop does not wait for its conversions, and each is
