@@ -68,27 +68,31 @@ func read(t *testing.T, file string) []byte {
 	return b
 }
 
-// TestKilled kills the all-in-one in the middle of a conversion; the next start finishes it, and leaves nothing behind.
-func TestKilled(t *testing.T) {
+// TestRestarted ends the all-in-one in the middle of a conversion; the next start finishes it, and leaves nothing behind.
+func TestRestarted(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
-	data := t.TempDir()
-	env := []string{"CONVERT_LEASE=3s", "SWEEP_INTERVAL=1s", "SWEEP_STUCK=3s", "SWEEP_GRACE=1s"}
-	s := laptop(t, data, env...)
-	token := login(t, s.url, georgio)
-	long := video(t, "long.mp4", 3600, "-c:a", "aac", "-b:a", "64k", "-ar", "22050")
-	id := upload(t, s.url, token, long)
-	eventually(t, "the conversion to run", func() bool { v := getJob(t, s.url, token, id); return v.State == "converting" && v.Progress > 0 })
-	s.kill()
+	long := video(t, "long.mp4", 1800, "-c:a", "aac", "-b:a", "64k", "-ar", "22050")
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			data := t.TempDir()
+			env := []string{"CONVERT_LEASE=3s", "SWEEP_INTERVAL=1s", "SWEEP_STUCK=3s", "SWEEP_GRACE=1s", "DRAIN_TIMEOUT=5s"}
+			s := laptop(t, data, env...)
+			token := login(t, s.url, georgio)
+			id := upload(t, s.url, token, long)
+			eventually(t, "the conversion to run", func() bool { v := getJob(t, s.url, token, id); return v.State == "converting" && v.Progress > 0 })
+			s.signal(signal)
 
-	s = laptop(t, data, env...)
-	token = login(t, s.url, georgio)
-	if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 3599 || j.MP3.Duration > 3601 {
-		t.Fatalf("after the kill the job ended %+v, want an MP3 of an hour", j)
+			s = laptop(t, data, env...)
+			token = login(t, s.url, georgio)
+			if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 1799 || j.MP3.Duration > 1801 {
+				t.Fatalf("after %v the job ended %+v, want an MP3 of half an hour", signal, j)
+			}
+			eventually(t, "the sweep to leave one video and one MP3", func() bool {
+				return len(mediaFiles(t, data, "videos")) == 1 && len(mediaFiles(t, data, "mp3s")) == 1
+			})
+		})
 	}
-	eventually(t, "the sweep to leave one video and one MP3", func() bool {
-		return len(mediaFiles(t, data, "videos")) == 1 && len(mediaFiles(t, data, "mp3s")) == 1
-	})
 }
 
 // mediaFiles lists the data files of an embedded media store: those beside which, and not in which, its records are kept.
