@@ -8,7 +8,6 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -36,7 +35,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "convert",
-		Handler: eventing.Authenticated([]byte(c.Secret), "convert", convert.New(jobs, videos, mp3s, engine, c.Convert)),
+		Handler: c.Events.Authenticated("convert", convert.New(jobs, videos, mp3s, engine, c.Convert)),
 		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
 		Close:   []func(context.Context) error{client.Disconnect},
 	})

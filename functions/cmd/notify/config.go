@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
@@ -17,19 +16,15 @@ type config struct {
 	Notify  notify.Config
 	Mail    mail.Config
 	Webhook notify.WebhookConfig
-	Secret  string `env:"EVENT_SECRET, required"` // that events are signed with
+	Events  eventing.SourceConfig
 }
 
-// Validate reports every fault by variable name.
+// Validate reports that there is no channel.
 func (c *config) Validate() error {
-	var errs []error
-	if len(c.Secret) < eventing.MinSecret {
-		errs = append(errs, fmt.Errorf("EVENT_SECRET: want at least %d bytes", eventing.MinSecret))
-	}
 	if c.Mail.Host == "" && c.Webhook.URL == "" {
-		errs = append(errs, errors.New("SMTP_HOST: is not set, and neither is WEBHOOK_URL: there must be a way to tell people"))
+		return errors.New("SMTP_HOST: is not set, and neither is WEBHOOK_URL: there must be a way to tell people")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // channels are those that are configured.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
@@ -34,7 +33,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "notify",
-		Handler: eventing.Authenticated([]byte(c.Secret), "notify", notify.New(jobs, channels, c.Notify)),
+		Handler: c.Events.Authenticated("notify", notify.New(jobs, channels, c.Notify)),
 		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
 		Close:   []func(context.Context) error{client.Disconnect},
 	})
