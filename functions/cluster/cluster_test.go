@@ -181,11 +181,20 @@ func (c *cluster) url(name string) string { return c.service(namespace, name).St
 // pods are those of a Service.
 func (c *cluster) pods(namespace, service string) []corev1.Pod {
 	c.t.Helper()
-	list, err := c.kube.Pods(namespace).List(c.t.Context(), metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service})
+	pods, err := c.list(namespace, service)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return list.Items
+	return pods
+}
+
+// list is pods for goroutines, which cannot end the test.
+func (c *cluster) list(namespace, service string) ([]corev1.Pod, error) {
+	list, err := c.kube.Pods(namespace).List(c.t.Context(), metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service})
+	if err != nil {
+		return nil, fmt.Errorf("list pods of %s: %w", service, err)
+	}
+	return list.Items, nil
 }
 
 // ending says that a pod takes no more requests, though it may not have ended those that it has.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -33,12 +33,8 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 	c := connect(t)
 	c.deploy()
 	p := &person{t: t, client: c.client, url: c.url("gateway")}
-	account, err := json.Marshal(map[string]string{"email": email, "password": password})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.signUp(account)
-	p.token = string(p.do(http.StatusOK, "POST", "/login", "", nil))
+	p.signUp()
+	p.token = string(p.do("POST", "/login"))
 
 	for _, part := range []struct {
 		name string
@@ -64,36 +60,17 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 	}
 }
 
-// signUp makes the account, which an earlier run may have made.
-func (p *person) signUp(account []byte) {
-	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), "POST", p.url+"/users", bytes.NewReader(account))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := p.client.Do(r)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusConflict {
-		p.t.Fatalf("POST /users = %s, want 201 or 409", resp.Status)
-	}
-}
-
 // testOne takes a video all the way by a converter that starts from zero, and sees the converter go.
 func testOne(t *testing.T, c *cluster, p *person) {
-	for name, do := range map[string]func(*person){
-		"login":    func(p *person) { p.token = ""; p.do(http.StatusOK, "POST", "/login", "", nil) },
-		"validate": func(p *person) { p.do(http.StatusOK, "POST", "/validate", "", nil) },
-		"jobs":     func(p *person) { p.do(http.StatusOK, "GET", "/jobs", "", nil) },
-	} {
+	for name, call := range map[string][2]string{"login": {"POST", "/login"}, "validate": {"POST", "/validate"}, "jobs": {"GET", "/jobs"}} {
 		direct := *p
 		direct.url = c.url(name)
-		do(&direct)
+		if name == "login" {
+			direct.token = ""
+		}
+		direct.do(call[0], call[1])
 	}
-	if claims := p.do(http.StatusOK, "POST", "/validate", "", nil); !bytes.Contains(claims, []byte(email)) {
+	if claims := p.do("POST", "/validate"); !bytes.Contains(claims, []byte(email)) {
 		t.Errorf("POST /validate = %q, want the claims of %s", claims, email)
 	}
 	c.zero(namespace, "convert")
@@ -134,7 +111,7 @@ func testRights(t *testing.T, c *cluster, p *person) {
 }
 
 // testRefused calls convert from a pod that is not the broker, and from outside.
-func testRefused(t *testing.T, c *cluster, _ *person) {
+func testRefused(t *testing.T, c *cluster, p *person) {
 	url := c.url("convert")
 	if !strings.HasSuffix(url, ".svc.cluster.local") {
 		t.Errorf("the route of convert is %s, want one within the cluster", url)
@@ -148,15 +125,8 @@ func testRefused(t *testing.T, c *cluster, _ *person) {
 		t.Errorf("POST to convert by another pod with a token of its own = %d %q, want 403", a.Status, a.Body)
 	}
 	outside := strings.Replace(c.url("gateway"), "gateway", "convert", 1)
-	r, err := http.NewRequestWithContext(t.Context(), "POST", outside, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp, err := c.client.Do(r); err == nil {
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusNotFound {
-			t.Errorf("POST %s from outside = %s, want 404 or no such host", outside, resp.Status)
-		}
+	if status, _, err := p.send("POST", outside, header, strings.NewReader(body)); err == nil && status != http.StatusNotFound {
+		t.Errorf("POST %s from outside = %d, want 404 or no such host", outside, status)
 	}
 }
 
@@ -187,7 +157,7 @@ func post(t *testing.T, secret []byte, job string) (header map[string]string, bo
 func testCold(t *testing.T, c *cluster, _ *person) {
 	secret := c.secret("events", "secret")
 	var hello, convert []time.Duration
-	for range 11 {
+	for range 9 {
 		c.zero(beside, "hello")
 		c.zero(namespace, "convert")
 		a := c.call("GET", "http://hello."+beside+".svc.cluster.local", nil, "")
@@ -221,13 +191,12 @@ func testFifty(t *testing.T, c *cluster, p *person) {
 	c.zero(namespace, "convert")
 	pods := c.watch("convert")
 	ids := make([]string, videos)
-	var uploads sync.WaitGroup
+	var uploads errgroup.Group
 	for i := range ids {
-		uploads.Go(func() { ids[i] = p.upload(file) })
+		uploads.Go(func() (err error) { ids[i], err = p.tryUpload(file); return err })
 	}
-	uploads.Wait()
-	if t.Failed() {
-		t.FailNow()
+	if err := uploads.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	uploaded := time.Since(pods.began)
 	var waits, works []time.Duration
@@ -241,7 +210,10 @@ func testFifty(t *testing.T, c *cluster, p *person) {
 	}
 	drained := time.Since(pods.began)
 	c.gone(namespace, "convert")
-	most := pods.read()
+	most, err := pods.read()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("%d videos: uploaded in %s, all notified after %s\nqueue wait: %s\nconversion: %s\nconverters:\n%s", videos, seconds(uploaded), seconds(drained), spread(waits), spread(works), pods)
 	if most != maxScale {
 		t.Errorf("there were %d converters at most, want %d", most, maxScale)
@@ -409,27 +381,4 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 	if n := hours(s.Status.URL.String()); n != 0 {
 		t.Errorf("%d of 40 logins went to the new revision after the rollback, want none", n)
 	}
-}
-
-// lifetime logs in at a route of login and gives how many seconds the token holds.
-func (p *person) lifetime(url string) int {
-	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), "POST", url+"/login", nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	r.SetBasicAuth(email, password)
-	r.Header.Set("Accept", "application/json")
-	resp, err := p.client.Do(r)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		ExpiresIn int `json:"expires_in"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		p.t.Fatalf("POST %s/login = %s (%v)", url, resp.Status, err)
-	}
-	return answer.ExpiresIn
 }

@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -53,65 +54,108 @@ func (v view) finished() bool { return v.State == "notified" || v.State == "fail
 // waited is how long the video lay until a converter took it for the last time.
 func (v view) waited() time.Duration { return v.Attempts[len(v.Attempts)-1].From.Sub(v.Created) }
 
-// do sends a request, fails the test when the answer's status is not want, and gives the body.
-func (p *person) do(want int, method, path, contentType string, body io.Reader) []byte {
-	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, body)
+// send sends a request with the person's token, or with the password of one who has none.
+func (p *person) send(method, url string, header map[string]string, body io.Reader) (status int, answer []byte, err error) {
+	r, err := http.NewRequestWithContext(p.t.Context(), method, url, body)
 	if err != nil {
-		p.t.Fatal(err)
-	}
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
+		return 0, nil, err
 	}
 	if p.token != "" {
 		r.Header.Set("Authorization", "Bearer "+p.token)
 	} else {
 		r.SetBasicAuth(email, password)
 	}
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
 	resp, err := p.client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
+// do sends a request and gives the answer, which must be a 200.
+func (p *person) do(method, path string) []byte {
+	p.t.Helper()
+	status, answer, err := p.send(method, p.url+path, nil, nil)
+	if err != nil || status != http.StatusOK {
+		p.t.Fatalf("%s %s = %d %q (%v), want 200", method, path, status, answer, err)
+	}
+	return answer
+}
+
+// signUp makes the account, unless an earlier run has.
+func (p *person) signUp() {
+	p.t.Helper()
+	account, err := json.Marshal(map[string]string{"email": email, "password": password})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != want {
-		p.t.Fatalf("%s %s = %s %q (%v), want %d", method, path, resp.Status, answer, err, want)
+	status, answer, err := p.send("POST", p.url+"/users", map[string]string{"Content-Type": "application/json"}, bytes.NewReader(account))
+	if err != nil || status != http.StatusCreated && status != http.StatusConflict {
+		p.t.Fatalf("POST /users = %d %q (%v), want 201 or 409", status, answer, err)
 	}
-	return answer
+}
+
+// lifetime logs in at a route of login and gives how many seconds the token holds.
+func (p *person) lifetime(url string) int {
+	p.t.Helper()
+	nobody := *p
+	nobody.token = ""
+	status, answer, err := nobody.send("POST", url+"/login", map[string]string{"Accept": "application/json"}, nil)
+	var token struct {
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err != nil || status != http.StatusOK || json.Unmarshal(answer, &token) != nil {
+		p.t.Fatalf("POST %s/login = %d %q (%v), want 200 and a token", url, status, answer, err)
+	}
+	return token.ExpiresIn
 }
 
 // upload uploads a file as a browser does and gives the job's id.
 func (p *person) upload(file string) string {
 	p.t.Helper()
-	content, err := os.ReadFile(file)
+	id, err := p.tryUpload(file)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	return id
+}
+
+// tryUpload is upload for goroutines, which cannot end the test.
+func (p *person) tryUpload(file string) (id string, err error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
 	}
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
 	part, err := w.CreateFormFile("file", filepath.Base(file))
 	if err != nil {
-		p.t.Fatal(err)
+		return "", err
 	}
 	if _, err := part.Write(content); err != nil {
-		p.t.Fatal(err)
+		return "", err
 	}
 	if err := w.Close(); err != nil {
-		p.t.Fatal(err)
+		return "", err
 	}
+	status, answer, err := p.send("POST", p.url+"/upload", map[string]string{"Content-Type": w.FormDataContentType()}, &form)
 	var v struct {
 		JobID string `json:"job_id"`
 	}
-	body := p.do(http.StatusAccepted, "POST", "/upload", w.FormDataContentType(), &form)
-	if err := json.Unmarshal(body, &v); err != nil || v.JobID == "" {
-		p.t.Fatalf("POST /upload answered %q (%v), want a job", body, err)
+	if err != nil || status != http.StatusAccepted || json.Unmarshal(answer, &v) != nil || v.JobID == "" {
+		return "", fmt.Errorf("POST /upload = %d %q (%v), want 202 and a job", status, answer, err)
 	}
-	return v.JobID
+	return v.JobID, nil
 }
 
 func (p *person) job(id string) (v view) {
 	p.t.Helper()
-	body := p.do(http.StatusOK, "GET", "/jobs/"+id, "", nil)
+	body := p.do("GET", "/jobs/"+id)
 	if err := json.Unmarshal(body, &v); err != nil {
 		p.t.Fatalf("GET /jobs/%s answered %q: %v", id, body, err)
 	}
@@ -135,7 +179,7 @@ func (p *person) await(id string) (v view) {
 func (p *person) download(fid string) float64 {
 	p.t.Helper()
 	file := filepath.Join(p.t.TempDir(), "out.mp3")
-	if err := os.WriteFile(file, p.do(http.StatusOK, "GET", "/download?fid="+fid, "", nil), 0o600); err != nil {
+	if err := os.WriteFile(file, p.do("GET", "/download?fid="+fid), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 	out, err := exec.CommandContext(p.t.Context(), "ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name,duration", "-of", "csv=p=0", file).Output()

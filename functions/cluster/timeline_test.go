@@ -15,6 +15,7 @@ import (
 type timeline struct {
 	began   time.Time
 	changes []change
+	err     error // why the watch ended before
 	stop    chan struct{}
 	done    chan struct{}
 }
@@ -31,7 +32,12 @@ func (c *cluster) watch(service string) *timeline {
 		defer close(tl.done)
 		for {
 			now := change{after: time.Since(tl.began)}
-			for _, p := range c.pods(namespace, service) {
+			pods, err := c.list(namespace, service)
+			if err != nil {
+				tl.err = err
+				return
+			}
+			for _, p := range pods {
 				if ending(p) {
 					continue
 				}
@@ -54,13 +60,13 @@ func (c *cluster) watch(service string) *timeline {
 }
 
 // read ends the watch and gives the most pods there were.
-func (tl *timeline) read() (most int) {
+func (tl *timeline) read() (most int, err error) {
 	close(tl.stop)
 	<-tl.done
 	for _, c := range tl.changes {
 		most = max(most, c.pods)
 	}
-	return most
+	return most, tl.err
 }
 
 func (tl *timeline) String() string {
