@@ -288,4 +288,4 @@ func eventually(t *testing.T, patience time.Duration, what string, ok func() boo
 	}
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

@@ -144,11 +144,14 @@ func (p *person) tryUpload(file string) (id string, err error) {
 		return "", err
 	}
 	status, answer, err := p.send("POST", p.url+"/upload", map[string]string{"Content-Type": w.FormDataContentType()}, &form)
+	if err != nil {
+		return "", err
+	}
 	var v struct {
 		JobID string `json:"job_id"`
 	}
-	if err != nil || status != http.StatusAccepted || json.Unmarshal(answer, &v) != nil || v.JobID == "" {
-		return "", fmt.Errorf("POST /upload = %d %q (%v), want 202 and a job", status, answer, err)
+	if status != http.StatusAccepted || json.Unmarshal(answer, &v) != nil || v.JobID == "" {
+		return "", fmt.Errorf("POST /upload = %d %q, want 202 and a job", status, answer)
 	}
 	return v.JobID, nil
 }

@@ -79,9 +79,11 @@ func (tl *timeline) String() string {
 
 // spread gives a line of percentiles.
 func spread(all []time.Duration) string {
-	all = slices.Sorted(slices.Values(all))
-	at := func(percent int) time.Duration { return all[(len(all)-1)*percent/100] }
-	return fmt.Sprintf("min %s, p50 %s, p90 %s, p99 %s, max %s", seconds(all[0]), seconds(at(50)), seconds(at(90)), seconds(at(99)), seconds(all[len(all)-1]))
+	return fmt.Sprintf("min %s, p50 %s, p90 %s, p99 %s, max %s", seconds(at(0, all)), seconds(at(50, all)), seconds(at(90, all)), seconds(at(99, all)), seconds(at(100, all)))
 }
 
-func median(all []time.Duration) time.Duration { return slices.Sorted(slices.Values(all))[len(all)/2] }
+func at(percent int, all []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(all))[((len(all)-1)*percent+50)/100]
+}
+
+func median(all []time.Duration) time.Duration { return at(50, all) }

@@ -23,7 +23,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		Handler: handler(&m),
 		Background: []func(context.Context) error{func(ctx context.Context) error {
 			server := m.server()
-			defer context.AfterFunc(ctx, func() { server.Close() })()
+			defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 			if err := server.ListenAndServe(); ctx.Err() == nil {
 				return errors.Join(errors.New("mail server ended"), err)
 			}
