@@ -72,37 +72,26 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 	if !media.ValidID(p.VideoFID) || e.Subject() != "" && e.Subject() != p.VideoFID {
 		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), p.VideoFID))
 	}
-	j, err := f.find(ctx, p)
-	if errors.Is(err, job.ErrNotFound) {
-		slog.InfoContext(ctx, "nothing to convert: job and video are deleted")
-		return nil, nil
-	}
-	if err != nil {
-		return nil, eventing.RetryAfter(retryAfter, err)
-	}
-	if j.State.Finished() {
-		return reply(ctx, j)
-	}
-	claimed, err := f.jobs.Claim(ctx, j.ID, f.worker, f.cfg.Lease)
+	j, err := f.claim(ctx, p)
 	busy := (*job.BusyError)(nil)
 	switch {
 	case errors.As(err, &busy):
 		return nil, eventing.Busy(max(time.Second, min(busy.For, f.cfg.Lease)), err)
 	case errors.Is(err, job.ErrState):
-		return reply(ctx, claimed)
+		return reply(ctx, j)
 	case errors.Is(err, job.ErrNotFound):
-		slog.InfoContext(ctx, "nothing to convert: the job was deleted")
+		slog.InfoContext(ctx, "nothing to convert: job and video are deleted")
 		return nil, nil
 	case err != nil:
 		return nil, eventing.RetryAfter(retryAfter, err)
 	}
-	return f.work(ctx, claimed)
+	return f.work(ctx, j)
 }
 
-// find gives the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs: the event is
-// all that is known of it.
-func (f *function) find(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
-	j, err := f.jobs.Get(ctx, p.VideoFID)
+// claim claims the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs: the event
+// is all that is known of it, and a job is made of that.
+func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
+	j, err := f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
@@ -132,7 +121,10 @@ func (f *function) find(ctx context.Context, p eventing.VideoUploaded) (job.Job,
 	if adopted.Filename == "" {
 		adopted.Filename = info.Name
 	}
-	return f.jobs.Adopt(ctx, adopted)
+	if _, err := f.jobs.Adopt(ctx, adopted); err != nil {
+		return job.Job{}, err
+	}
+	return f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 }
 
 // reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.
