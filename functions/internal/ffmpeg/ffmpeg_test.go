@@ -58,9 +58,14 @@ func TestAttacks(t *testing.T) {
 	}
 	defer l.Close()
 	url := "http://" + l.Addr().String() + "/"
+	wav, err := os.ReadFile(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, body := range map[string]string{
-		"HLS":    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://" + secret + "\n#EXTINF:1,\n" + url + "\n#EXT-X-ENDLIST\n",
-		"concat": "ffconcat version 1.0\nfile '" + secret + "'\nfile '" + url + "'\n",
+		"another container": string(wav),
+		"HLS":               "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://" + secret + "\n#EXTINF:1,\n" + url + "\n#EXT-X-ENDLIST\n",
+		"concat":            "ffconcat version 1.0\nfile '" + secret + "'\nfile '" + url + "'\n",
 		"DASH": `<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period>` +
 			`<AdaptationSet contentType="audio"><Representation id="1" bandwidth="1"><BaseURL>` + url + `</BaseURL></Representation></AdaptationSet></Period></MPD>`,
 	} {
