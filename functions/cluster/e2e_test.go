@@ -389,4 +389,6 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 	routed("all logins at the tag to go to the new revision", s.Status.Traffic[i].URL.String(), func(n int) bool { return n == 40 })
 	s = traffic(servingv1.TrafficTarget{RevisionName: first, Percent: ptr.To[int64](100)})
 	routed("all logins to go to the old revision again", s.Status.URL.String(), func(n int) bool { return n == 0 })
+	s = traffic(servingv1.TrafficTarget{LatestRevision: ptr.To(true), Percent: ptr.To[int64](100)})
+	routed("all logins to go to the latest revision, as in the beginning", s.Status.URL.String(), func(n int) bool { return n == 40 })
 }
