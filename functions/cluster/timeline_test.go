@@ -85,5 +85,3 @@ func spread(all []time.Duration) string {
 func at(percent int, all []time.Duration) time.Duration {
 	return slices.Sorted(slices.Values(all))[((len(all)-1)*percent+50)/100]
 }
-
-func median(all []time.Duration) time.Duration { return at(50, all) }
