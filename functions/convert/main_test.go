@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"compress/zlib"
 	"context"
 	"encoding/binary"
@@ -169,7 +170,14 @@ func rate(t *testing.T, path string) int {
 	return n
 }
 
-var testConfig = Config{FFmpeg: "ffmpeg", Timeout: 5 * time.Minute, MaxDuration: time.Hour, MaxBytes: 1 << 30, Lease: time.Minute}
+// testConfig has the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names another.
+var testConfig = Config{
+	FFmpeg:      cmp.Or(os.Getenv("TEST_FFMPEG"), "ffmpeg"),
+	Timeout:     5 * time.Minute,
+	MaxDuration: time.Hour,
+	MaxBytes:    1 << 30,
+	Lease:       time.Minute,
+}
 
 func newEngine(t *testing.T, c Config) *FFmpeg {
 	t.Helper()

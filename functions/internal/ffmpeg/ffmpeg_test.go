@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// find finds the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names another.
 func find(t *testing.T) *Tool {
 	t.Helper()
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
@@ -28,7 +31,11 @@ func find(t *testing.T) *Tool {
 		}
 		t.Skip("ffmpeg is missing: apt-get install ffmpeg")
 	}
-	tool, err := Find("ffmpeg", time.Minute)
+	name := os.Getenv("TEST_FFMPEG")
+	if name == "" {
+		name = "ffmpeg"
+	}
+	tool, err := Find(name, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +50,61 @@ func feed(b []byte) func(io.Writer) error {
 }
 
 var whole = Encoding{MaxDuration: time.Hour, MaxBytes: 1 << 20}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		files []string
+		want  string
+	}{
+		{"nothing", nil, ""},
+		{"one build", []string{"ffmpeg", "ffprobe"}, "ffmpeg"},
+		{"a build for newer machines", []string{"ffmpeg", "ffmpeg-v3", "ffprobe"}, map[bool]string{true: "ffmpeg-v3", false: "ffmpeg"}[isV3()]},
+		{"that build alone", []string{"ffmpeg-v3", "ffprobe"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, f := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, f), nil, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tool, err := Find(filepath.Join(dir, "ffmpeg"), time.Minute)
+			if tt.want == "" {
+				if !errors.Is(err, ErrMissing) {
+					t.Errorf("Find(%v) = %v, want ErrMissing", tt.files, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := filepath.Join(dir, tt.want); tool.ffmpeg != want || tool.ffprobe != filepath.Join(dir, "ffprobe") {
+				t.Errorf("Find(%v) = %s and %s, want %s and the ffprobe beside it", tt.files, tool.ffmpeg, tool.ffprobe, want)
+			}
+		})
+	}
+}
+
+// TestIsV3 compares with what the kernel tells.
+func TestIsV3(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil || runtime.GOARCH != "amd64" {
+		t.Skip("/proc/cpuinfo does not tell")
+	}
+	_, flags, _ := strings.Cut(string(b), "\nflags")
+	flags, _, _ = strings.Cut(flags, "\n")
+	want := true
+	for _, f := range []string{"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"} {
+		want = want && slices.Contains(strings.Fields(flags), f)
+	}
+	if got := isV3(); got != want {
+		t.Errorf("isV3() = %v, want %v: flags%s", got, want, flags)
+	}
+}
 
 // TestAttacks feeds what makes ffmpeg open other files and addresses when it is let.
 func TestAttacks(t *testing.T) {
