@@ -10,8 +10,6 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 )
 
@@ -27,16 +25,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	client, err := mongodb.Connect(c.MongoDB)
+	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err
 	}
-	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
-	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "convert",
-		Handler: c.Events.Authenticated("convert", convert.New(jobs, videos, mp3s, engine, c.Convert)),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
-		Close:   []func(context.Context) error{client.Disconnect},
+		Handler: c.Events.Authenticated("convert", convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.Convert)),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
+		Close:   []func(context.Context) error{stores.Close},
 	})
 }

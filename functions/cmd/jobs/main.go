@@ -9,6 +9,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/jobs"
 )
@@ -25,14 +26,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	stores, err := c.stores()
+	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "jobs",
-		Handler: jobs.New(stores.jobs, stores.videos, stores.mp3s, c.Sink.Sender(), verifier),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.jobs.Ping}},
-		Close:   []func(context.Context) error{stores.close},
+		Handler: jobs.New(stores.Jobs, stores.Videos, stores.MP3s, c.Sink.Sender(), verifier),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
+		Close:   []func(context.Context) error{stores.Close},
 	})
 }

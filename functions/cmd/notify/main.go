@@ -9,7 +9,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/notify"
 )
@@ -26,15 +25,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	client, err := mongodb.Connect(c.MongoDB)
+	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err
 	}
-	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "notify",
-		Handler: c.Events.Authenticated("notify", notify.New(jobs, channels, c.Notify)),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: jobs.Ping}},
-		Close:   []func(context.Context) error{client.Disconnect},
+		Handler: c.Events.Authenticated("notify", notify.New(stores.Jobs, channels, c.Notify)),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
+		Close:   []func(context.Context) error{stores.Close},
 	})
 }

@@ -91,16 +91,8 @@ func (f *folder) media(ctx context.Context, env envconfig.Lookuper) (s stores, e
 		if err := serve.Load(ctx, env, &c); err != nil {
 			return s, err
 		}
-		client, err := mongodb.Connect(c)
-		if err != nil {
-			return s, err
-		}
-		return stores{
-			jobs:   job.NewMongo(client.Database(c.Database)),
-			videos: media.NewGridFS(client.Database(c.Videos)),
-			mp3s:   media.NewGridFS(client.Database(c.MP3s)),
-			close:  client.Disconnect,
-		}, nil
+		m, err := mongodb.Open(c)
+		return stores{jobs: m.Jobs, videos: m.Videos, mp3s: m.MP3s, close: m.Close}, err
 	}
 	s.close = func(context.Context) error { return nil }
 	if s.jobs, err = job.NewSQLite(ctx, f.db); err != nil {

@@ -11,8 +11,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/sweep"
 )
@@ -25,12 +23,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return err
 	}
 	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
-	client, err := mongodb.Connect(c.MongoDB)
+	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err
 	}
-	jobs := job.NewMongo(client.Database(c.MongoDB.Database))
-	videos, mp3s := media.NewGridFS(client.Database(c.MongoDB.Videos)), media.NewGridFS(client.Database(c.MongoDB.MP3s))
-	report, err := sweep.New(jobs, videos, mp3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
-	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), client.Disconnect(context.WithoutCancel(ctx)))
+	report, err := sweep.New(stores.Jobs, stores.Videos, stores.MP3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), stores.Close(context.WithoutCancel(ctx)))
 }

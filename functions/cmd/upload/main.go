@@ -9,6 +9,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/upload"
 )
@@ -25,14 +26,14 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	stores, err := c.stores()
+	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "upload",
-		Handler: upload.New(stores.videos, stores.jobs, c.Sink.Sender(), verifier, c.Upload),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.jobs.Ping}},
-		Close:   []func(context.Context) error{stores.close},
+		Handler: upload.New(stores.Videos, stores.Jobs, c.Sink.Sender(), verifier, c.Upload),
+		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
+		Close:   []func(context.Context) error{stores.Close},
 	})
 }

@@ -2,12 +2,16 @@
 package mongodb
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // Config says where MongoDB is and how its databases are called.
@@ -32,4 +36,25 @@ func Connect(c Config) (*mongo.Client, error) {
 		return nil, fmt.Errorf("MONGODB_URI: %w", err)
 	}
 	return client, nil
+}
+
+// Stores are what the server keeps.
+type Stores struct {
+	Videos, MP3s *media.GridFS
+	Jobs         *job.Mongo
+	Close        func(context.Context) error // ends the connections
+}
+
+// Open makes the stores of one client; like [Connect] it does not wait for the server.
+func Open(c Config) (Stores, error) {
+	client, err := Connect(c)
+	if err != nil {
+		return Stores{}, err
+	}
+	return Stores{
+		Videos: media.NewGridFS(client.Database(c.Videos)),
+		MP3s:   media.NewGridFS(client.Database(c.MP3s)),
+		Jobs:   job.NewMongo(client.Database(c.Database)),
+		Close:  client.Disconnect,
+	}, nil
 }
