@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -200,7 +201,8 @@ func (c *cluster) timed(want int, method, url string, header map[string]string, 
 // converters go.
 func testFifty(t *testing.T, c *cluster, p *person) {
 	const videos = 50
-	file := video(t, "fifty.mp4", 60)
+	name := unique("fifty")
+	file := video(t, name+".mp4", 60)
 	c.zero(namespace, "convert")
 	pods := c.watch("convert")
 	ids := make([]string, videos)
@@ -231,49 +233,53 @@ func testFifty(t *testing.T, c *cluster, p *person) {
 	if most != maxScale {
 		t.Errorf("there were %d converters at most, want %d", most, maxScale)
 	}
-	if mails := c.mails("fifty.mp4", email); len(mails) < videos {
-		t.Errorf("mails = %d, want one a video", len(mails))
-	}
-	for _, id := range ids {
-		c.once(id)
-	}
+	c.once(name, ids...)
 }
 
 // long is a video whose conversion lasts longer than it takes Knative to give up an idle pod.
 const long = time.Hour
 
-// begun uploads a long video and waits until a converter works on it.
-func begun(t *testing.T, c *cluster, p *person) (id, pod string) {
+// begun is a long video's job that a converter works on.
+type begun struct{ id, name, pod string }
+
+// begin uploads a long video and waits until a converter works on it.
+func begin(t *testing.T, c *cluster, p *person) begun {
 	t.Helper()
 	c.zero(namespace, "convert")
-	id = p.upload(video(t, "long.mp4", int(long.Seconds())))
+	name := unique("long")
+	id := p.upload(video(t, name+".mp4", int(long.Seconds())))
 	eventually(t, 2*time.Minute, "the conversion to run", func() bool { j := p.job(id); return j.State == "converting" && j.Progress > 0 })
 	pods := slices.DeleteFunc(c.pods(namespace, "convert"), ending)
 	if len(pods) != 1 {
 		t.Fatalf("%d pods convert one video, want 1", len(pods))
 	}
-	return id, pods[0].Name
+	return begun{id: id, name: name, pod: pods[0].Name}
 }
 
 // whole waits for a long video's MP3 and sees that it is whole, and the only one.
-func whole(t *testing.T, c *cluster, p *person, id string, attempts int) view {
+func whole(t *testing.T, c *cluster, p *person, b begun, attempts int) view {
 	t.Helper()
-	j := p.await(id)
+	j := p.await(b.id)
 	if length := p.download(j.MP3.FID); length < long.Seconds()-1 || length > long.Seconds()+1 {
 		t.Errorf("the MP3 lasts %v s, want %v", length, long.Seconds())
 	}
 	if len(j.Attempts) != attempts {
 		t.Errorf("the job took %d attempts, want %d", len(j.Attempts), attempts)
 	}
-	c.once(id)
+	c.once(b.name, b.id)
 	return j
 }
 
-// once sees that there is one mail and one MP3 of a job, where it can count them.
-func (c *cluster) once(id string) {
+// unique makes a name that no other file has, in this run or another.
+func unique(name string) string { return fmt.Sprintf("%s-%x", name, time.Now().UnixNano()) }
+
+// once sees that there is one mail a job and, where they can be counted, one MP3 a job of those that have the video's name.
+func (c *cluster) once(name string, ids ...string) {
 	c.t.Helper()
-	if mails := c.mails(id); len(mails) != 1 {
-		c.t.Errorf("mails about job %s = %d, want 1", id, len(mails))
+	for _, id := range ids {
+		if mails := c.mails(id); len(mails) != 1 {
+			c.t.Errorf("mails about job %s = %d, want 1", id, len(mails))
+		}
 	}
 	uri := os.Getenv("MONGODB_URI")
 	if uri == "" {
@@ -284,23 +290,16 @@ func (c *cluster) once(id string) {
 		c.t.Fatal(err)
 	}
 	defer client.Disconnect(c.t.Context())
-	var j struct{ MP3 struct{ FID string } }
-	if err := client.Database("soundstrip").Collection("jobs").FindOne(c.t.Context(), bson.M{"_id": id}).Decode(&j); err != nil {
-		c.t.Fatal(err)
-	}
-	fid, err := bson.ObjectIDFromHex(j.MP3.FID)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if n, err := client.Database("mp3s").Collection("fs.files").CountDocuments(c.t.Context(), bson.M{"_id": fid}); err != nil || n != 1 {
-		c.t.Errorf("MP3s of job %s = %d (%v), want 1", id, n, err)
+	n, err := client.Database("mp3s").Collection("fs.files").CountDocuments(c.t.Context(), bson.M{"filename": name + ".mp3"})
+	if err != nil || n != int64(len(ids)) {
+		c.t.Errorf("MP3s of %s = %d (%v), want %d", name, n, err, len(ids))
 	}
 }
 
 // testLong sees Knative leave a pod alone that has one request for longer than the window.
 func testLong(t *testing.T, c *cluster, p *person) {
-	id, _ := begun(t, c, p)
-	j := whole(t, c, p, id, 1)
+	b := begin(t, c, p)
+	j := whole(t, c, p, b, 1)
 	took := j.Attempts[0].To.Sub(j.Attempts[0].From)
 	t.Logf("a video of %v was converted in %s", long, seconds(took))
 	if took < 12*time.Second {
@@ -310,7 +309,7 @@ func testLong(t *testing.T, c *cluster, p *person) {
 
 // testReplaced brings in a new revision while the old one converts.
 func testReplaced(t *testing.T, c *cluster, p *person) {
-	id, _ := begun(t, c, p)
+	b := begin(t, c, p)
 	old := c.service(namespace, "convert").Status.LatestReadyRevisionName
 	s := c.update("convert", func(s *servingv1.ServiceSpec) {
 		s.Template.Annotations["soundstrip.dev/e2e"] = time.Now().Format(time.RFC3339)
@@ -318,24 +317,24 @@ func testReplaced(t *testing.T, c *cluster, p *person) {
 	if s.Status.LatestReadyRevisionName == old {
 		t.Fatalf("the latest revision is still %s", old)
 	}
-	if p.job(id).finished() {
+	if p.job(b.id).finished() {
 		t.Error("the conversion was over before the revision was replaced: make the video longer")
 	}
-	whole(t, c, p, id, 1)
+	whole(t, c, p, b, 1)
 }
 
 // testDeleted deletes the pod, as a node that is drained does.
 func testDeleted(t *testing.T, c *cluster, p *person) {
-	id, pod := begun(t, c, p)
-	c.delete(pod, nil)
-	whole(t, c, p, id, 1)
+	b := begin(t, c, p)
+	c.delete(b.pod, nil)
+	whole(t, c, p, b, 1)
 }
 
 // testKilled takes the pod away without a warning. The next converter begins anew when the lease is over.
 func testKilled(t *testing.T, c *cluster, p *person) {
-	id, pod := begun(t, c, p)
-	c.delete(pod, ptr.To[int64](0))
-	whole(t, c, p, id, 2)
+	b := begin(t, c, p)
+	c.delete(b.pod, ptr.To[int64](0))
+	whole(t, c, p, b, 2)
 }
 
 // testUpdate does what `kn service update convert --scale-max 5 --concurrency-limit 1` does.
