@@ -80,7 +80,7 @@ func (m *memory) Delete(_ context.Context, id string) error {
 	return nil
 }
 
-func (m *memory) Sweep(context.Context, time.Time, func(context.Context, media.Info) (bool, error)) (int, error) {
+func (m *memory) Sweep(context.Context, time.Time, media.Known) (int, error) {
 	return 0, errors.ErrUnsupported
 }
 

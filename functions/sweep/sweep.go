@@ -22,8 +22,7 @@ import (
 
 // Jobs is what the sweep needs of the jobs.
 type Jobs interface {
-	Get(ctx context.Context, id string) (job.Job, error)
-	FindMP3(ctx context.Context, fid string) (job.Job, error)
+	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
 	Stuck(ctx context.Context, age time.Duration, limit int) ([]job.Job, error)
 	Resent(ctx context.Context, id string) error
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
@@ -66,17 +65,18 @@ func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 	err := errors.Join(s.expire(ctx, &r), s.unstick(ctx, &r))
 	before := time.Now().Add(-s.cfg.Grace)
 	var videoErr, mp3Err error
-	r.Videos, videoErr = s.videos.Sweep(ctx, before, func(ctx context.Context, i media.Info) (bool, error) { return keeps(s.jobs.Get(ctx, i.ID)) })
-	r.MP3s, mp3Err = s.mp3s.Sweep(ctx, before, func(ctx context.Context, i media.Info) (bool, error) { return keeps(s.jobs.FindMP3(ctx, i.ID)) })
+	r.Videos, videoErr = s.videos.Sweep(ctx, before, s.known)
+	r.MP3s, mp3Err = s.mp3s.Sweep(ctx, before, s.known)
 	return r, errors.Join(err, videoErr, mp3Err)
 }
 
-// keeps reports whether there is a job to keep a file for.
-func keeps(j job.Job, err error) (bool, error) {
-	if errors.Is(err, job.ErrNotFound) {
-		return false, nil
+// known tells which files there is a job to keep for.
+func (s *Sweeper) known(ctx context.Context, files []media.Info) (map[string]bool, error) {
+	ids := make([]string, len(files))
+	for i, f := range files {
+		ids[i] = f.ID
 	}
-	return j.State != job.Expired, err
+	return s.jobs.Keeps(ctx, ids)
 }
 
 func (s *Sweeper) expire(ctx context.Context, r *Report) error {

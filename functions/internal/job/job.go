@@ -121,6 +121,18 @@ func (j *Job) Told(eventID, channel string) bool {
 	return slices.ContainsFunc(j.Notices, func(n Notice) bool { return n.Event == eventID && n.Channel == channel })
 }
 
+// filesOf gives the ids of the jobs' videos and MP3s.
+func filesOf(jobs []Job) map[string]bool {
+	ids := map[string]bool{}
+	for _, j := range jobs {
+		ids[j.ID] = true
+		if j.MP3 != nil {
+			ids[j.MP3.FID] = true
+		}
+	}
+	return ids
+}
+
 func (j *Job) reference() eventing.Reference {
 	r := eventing.Reference{VideoFID: j.ID, Username: j.Owner}
 	if j.MP3 != nil {

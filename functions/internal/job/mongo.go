@@ -178,6 +178,24 @@ func (m *Mongo) find(ctx context.Context, filter bson.M, sort bson.D, limit int)
 	return found, nil
 }
 
+// Keeps is of [Store].
+func (m *Mongo) Keeps(ctx context.Context, ids []string) (map[string]bool, error) {
+	if len(ids) == 0 {
+		return nil, nil // $in wants a list
+	}
+	in := bson.M{"$in": ids}
+	cur, err := m.jobs.Find(ctx, bson.M{"$or": bson.A{bson.M{"_id": in}, bson.M{"mp3.fid": in}}, "state": bson.M{"$ne": Expired}},
+		options.Find().SetProjection(bson.M{"mp3.fid": 1}))
+	var found []Job
+	if err == nil {
+		err = cur.All(ctx, &found)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for the jobs of %d files: %w", len(ids), err)
+	}
+	return filesOf(found), nil
+}
+
 // List is of [Store].
 func (m *Mongo) List(ctx context.Context, q Query) ([]Job, error) {
 	filter := bson.M{}

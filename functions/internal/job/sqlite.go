@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -175,6 +176,17 @@ func (s *SQLite) Get(ctx context.Context, id string) (Job, error) {
 func (s *SQLite) FindMP3(ctx context.Context, fid string) (Job, error) {
 	r, err := one(ctx, s.db, "mp3", fid)
 	return r.Job, err
+}
+
+// Keeps is of [Store].
+func (s *SQLite) Keeps(ctx context.Context, ids []string) (map[string]bool, error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	const in = "IN (SELECT value FROM json_each(?))"
+	found, err := s.find(ctx, "(id "+in+" OR mp3 "+in+") AND state <> ?", string(list), string(list), Expired)
+	return filesOf(found), err
 }
 
 // List is of [Store].

@@ -18,6 +18,8 @@ type Store interface {
 	Get(ctx context.Context, id string) (Job, error)
 	// FindMP3 gives the job whose MP3 has the id.
 	FindMP3(ctx context.Context, fid string) (Job, error)
+	// Keeps tells which of the ids, at most some hundreds, are those of the video or MP3 of a job that is not Expired.
+	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
 	// List gives the jobs that match, newest (highest id) first.
 	List(ctx context.Context, q Query) ([]Job, error)
 	// Queued moves a Stored job to Queued; any other it leaves alone.

@@ -94,6 +94,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"changes by many", testChangesByMany},
 		{"heartbeat", testHeartbeat},
 		{"finish", testFinish},
+		{"keeps", testKeeps},
 		{"fail", testFail},
 		{"release", testRelease},
 		{"a lost epoch", testLost},
@@ -424,6 +425,31 @@ func testFinish(t *testing.T, s job.Store) {
 		t.Errorf("FindMP3 = %v (-want +got):\n%s", err, diff)
 	}
 	wantErr(t, "Heartbeat after Finish", s.Heartbeat(ctx, id, 1, running, 1), job.ErrLost)
+}
+
+// testKeeps asks for the files of jobs: videos and MP3s, but not those of an expired job.
+func testKeeps(t *testing.T, s job.Store) {
+	ctx := t.Context()
+	video, mp3, expired := create(t, s).ID, newID(), newID()
+	old, err := s.Adopt(ctx, job.Job{ID: newID(), Owner: "ann", State: job.Converted, MP3: &job.MP3{FID: mp3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := s.Adopt(ctx, job.Job{ID: newID(), Owner: "ann", State: job.Expired, MP3: &job.MP3{FID: expired}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{video, mp3, expired, gone.ID, newID()}
+	for range 400 {
+		ids = append(ids, newID())
+	}
+	keep, err := s.Keeps(ctx, ids)
+	if err != nil || !keep[video] || !keep[mp3] || keep[expired] || keep[gone.ID] || keep[ids[4]] {
+		t.Errorf("Keeps = %v, %v, want %s and %s (of job %s)", keep, err, video, mp3, old.ID)
+	}
+	if keep, err := s.Keeps(ctx, nil); err != nil || len(keep) > 0 {
+		t.Errorf("Keeps of nothing = %v, %v, want nothing", keep, err)
+	}
 }
 
 func testFail(t *testing.T, s job.Store) {

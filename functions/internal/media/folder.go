@@ -236,47 +236,45 @@ func (s *Folder) remove(id, ext string) error {
 }
 
 // Sweep is of [Store].
-func (s *Folder) Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error) {
+func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
 	data, err := filepath.Glob(filepath.Join(s.dir, "*"+dataExt))
 	if err != nil {
 		return 0, fmt.Errorf("sweep media: %w", err)
 	}
-	n := 0
+	b := broom{known: known, remove: s.Delete}
 	for _, path := range data {
-		id := strings.TrimSuffix(filepath.Base(path), dataExt)
-		lost, err := s.lost(ctx, path, before, known)
-		if err != nil {
-			return n, fmt.Errorf("sweep file %s: %w", id, err)
+		if err := s.sweep(ctx, &b, path, before); err != nil {
+			return b.removed, err
 		}
-		if !lost {
-			continue
-		}
-		if err := s.Delete(ctx, id); err != nil {
-			return n, err
-		}
-		n++
 	}
-	return n, nil
+	err = b.flush(ctx)
+	return b.removed, err
 }
 
-// lost reports whether the file whose data is at path is to be swept.
-func (s *Folder) lost(ctx context.Context, path string, before time.Time, known func(context.Context, Info) (bool, error)) (bool, error) {
+// sweep removes the data at path when it belongs to no file, or leaves it to the broom when the file has an owner.
+func (s *Folder) sweep(ctx context.Context, b *broom, path string, before time.Time) error {
+	id := strings.TrimSuffix(filepath.Base(path), dataExt)
 	stat, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !stat.ModTime().Before(before) {
+		return nil
 	}
-	if err != nil || !stat.ModTime().Before(before) {
-		return false, err
+	if err != nil {
+		return fmt.Errorf("sweep file %s: %w", id, err)
 	}
 	info, err := describe(strings.TrimSuffix(path, dataExt) + descriptionExt)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := s.Delete(ctx, id); err != nil {
+			return err
+		}
+		b.removed++
+		return nil
+	case err != nil:
+		return fmt.Errorf("sweep file %s: %w", id, err)
+	case info.Owner == "" || !info.Uploaded.Before(before):
+		return nil
 	}
-	if err != nil || info.Owner == "" || !info.Uploaded.Before(before) {
-		return false, err
-	}
-	ok, err := known(ctx, info)
-	return !ok, err
+	return b.add(ctx, info)
 }
 
 // Ping is of [Store].

@@ -71,8 +71,7 @@ func TestFolderKilled(t *testing.T) {
 	for _, path := range visible {
 		wantContent(t, s, strings.TrimSuffix(filepath.Base(path), ".json"), content)
 	}
-	all := func(context.Context, media.Info) (bool, error) { return true, nil }
-	if _, err := s.Sweep(t.Context(), inAnHour(), all); err != nil {
+	if _, err := s.Sweep(t.Context(), inAnHour(), knowsAll); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)

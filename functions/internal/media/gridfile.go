@@ -29,9 +29,9 @@ type gridFile struct {
 
 func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
 	// Other writers may choose chunks up to MongoDB's 16 MiB; the memory stays about the same.
-	most := int64(batch)
+	most := int64(ahead)
 	if d.ChunkSize > chunkSize {
-		most = max(1, batch*chunkSize/d.ChunkSize)
+		most = max(1, ahead*chunkSize/d.ChunkSize)
 	}
 	cache, _ := simplelru.NewLRU[int64, []byte](int(2*most), nil) // fails for no size above 0
 	return &gridFile{ctx: ctx, grid: s, doc: d, cache: cache, most: most}

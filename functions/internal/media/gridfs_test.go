@@ -2,6 +2,7 @@ package media_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -218,6 +219,27 @@ func TestGridFSSweepSparesLongUploads(t *testing.T) {
 	}
 	commit(t, w)
 	wantContent(t, s, id, content)
+}
+
+// Many files are asked about in a few questions, and none is passed over.
+func TestGridFSSweepsManyFiles(t *testing.T) {
+	t.Parallel()
+	db := database(t)
+	docs := make([]bson.M, 1201)
+	for i := range docs {
+		docs[i] = bson.M{"_id": bson.NewObjectID(), "length": 0, "chunkSize": chunk, "uploadDate": time.Now(), "metadata": bson.M{"owner": "ann"}}
+	}
+	if _, err := db.Collection("fs.files").InsertMany(t.Context(), docs); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	n, err := media.NewGridFS(db).Sweep(t.Context(), inAnHour(), func(_ context.Context, files []media.Info) (map[string]bool, error) {
+		asked++
+		return map[string]bool{docs[0]["_id"].(bson.ObjectID).Hex(): true, files[len(files)-1].ID: true}, nil
+	})
+	if err != nil || n != len(docs)-1-asked || asked > 3 {
+		t.Errorf("Sweep of %d files = %d, %v, asking %d times, want all but the first and the last of each time", len(docs), n, err, asked)
+	}
 }
 
 // The memory of a stream does not grow with the file.

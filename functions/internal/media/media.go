@@ -43,7 +43,7 @@ type Store interface {
 	Delete(ctx context.Context, id string) error
 	// Sweep removes what a crash left behind and nobody has written to since the given time: what was never committed, and
 	// files with an owner that known does not know. It says how many it removed.
-	Sweep(ctx context.Context, before time.Time, known func(context.Context, Info) (bool, error)) (int, error)
+	Sweep(ctx context.Context, before time.Time, known Known) (int, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }

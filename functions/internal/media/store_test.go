@@ -335,7 +335,15 @@ func testAbort(t *testing.T, s media.Store) {
 	wantGone(t, s, id)
 }
 
-func knowsNone(context.Context, media.Info) (bool, error) { return false, nil }
+func knowsAll(_ context.Context, files []media.Info) (map[string]bool, error) {
+	all := map[string]bool{}
+	for _, f := range files {
+		all[f.ID] = true
+	}
+	return all, nil
+}
+
+func knowsNone(context.Context, []media.Info) (map[string]bool, error) { return nil, nil }
 
 // inAnHour is after whatever happened until now.
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
@@ -486,20 +494,22 @@ func testSweepUncommitted(t *testing.T, s media.Store) {
 
 func testSweepUnknown(t *testing.T, s media.Store) {
 	known, unknown, foreign := put(t, s, "ann", noise(10)), put(t, s, "bob", noise(chunk+1)), put(t, s, "", noise(10))
-	knows := func(_ context.Context, info media.Info) (bool, error) {
-		if info.Owner == "" {
-			t.Errorf("Sweep asks for a file without owner: %+v", info)
+	knows := func(_ context.Context, files []media.Info) (map[string]bool, error) {
+		for _, info := range files {
+			if info.Owner == "" {
+				t.Errorf("Sweep asks for a file without owner: %+v", info)
+			}
+			if want := map[string]media.Info{known.ID: known, unknown.ID: unknown}[info.ID]; !cmp.Equal(info, want) {
+				t.Errorf("Sweep asks for %+v, want %+v", info, want)
+			}
 		}
-		if want := map[string]media.Info{known.ID: known, unknown.ID: unknown}[info.ID]; !cmp.Equal(info, want) {
-			t.Errorf("Sweep asks for %+v, want %+v", info, want)
-		}
-		return info.ID == known.ID, nil
+		return map[string]bool{known.ID: true}, nil
 	}
 	if n, err := s.Sweep(t.Context(), time.Now().Add(-time.Hour), knows); n != 0 || err != nil {
 		t.Errorf("Sweep of what is an hour old = %d, %v, want 0", n, err)
 	}
 	fails := errors.New("the database is away")
-	if n, err := s.Sweep(t.Context(), inAnHour(), func(context.Context, media.Info) (bool, error) { return false, fails }); n != 0 || !errors.Is(err, fails) {
+	if n, err := s.Sweep(t.Context(), inAnHour(), func(context.Context, []media.Info) (map[string]bool, error) { return nil, fails }); n != 0 || !errors.Is(err, fails) {
 		t.Errorf("Sweep when nobody can say what is known = %d, %v, want 0, %v", n, err, fails)
 	}
 	if n, err := s.Sweep(t.Context(), inAnHour(), knows); n != 1 || err != nil {
