@@ -1,6 +1,7 @@
 package mp4
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 )
@@ -11,6 +12,7 @@ func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 	if _, err := w.Write(a.head()); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
+	out := bufio.NewWriterSize(w, 64<<10) // a chunk may be a frame of a few hundred bytes
 	buf := make([]byte, 256<<10)
 	for c := range a.layout.chunks {
 		for c.len > 0 {
@@ -18,12 +20,15 @@ func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 			if err := readFull(r, p, c.off); err != nil {
 				return err
 			}
-			if _, err := w.Write(p); err != nil {
+			if _, err := out.Write(p); err != nil {
 				return fmt.Errorf("write sound: %w", err)
 			}
 			c.off += int64(len(p))
 			c.len -= int64(len(p))
 		}
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write sound: %w", err)
 	}
 	return nil
 }
