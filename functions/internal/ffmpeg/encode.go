@@ -66,7 +66,7 @@ func (t *Tool) Encode(ctx context.Context, in Input, e Encoding, out func(io.Rea
 			args = append(args, "-q:a", strconv.Itoa(e.Quality))
 		}
 	}
-	args = append(args, "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "pipe:1")
+	args = append(args, "-write_xing", "0", "-id3v2_version", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1")
 	err = t.run(ctx, t.ffmpeg, in, args, out, func(line string) {
 		if m := encoded.FindStringSubmatch(line); m != nil {
 			samples, _ = strconv.ParseInt(m[1], 10, 64)
