@@ -67,7 +67,7 @@ func connect(t *testing.T) *cluster {
 			t.Fatalf("%s is not set: see doc.go", variable)
 		}
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
