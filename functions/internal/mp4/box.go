@@ -1,6 +1,9 @@
 package mp4
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 var be = binary.BigEndian
 
@@ -54,18 +57,9 @@ func (bs boxes) path(kinds ...string) []byte {
 	return bs.find(kinds[len(kinds)-1])
 }
 
-// without gives the raw boxes of other kinds than those named, one after the other.
-func (bs boxes) without(kinds ...string) (raw []byte) {
-next:
-	for _, b := range bs {
-		for _, k := range kinds {
-			if b.kind == k {
-				continue next
-			}
-		}
-		raw = append(raw, b.raw...)
-	}
-	return raw
+// without gives the boxes of other kinds than those named.
+func (bs boxes) without(kinds ...string) boxes {
+	return slices.DeleteFunc(slices.Clone(bs), func(b box) bool { return slices.Contains(kinds, b.kind) })
 }
 
 // makeBox makes a box; its parts are small: an index is bounded well below 4 GiB.

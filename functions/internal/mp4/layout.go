@@ -23,6 +23,7 @@ type chunk struct {
 	off, len int64
 	first    uint64 // number of its first sample
 	samples  uint64
+	stsd     uint32 // number of the description of its samples
 }
 
 func (c chunk) within(size int64) bool {
@@ -102,12 +103,13 @@ func (l *layout) count() int {
 func (l *layout) chunks(yield func(chunk) bool) {
 	runs := l.runs
 	var per, first uint64
+	var stsd uint32
 	for i := range l.count() {
 		for len(runs) > 0 && uint64(be.Uint32(runs)) <= uint64(i)+1 {
-			per = uint64(be.Uint32(runs[4:]))
+			per, stsd = uint64(be.Uint32(runs[4:])), be.Uint32(runs[8:])
 			runs = runs[12:]
 		}
-		c := chunk{first: first, samples: min(per, l.samples-first)}
+		c := chunk{first: first, samples: min(per, l.samples-first), stsd: stsd}
 		if l.wide {
 			c.off = int64(be.Uint64(l.offsets[8*i:]))
 		} else {
@@ -118,6 +120,25 @@ func (l *layout) chunks(yield func(chunk) bool) {
 		if !yield(c) {
 			return
 		}
+	}
+}
+
+// joined iterates over the chunks as they are once the track lies in one piece, at no offset yet: those with one description
+// are one. Where samples come in packets, the last of a chunk may not be full, so that chunks stay as they are.
+func (l *layout) joined(yield func(chunk) bool) {
+	var sum chunk
+	for c := range l.chunks {
+		if l.sizes != nil && c.stsd == sum.stsd {
+			sum.len, sum.samples = sum.len+c.len, sum.samples+c.samples
+			continue
+		}
+		if sum.samples > 0 && !yield(sum) {
+			return
+		}
+		sum = c
+	}
+	if sum.samples > 0 {
+		yield(sum)
 	}
 }
 

@@ -4,15 +4,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // WriteFile writes the track as a file of its own, from the reader that the index was read from. The track's description,
-// times and edits stay as they are; only the offsets of the chunks change.
+// times and edits stay as they are; only its chunks change.
 func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
-	if _, err := w.Write(a.head()); err != nil {
-		return fmt.Errorf("write index: %w", err)
-	}
 	out := bufio.NewWriterSize(w, 64<<10) // a chunk may be a frame of a few hundred bytes
+	a.writeHead(out)
 	buf := make([]byte, 256<<10)
 	for c := range a.layout.chunks {
 		for c.len > 0 {
@@ -33,43 +32,64 @@ func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 	return nil
 }
 
-// head makes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are.
-func (a *Audio) head() []byte {
-	ftyp := makeBox("ftyp", []byte("qt  \x00\x00\x02\x00qt  "))
-	moov := a.moov()
-	off := int64(len(ftyp) + len(moov) + 16)
-	// The offsets are the last thing in the index.
-	offsets := moov[len(moov)-8*a.layout.count():]
-	sum := int64(16)
-	for c := range a.layout.chunks {
-		be.PutUint64(offsets, uint64(off))
-		offsets = offsets[8:]
-		off += c.len
-		sum += c.len
-	}
-	mdat := be.AppendUint64([]byte("\x00\x00\x00\x01mdat"), uint64(sum))
-	return append(append(ftyp, moov...), mdat...)
-}
-
-// moov makes an index of this track only, whose chunk offsets are to be filled in and are its last bytes.
-func (a *Audio) moov() []byte {
-	co64 := make([]byte, 8+8*a.layout.count())
-	be.PutUint32(co64[4:], uint32(a.layout.count()))
-	box := makeBox("co64", co64)
-	around := []struct {
+// writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. The tables of
+// a long track are large: they are written from where they are. An error is that of the next flush.
+func (a *Audio) writeHead(w *bufio.Writer) {
+	mdia := children(a.track.children.find("mdia"))
+	levels := []struct {
 		kind string
-		have boxes
-		drop []string
+		kept boxes
+		size int
 	}{
-		{"stbl", a.track.stbl, []string{"stco", "co64"}},
-		{"minf", children(children(a.track.children.find("mdia")).find("minf")), []string{"stbl"}},
-		{"mdia", children(a.track.children.find("mdia")), []string{"minf"}},
-		{"trak", a.track.children, []string{"mdia", "tref", "udta", "meta"}},
+		{kind: "moov", kept: boxes{{raw: makeBox("mvhd", a.mvhd)}}},
+		{kind: "trak", kept: a.track.children.without("mdia", "tref", "udta", "meta")},
+		{kind: "mdia", kept: mdia.without("minf")},
+		{kind: "minf", kept: children(mdia.find("minf")).without("stbl")},
+		{kind: "stbl", kept: a.track.stbl.without("stsc", "stco", "co64")},
 	}
-	for _, x := range around {
-		box = makeBox(x.kind, x.have.without(x.drop...), box)
+	count, length := 0, int64(16)
+	for c := range a.layout.joined {
+		count++
+		length += c.len
 	}
-	return makeBox("moov", makeBox("mvhd", a.mvhd), box)
+	const header, table = 8, 16 // bytes in front of a box's content, and of a table's entries
+	size := table + 12*count + table + 8*count
+	for i := range slices.Backward(levels) {
+		size += header
+		for _, b := range levels[i].kept {
+			size += len(b.raw)
+		}
+		levels[i].size = size
+	}
+	ftyp := makeBox("ftyp", []byte("qt  \x00\x00\x02\x00qt  "))
+	var b [16]byte
+	put := func(vs ...uint32) {
+		for _, v := range vs {
+			_, _ = w.Write(be.AppendUint32(b[:0], v))
+		}
+	}
+	_, _ = w.Write(ftyp)
+	for _, l := range levels {
+		put(uint32(l.size))
+		_, _ = w.WriteString(l.kind)
+		for _, k := range l.kept {
+			_, _ = w.Write(k.raw)
+		}
+	}
+	put(uint32(table+12*count), be.Uint32([]byte("stsc")), 0, uint32(count))
+	n := uint32(0)
+	for c := range a.layout.joined {
+		n++
+		put(n, uint32(c.samples), c.stsd)
+	}
+	put(uint32(table+8*count), be.Uint32([]byte("co64")), 0, uint32(count))
+	off := int64(len(ftyp) + size + 16)
+	for c := range a.layout.joined {
+		_, _ = w.Write(be.AppendUint64(b[:0], uint64(off)))
+		off += c.len
+	}
+	put(1, be.Uint32([]byte("mdat")))
+	_, _ = w.Write(be.AppendUint64(b[:0], uint64(length)))
 }
 
 // Framing follows a file as it is streamed and tells whether it ended where one of its boxes ends.
