@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing"
@@ -35,12 +36,15 @@ const (
 	PlanPipe  = "pipe"      // the file is fed as it is
 	PlanFile  = "file"      // the file is laid down first, because its demuxer must seek
 	PlanCopy  = "copy"      // the sound is MP3 already and taken as it is
+
+	PlanSegments = "+segments" // behind one of the others: several encoders shared the sound
 )
 
 // FFmpeg is the engine that ffmpeg drives.
 type FFmpeg struct {
 	tool *ffmpeg.Tool
 	cfg  Config
+	busy atomic.Int64 // encoders at work
 }
 
 // NewEngine finds ffmpeg; the error says how to get it. It does not run it, so that a converter starts from zero at once.
@@ -86,7 +90,9 @@ func (f *FFmpeg) convert(ctx context.Context, src *source, o eventing.Options, d
 	if err := out.begin(tagOf(p, o)); err != nil {
 		return Result{}, err
 	}
-	samples, err := f.tool.Encode(ctx, p.input, e, out.take)
+	encoders, done := f.encoders(p, e, expected)
+	defer done()
+	samples, err := f.encode(ctx, p.input, e, encoders, out.take)
 	if err != nil {
 		return Result{}, err
 	}
@@ -94,8 +100,11 @@ func (f *FFmpeg) convert(ctx context.Context, src *source, o eventing.Options, d
 		return Result{}, err
 	}
 	plan, gaps := p.name, encoderGaps(out.info, samples)
-	if e.Copy {
+	switch {
+	case e.Copy:
 		plan, gaps = PlanCopy, copiedGaps(p, out)
+	case encoders > 1:
+		plan += PlanSegments
 	}
 	if err := out.end(gaps); err != nil {
 		return Result{}, err

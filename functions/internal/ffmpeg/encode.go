@@ -23,6 +23,7 @@ type Encoding struct {
 	Gain        float64       // dB
 	MaxDuration time.Duration // the sound is cut here
 	MaxBytes    int64         // and here
+	Part        *Part         // what to take of all that; nil is everything
 }
 
 // filters are what the sound goes through. atrim cuts at the sample, where seeking would not.
@@ -55,11 +56,14 @@ func (t *Tool) Encode(ctx context.Context, in Input, e Encoding, out func(io.Rea
 	if e.Copy {
 		args = append(args, "-c:a", "copy")
 	} else {
-		var gain []string
+		var last []string
 		if e.Gain != 0 {
-			gain = append(gain, "volume="+strconv.FormatFloat(e.Gain, 'f', 2, 64)+"dB")
+			last = append(last, "volume="+strconv.FormatFloat(e.Gain, 'f', 2, 64)+"dB")
 		}
-		args = append(args, "-af", e.filters(gain...), "-c:a", "libmp3lame", "-compression_level", "5")
+		if e.Part != nil {
+			last = append(last, e.Part.filters()...)
+		}
+		args = append(args, "-af", e.filters(last...), "-c:a", "libmp3lame", "-compression_level", "5")
 		if e.Bitrate > 0 {
 			args = append(args, "-b:a", strconv.Itoa(e.Bitrate)+"k")
 		} else {

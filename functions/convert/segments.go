@@ -1,0 +1,330 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
+	"github.com/soundstrip/soundstrip/functions/internal/mp3"
+)
+
+// A long sound can be cut into segments that several encoders take turns in. Each encoder decodes all of it, which is a tenth of
+// the work, and so gets its samples to the bit as the only encoder would have, from any container. It does not begin anew with
+// each segment: it hears the end of the one before, until nothing is left in it of what it heard earlier, and the beginning of
+// the next one, which is where the frames of both are joined.
+//
+// All lengths are in blocks of [ffmpeg.BlockSamples]. They are multiples of cycle, after which LAME's pattern of longer and
+// shorter frames repeats itself at 44.1, 22.05 and 11.025 kHz; at other rates it has none.
+const (
+	cycle   = 49
+	segment = 100 * cycle // about two minutes
+	warmUp  = cycle
+	overlap = 5 * cycle
+	// What lies before the seam is needed for the data there, and the last frames of an overlap already know of what comes
+	// after it.
+	before, blurred = cycle, 4
+)
+
+const (
+	// worthSharing is the length of sound from which the time won is worth the work added.
+	worthSharing = 10 * time.Minute
+	// maxAuto is how many encoders share a sound when nobody said how many: each decodes all of it, and so adds less than the
+	// one before.
+	maxAuto = 4
+	// maxHeld bounds the frames in memory that wait for those in front of them, in bytes.
+	maxHeld = 16 << 20
+)
+
+// encoders tells how many encoders are to share the sound; done must be called when they have ended. A sound of unknown length,
+// or in a file that is laid down, is not shared.
+func (f *FFmpeg) encoders(p *plan, e ffmpeg.Encoding, expected time.Duration) (n int, done func()) {
+	n = 1
+	others := int(f.busy.Add(1)) - 1
+	if !e.Copy && p.input.Feed != nil && expected >= worthSharing {
+		n = f.cfg.Segments.encoders(runtime.GOMAXPROCS(0), others)
+	}
+	f.busy.Add(int64(n - 1))
+	return n, func() { f.busy.Add(int64(-n)) }
+}
+
+// encoders tells how many encoders may share a sound on so many cores, when so many others are at work already.
+func (s Segments) encoders(cores, others int) int {
+	switch {
+	case s != AutoSegments:
+		return max(1, int(s))
+	case cores <= 2:
+		return 1
+	}
+	return max(1, min(cores-others, maxAuto))
+}
+
+// encode makes the MP3 with so many encoders.
+func (f *FFmpeg) encode(ctx context.Context, in ffmpeg.Input, e ffmpeg.Encoding, encoders int, out func(io.Reader) error) (samples int64, err error) {
+	if encoders > 1 {
+		return f.encodeSegments(ctx, in, e, encoders, segment, out)
+	}
+	return f.tool.Encode(ctx, in, e, out)
+}
+
+// segments are the frames of several encoders put in order.
+type segments struct {
+	encoders []*encoder
+	length   int64 // of a segment, in blocks
+	limit    ffmpeg.Encoding
+
+	current int64 // number of the segment
+	next    int64 // the next frame to read of it, counted in the whole
+	last    bool  // it goes on to the end
+	pending bytes.Buffer
+	ended   bool
+	cut     bool // by the limit
+
+	bytes, samples int64
+}
+
+// encoder is one that gets a part of the sound.
+type encoder struct {
+	part    ffmpeg.Part
+	blocks  chan []byte // of what it writes
+	block   []byte      // the rest of the current one
+	frames  *mp3.Reader
+	read    int64 // how many were
+	header  mp3.Header
+	samples int64 // what it encoded
+	err     error
+}
+
+// encodeSegments is [ffmpeg.Tool.Encode] with n encoders at once and segments of the given length.
+func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.Encoding, n int, length int64, out func(io.Reader) error) (int64, error) {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	s := &segments{length: length, limit: e}
+	var wg sync.WaitGroup
+	const block = 64 << 10
+	for i := range int64(n) {
+		x := &encoder{
+			part:   ffmpeg.Part{First: i*length - warmUp, Length: warmUp + length + overlap, Period: int64(n) * length},
+			blocks: make(chan []byte, maxHeld/block/n),
+		}
+		x.frames = mp3.NewReader(x)
+		s.encoders = append(s.encoders, x)
+		share := e
+		share.Part = &x.part
+		wg.Go(func() {
+			defer close(x.blocks)
+			x.samples, x.err = f.tool.Encode(running, in, share, func(r io.Reader) error { return x.hold(running, r, block) })
+			if x.err != nil {
+				stop()
+			}
+		})
+	}
+	err := out(s)
+	if err != nil || s.cut {
+		stop()
+	}
+	for _, x := range s.encoders {
+		for range x.blocks { // to its end, which tells whether all went well
+		}
+	}
+	wg.Wait()
+	failed, stopped := s.failures()
+	switch {
+	case failed != nil:
+		return 0, failed
+	case ctx.Err() != nil && stopped != nil:
+		return 0, stopped
+	case err != nil || s.cut:
+		return 0, err
+	}
+	return s.total()
+}
+
+// failures tells what befell an encoder by itself, and how the others were stopped. Of these one that was busy comes first: the
+// others waited for it.
+func (s *segments) failures() (failed, stopped error) {
+	for _, x := range s.encoders {
+		e := (*ffmpeg.Stopped)(nil)
+		switch {
+		case x.err != nil && !errors.As(x.err, &e):
+			failed = x.err
+		case e != nil && (stopped == nil || e.Busy):
+			stopped = e
+		}
+	}
+	return failed, stopped
+}
+
+// total tells how many samples were encoded, those heard twice counted once. Each encoder must have got its part of them.
+func (s *segments) total() (int64, error) {
+	last := s.encoder(s.current)
+	if last.samples == 0 {
+		return 0, nil // ffmpeg did not say
+	}
+	whole := last.samples + last.part.Shift(s.current/int64(len(s.encoders)))*ffmpeg.BlockSamples
+	for i, x := range s.encoders {
+		if want := x.part.Samples(whole); x.samples != want {
+			return 0, fmt.Errorf("encoder %d got %d samples, want %d of %d", i, x.samples, want, whole)
+		}
+	}
+	return whole, nil
+}
+
+// hold keeps what ffmpeg writes until it is read; when that is too much, ffmpeg has to wait.
+func (x *encoder) hold(ctx context.Context, r io.Reader, size int) error {
+	for {
+		b := make([]byte, size)
+		n, err := io.ReadFull(r, b)
+		select {
+		case x.blocks <- b[:n]:
+		case <-ctx.Done():
+			return nil // the run tells why
+		}
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// Read gives what is held.
+func (x *encoder) Read(p []byte) (int, error) {
+	for len(x.block) == 0 {
+		b, ok := <-x.blocks
+		if !ok {
+			return 0, io.EOF
+		}
+		x.block = b
+	}
+	n := copy(p, x.block)
+	x.block = x.block[n:]
+	return n, nil
+}
+
+// frame gives the next frame.
+func (x *encoder) frame() ([]byte, error) {
+	h, b, err := x.frames.Next()
+	if x.frames.Skipped > 0 {
+		return nil, errors.New("ffmpeg wrote bytes that are no frames")
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.header = h
+	x.read++
+	return b, nil
+}
+
+// Read gives the frames of the whole.
+func (s *segments) Read(p []byte) (int, error) {
+	for s.pending.Len() == 0 {
+		if s.ended {
+			return 0, io.EOF
+		}
+		if err := s.advance(); err != nil {
+			return 0, err
+		}
+	}
+	return s.pending.Read(p)
+}
+
+// encoder is the one of a segment.
+func (s *segments) encoder(number int64) *encoder {
+	return s.encoders[number%int64(len(s.encoders))]
+}
+
+// advance takes the next frames of the current segment, or goes to the next one.
+func (s *segments) advance() error {
+	x := s.encoder(s.current)
+	if !s.last && x.read > 0 && s.next == s.frames(x, (s.current+1)*s.length-before) {
+		return s.turn()
+	}
+	b, err := x.frame()
+	if errors.Is(err, io.EOF) {
+		s.ended = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.next++
+	s.give(b)
+	return nil
+}
+
+// frames is how many frames blocks are.
+func (s *segments) frames(x *encoder, blocks int64) int64 {
+	return blocks * int64(ffmpeg.BlockSamples/x.header.Samples)
+}
+
+// give gives frames, as long as the limits are not reached.
+func (s *segments) give(frames ...[]byte) {
+	for _, frame := range frames {
+		if s.ended {
+			return
+		}
+		h, _ := mp3.ParseHeader(frame)
+		s.pending.Write(frame)
+		s.bytes += int64(len(frame))
+		s.samples += int64(h.Samples)
+		if s.bytes >= s.limit.MaxBytes || s.samples >= int64(s.limit.MaxDuration/time.Second)*int64(h.Rate) {
+			s.ended, s.cut = true, true
+		}
+	}
+}
+
+// turn goes from the current segment to the next one, or finds that the sound ends before that is of use.
+func (s *segments) turn() error {
+	edge := (s.current + 1) * s.length
+	from, to := edge-before, edge+overlap-blurred
+	a, err := s.take(s.current, from, to)
+	if err != nil {
+		return err
+	}
+	b, err := s.take(s.current+1, from, to)
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) < s.frames(s.encoder(s.current), to-from) {
+		s.last = true
+		s.give(a...)
+		return nil
+	}
+	head, next, err := mp3.Join(a, b)
+	if err != nil {
+		return fmt.Errorf("segment %d: %w", s.current, err)
+	}
+	s.give(head...)
+	s.give(b[next:]...)
+	s.current++
+	s.next += int64(len(b))
+	return nil
+}
+
+// take reads the frames of a segment from one block of the whole up to another, fewer at the end of the sound.
+func (s *segments) take(number, from, to int64) (frames [][]byte, err error) {
+	x := s.encoder(number)
+	shift := x.part.Shift(number / int64(len(s.encoders)))
+	for {
+		b, err := x.frame()
+		if errors.Is(err, io.EOF) {
+			return frames, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if x.read > s.frames(x, from-shift) {
+			frames = append(frames, bytes.Clone(b))
+		}
+		if x.read == s.frames(x, to-shift) {
+			return frames, nil
+		}
+	}
+}

@@ -1,0 +1,448 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// beats has attacks, tones and noise, so that an encoder uses all it has; music is more regular.
+const (
+	beats = "aevalsrc='.4*sin(2*PI*(220+40*floor(mod(t,4)))*t)*exp(-3*mod(t,.5))+.2*sin(2*PI*330*t)+.3*(random(0)-.5)*exp(-30*mod(t,.37))|" +
+		".3*sin(2*PI*221*t)+.2*sin(2*PI*(500+200*sin(t))*t)+.3*(random(1)-.5)*exp(-20*mod(t,.61))'"
+	music = "aevalsrc='.5*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.2*exp(-40*mod(t,.25))*(2*random(0)-1)+.2*exp(-3*mod(t,.5))*" +
+		"(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(2*ld(0))/2+sin(3*ld(0))/3)+.02*(2*random(1)-1)|" +
+		".5*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.1*exp(-40*mod(t,.25))*(2*random(2)-1)+.2*exp(-2*mod(t,1))*" +
+		"(sin(st(1,2*PI*t*220*pow(2,mod(floor(t)*5,12)/12)))+sin(2*ld(1))/2)+.02*(2*random(3)-1)'"
+)
+
+// soundFile makes a file of so many times half a minute of a sound.
+func soundFile(t *testing.T, name, sound string, rate, times int, args ...string) string {
+	t.Helper()
+	once := makeFile(t, fmt.Sprintf("%x.wav", sha256.Sum256([]byte(sound))), "-f", "lavfi", "-i", sound+":s=48000:d=30")
+	return makeFile(t, name, append([]string{"-stream_loop", strconv.Itoa(times - 1), "-i", once, "-ar", strconv.Itoa(rate)}, args...)...)
+}
+
+// shared is what is encoded once by one encoder, and once by several.
+type shared struct {
+	tool     *FFmpeg
+	input    ffmpeg.Input
+	encoding ffmpeg.Encoding
+}
+
+func newShared(t *testing.T, demuxer, path string, e ffmpeg.Encoding) shared {
+	t.Helper()
+	b := read(t, path)
+	if e.MaxDuration == 0 {
+		e.MaxDuration = time.Hour
+	}
+	if e.MaxBytes == 0 {
+		e.MaxBytes = 1 << 30
+	}
+	return shared{newEngine(t, testConfig), ffmpeg.Input{Demuxers: demuxer, Feed: func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}}, e}
+}
+
+// compare gives what the sound of both differs by, in dBFS, and fails when they are not of one length.
+func (s shared) compare(t *testing.T, encoders int, length int64) float64 {
+	t.Helper()
+	one, many := s.made(t, 1, 0), s.made(t, encoders, length)
+	if one.samples != many.samples || len(one.sound) != len(many.sound) {
+		t.Fatalf("%d encoders made %d samples, %d decoded, of segments of %d, want %d and %d",
+			encoders, many.samples, len(many.sound), length, one.samples, len(one.sound))
+	}
+	sum := 0.
+	for i := range one.sound {
+		d := float64(one.sound[i]) - float64(many.sound[i])
+		sum += d * d
+	}
+	return 10 * math.Log10(sum/float64(len(one.sound)))
+}
+
+type madeSound struct {
+	samples int64
+	sound   []float32
+}
+
+// made encodes with so many encoders, and decodes.
+func (s shared) made(t *testing.T, encoders int, length int64) (m madeSound) {
+	t.Helper()
+	var frames bytes.Buffer
+	take := func(r io.Reader) error {
+		_, err := frames.ReadFrom(r)
+		return err
+	}
+	var err error
+	if encoders > 1 {
+		m.samples, err = s.tool.encodeSegments(t.Context(), s.input, s.encoding, encoders, length, take)
+	} else {
+		m.samples, err = s.tool.tool.Encode(t.Context(), s.input, s.encoding, take)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sound, stderr bytes.Buffer
+	cmd := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-f", "mp3", "-i", "pipe:0", "-f", "f32le", "pipe:1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &frames, &sound, &stderr
+	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("decode: %v: %s", err, stderr.String())
+	}
+	m.sound = make([]float32, sound.Len()/4)
+	if _, err := binary.Decode(sound.Bytes(), binary.LittleEndian, m.sound); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestSegments compares what several encoders make of segments of any length with what one makes of the whole.
+//
+// At a constant bitrate the sound is the same to the bit as soon as the encoder of a segment has come to the state that the only
+// one would be in. With music it always had when this was written. With the beats it took longer than the overlap at two seams
+// of a hundred: then a few frames after the seam are encoded otherwise, as they may be at a variable bitrate.
+func TestSegments(t *testing.T) {
+	t.Parallel()
+	const close = -55 // dBFS that a difference may have
+	equal := math.Inf(-1)
+	aac := []string{"-c:a", "aac", "-movflags", "+faststart"}
+	surround := []string{"-af", "pan=5.1|FL=c0|FR=c1|FC=.5*c0|LFE=.2*c0|BL=.6*c0|BR=.6*c1"}
+	for _, tt := range []struct {
+		name, demuxer, sound string
+		rate                 int
+		args                 []string
+		encoding             ffmpeg.Encoding
+		differ               float64 // dBFS
+	}{
+		{"64k.m4a", "mov", music, 44100, aac, ffmpeg.Encoding{Bitrate: 64}, equal},
+		{"128k.m4a", "mov", music, 44100, aac, ffmpeg.Encoding{Bitrate: 128}, equal},
+		{"320k.m4a", "mov", music, 44100, aac, ffmpeg.Encoding{Bitrate: 320}, equal},
+		{"mono.m4a", "mov", music, 48000, aac, ffmpeg.Encoding{Bitrate: 64, Mono: true}, equal},
+		{"softer part.m4a", "mov", music, 44100, aac, ffmpeg.Encoding{Bitrate: 128, Gain: -3.21, Start: 1234 * time.Millisecond, End: 23 * time.Second}, equal},
+		{"half the rate.wav", "wav", music, 22050, nil, ffmpeg.Encoding{Bitrate: 64}, equal},
+		{"mixed and resampled.wav", "wav", music, 96000, surround, ffmpeg.Encoding{Bitrate: 128}, equal},
+		{"24 bits.flac", "flac", music, 48000, []string{"-sample_fmt", "s32"}, ffmpeg.Encoding{Bitrate: 192}, equal},
+		{"beats.m4a", "mov", beats, 44100, aac, ffmpeg.Encoding{Bitrate: 64, Mono: true}, close},
+		{"variable.mkv", "matroska", beats, 48000, []string{"-c:a", "libopus"}, ffmpeg.Encoding{Quality: 2}, close},
+		{"low and variable.m4a", "mov", beats, 22050, aac, ffmpeg.Encoding{Quality: 6}, close},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newShared(t, tt.demuxer, soundFile(t, "segments "+tt.name, tt.sound, tt.rate, 1, tt.args...), tt.encoding)
+			encoders, length := 2+rand.IntN(2), cycle*(6+rand.Int64N(4))
+			if d := s.compare(t, encoders, length); d > tt.differ {
+				t.Errorf("%d encoders with segments of %d: the sound differs by %.1f dBFS, want %.1f", encoders, length, d, tt.differ)
+			}
+		})
+	}
+}
+
+// TestSegmentsEnd tries sounds that end around where a segment does.
+func TestSegmentsEnd(t *testing.T) {
+	t.Parallel()
+	const rate, length = 16000, 6 * cycle
+	path := soundFile(t, "ends.wav", music, rate, 3)
+	for _, blocks := range []float64{0, .3, 245, 246, 293.9, 294, 295, 534.5, 535, 536, 539, 540, 588, 830} {
+		t.Run(fmt.Sprint(blocks), func(t *testing.T) {
+			t.Parallel()
+			samples := blocks*ffmpeg.BlockSamples + 1
+			end := time.Duration(samples / rate * float64(time.Second))
+			s := newShared(t, "wav", path, ffmpeg.Encoding{Bitrate: 32, Mono: true, End: end})
+			if d := s.compare(t, 3, length); !math.IsInf(d, -1) {
+				t.Errorf("the sound of %g blocks differs by %.1f dBFS", blocks, d)
+			}
+		})
+	}
+}
+
+// TestConvertSegments converts a long video, whose sound is not much work.
+func TestConvertSegments(t *testing.T) {
+	t.Parallel()
+	src := soundFile(t, "long.mov", music, 11025, 21, "-c:a", "pcm_mulaw")
+	c := testConfig
+	c.Segments = 2
+	for _, tt := range []struct {
+		name    string
+		options eventing.Options
+	}{
+		{"whole", eventing.Options{Bitrate: 32}},
+		{"mono, louder, without its beginning", eventing.Options{Bitrate: 32, Mono: true, Normalize: true, Start: 3.21}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dst, err := newMemory().Create(t.Context(), media.Info{ID: media.NewID()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := 0
+			r, err := newEngine(t, c).Convert(t.Context(), store(t, src), tt.options, dst, func(percent int) {
+				if percent <= last || percent > 99 {
+					t.Errorf("progress goes from %d to %d", last, percent)
+				}
+				last = percent
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			one, oneMP3, err := convert(t, newEngine(t, testConfig), store(t, src), tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if one.Plan += PlanSegments; r != one {
+				t.Errorf("Convert = %+v, want %+v", r, one)
+			}
+			if got, want := len(dst.(*memoryWriter).buf.Bytes()), len(read(t, oneMP3)); got != want {
+				t.Errorf("Convert made %d bytes, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestSegmentsEncoders(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		segments            Segments
+		cores, others, want int
+	}{
+		{AutoSegments, 1, 0, 1},
+		{AutoSegments, 2, 0, 1},
+		{AutoSegments, 3, 0, 3},
+		{AutoSegments, 16, 0, 4},
+		{AutoSegments, 8, 5, 3},
+		{AutoSegments, 8, 9, 1},
+		{0, 8, 0, 1},
+		{1, 8, 0, 1},
+		{3, 2, 7, 3},
+	} {
+		if got := tt.segments.encoders(tt.cores, tt.others); got != tt.want {
+			t.Errorf("Segments(%d).encoders(%d, %d) = %d, want %d", tt.segments, tt.cores, tt.others, got, tt.want)
+		}
+	}
+	f := &FFmpeg{cfg: Config{Segments: 3}}
+	feed := ffmpeg.Input{Feed: func(io.Writer) error { return nil }}
+	for _, tt := range []struct {
+		name     string
+		input    ffmpeg.Input
+		copied   bool
+		expected time.Duration
+		want     int
+	}{
+		{"long", feed, false, worthSharing, 3},
+		{"short", feed, false, worthSharing - 1, 1},
+		{"copied", feed, true, time.Hour, 1},
+		{"laid down", ffmpeg.Input{}, false, time.Hour, 1},
+	} {
+		n, done := f.encoders(&plan{input: tt.input}, ffmpeg.Encoding{Copy: tt.copied}, tt.expected)
+		if n != tt.want || f.busy.Load() != int64(tt.want) {
+			t.Errorf("encoders(%s) = %d (%d busy), want %d", tt.name, n, f.busy.Load(), tt.want)
+		}
+		if done(); f.busy.Load() != 0 {
+			t.Errorf("encoders(%s): %d are busy after they ended", tt.name, f.busy.Load())
+		}
+	}
+}
+
+func TestSegmentsUnmarshalText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Segments{"auto": AutoSegments, "0": 0, "4": 4, "16": 16} {
+		if got := Segments(99); got.UnmarshalText([]byte(text)) != nil || got != want {
+			t.Errorf("UnmarshalText(%s) gives %d, want %d", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "17", "many"} {
+		if got := Segments(0); got.UnmarshalText([]byte(text)) == nil {
+			t.Errorf("UnmarshalText(%q) gives %d, want an error", text, got)
+		}
+	}
+}
+
+func discard(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// second picks out the second of two encoders in a script.
+const second = `case "$*" in *"gte(n,245)"*) %s;; esac; exec ffmpeg "$@"`
+
+// TestSegmentsFail checks that what befalls one encoder is the failure of all, and that what does not fit together is none of
+// the video's.
+func TestSegmentsFail(t *testing.T) {
+	t.Parallel()
+	path := soundFile(t, "fail.wav", music, 16000, 2)
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		name, befalls string
+		out           func(io.Reader) error
+		limit         ffmpeg.Encoding
+		want          string
+	}{
+		{"nothing", ":", discard, ffmpeg.Encoding{}, ""},
+		{"killed at once", "kill -9 $$", discard, ffmpeg.Encoding{}, Killed},
+		{"killed after a while", `ffmpeg "$@" | head -c 40000; kill -9 $$`, discard, ffmpeg.Encoding{}, Killed},
+		{"failed", "echo '[error] no' >&2; exit 1", discard, ffmpeg.Encoding{}, Unsupported},
+		{"hears only a part", `head -c 700000 | ffmpeg "$@"; exit`, discard, ffmpeg.Encoding{}, Interrupted},
+		{"makes only a part", `ffmpeg "$@" | head -c 40000; cat >/dev/null; exit`, discard, ffmpeg.Encoding{}, Interrupted},
+		{"makes no frames", "echo no frames; cat >/dev/null; exit", discard, ffmpeg.Encoding{}, Interrupted},
+		{"cannot be stored", ":", func(io.Reader) error { return passing(broken, Storage, storageMessage) }, ffmpeg.Encoding{}, Storage},
+		{"reached the limit of bytes", ":", discard, ffmpeg.Encoding{MaxBytes: 180000}, ""},
+		{"reached the limit of time", ":", discard, ffmpeg.Encoding{MaxDuration: 25 * time.Second}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.limit.Bitrate = 64
+			s := newShared(t, "wav", path, tt.limit)
+			f := fakeFFmpeg(t, fmt.Sprintf(second, tt.befalls))
+			_, err := f.encodeSegments(t.Context(), s.input, s.encoding, 2, 6*cycle, tt.out)
+			got := ""
+			if err != nil {
+				got = f.failure(t.Context(), err).Code
+			}
+			if got != tt.want {
+				t.Errorf("encodeSegments when one encoder %s = %v (%s), want %s", tt.name, err, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSegmentsLimits checks that what is made ends where a limit is reached, as it does with one encoder.
+func TestSegmentsLimits(t *testing.T) {
+	t.Parallel()
+	path := soundFile(t, "fail.wav", music, 16000, 2)
+	for _, tt := range []struct {
+		name  string
+		limit ffmpeg.Encoding
+		bytes int64 // of the frames
+	}{
+		{"bytes", ffmpeg.Encoding{MaxBytes: 180000}, 180000},
+		{"time", ffmpeg.Encoding{MaxDuration: 25 * time.Second}, 25 * 8000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.limit.Bitrate = 64
+			s := newShared(t, "wav", path, tt.limit)
+			var n int64
+			_, err := s.tool.encodeSegments(t.Context(), s.input, s.encoding, 2, 6*cycle, func(r io.Reader) (err error) {
+				n, err = io.Copy(io.Discard, r)
+				return err
+			})
+			const frame = 288
+			if err != nil || n < tt.bytes || n >= tt.bytes+frame {
+				t.Errorf("encodeSegments made %d bytes, %v, want %d and less than a frame", n, err, tt.bytes)
+			}
+		})
+	}
+}
+
+// TestSegmentsStop checks that every encoder's process group is gone when the context ends.
+func TestSegmentsStop(t *testing.T) {
+	t.Parallel()
+	s := newShared(t, "wav", soundFile(t, "fail.wav", music, 16000, 2), ffmpeg.Encoding{Bitrate: 64})
+	pipe := filepath.Join(t.TempDir(), "pids")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := fakeFFmpeg(t, "echo $$ >"+pipe+"\nsleep 600 & wait")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var groups []string
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		defer cancel()
+		for len(groups) < 2 {
+			b, err := os.ReadFile(pipe)
+			if err != nil {
+				return
+			}
+			groups = append(groups, strings.Fields(string(b))...)
+		}
+	}()
+	_, err := f.encodeSegments(ctx, s.input, s.encoding, 2, 6*cycle, discard)
+	<-started
+	if failed := f.failure(ctx, err); failed.Code != Interrupted || !failed.Passing {
+		t.Errorf("encodeSegments = %v (passing: %v), want %s, passing", failed, failed.Passing, Interrupted)
+	}
+	for _, group := range groups {
+		waitGone(t, group)
+	}
+}
+
+// BenchmarkSegments measures what it costs to share ten minutes of sound, and what it wins: CPU time (that of ffmpeg as well) and
+// wall time, as a multiple of what one encoder takes, in turn.
+func BenchmarkSegments(b *testing.B) {
+	minute := filepath.Join(b.TempDir(), "minute.m4a")
+	path := filepath.Join(b.TempDir(), "sound.m4a")
+	for _, args := range [][]string{
+		{"-f", "lavfi", "-i", music + ":s=48000:d=60", "-c:a", "aac", minute},
+		{"-stream_loop", "9", "-i", minute, "-c", "copy", "-movflags", "+faststart", path},
+	} {
+		if out, err := exec.Command("ffmpeg", append([]string{"-nostdin", "-v", "error"}, args...)...).CombinedOutput(); err != nil {
+			b.Fatalf("ffmpeg: %v: %s", err, out)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := ffmpeg.Input{Demuxers: "mov", Feed: func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}}
+	f, err := NewEngine(testConfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure := func(encoders int) (cpu, wall time.Duration) {
+		began, before := time.Now(), cpuTime(b)
+		e := ffmpeg.Encoding{Quality: eventing.DefaultQuality, MaxDuration: time.Hour, MaxBytes: 1 << 30}
+		if _, err := f.encode(b.Context(), in, e, encoders, discard); err != nil {
+			b.Fatal(err)
+		}
+		return cpuTime(b) - before, time.Since(began)
+	}
+	for _, n := range []int{2, 4} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var cpu, wall [2]time.Duration
+			for b.Loop() {
+				for i, encoders := range []int{1, n} {
+					c, w := measure(encoders)
+					cpu[i] += c
+					wall[i] += w
+				}
+			}
+			b.ReportMetric(cpu[1].Seconds()/cpu[0].Seconds(), "cpu-ratio")
+			b.ReportMetric(wall[1].Seconds()/wall[0].Seconds(), "wall-ratio")
+		})
+	}
+}
+
+// cpuTime is what this process and its children used so far.
+func cpuTime(b *testing.B) (sum time.Duration) {
+	b.Helper()
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
+}
