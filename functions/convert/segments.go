@@ -107,11 +107,8 @@ func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.E
 	s := &segments{length: length, limit: e}
 	var wg sync.WaitGroup
 	const block = 64 << 10
-	for i := range int64(n) {
-		x := &encoder{
-			part:   ffmpeg.Part{First: i*length - warmUp, Length: warmUp + length + overlap, Period: int64(n) * length},
-			blocks: make(chan []byte, maxHeld/block/n),
-		}
+	for i := range n {
+		x := &encoder{part: partOf(i, n, length), blocks: make(chan []byte, maxHeld/block/n)}
 		x.frames = mp3.NewReader(x)
 		s.encoders = append(s.encoders, x)
 		share := e
@@ -143,6 +140,11 @@ func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.E
 		return 0, err
 	}
 	return s.total()
+}
+
+// partOf is what encoder i of n gets.
+func partOf(i, n int, length int64) ffmpeg.Part {
+	return ffmpeg.Part{First: int64(i)*length - warmUp, Length: warmUp + length + overlap, Period: int64(n) * length}
 }
 
 // failures tells what befell an encoder by itself, and how the others were stopped. Of these one that was busy comes first: the

@@ -385,8 +385,9 @@ func TestSegmentsStop(t *testing.T) {
 	}
 }
 
-// BenchmarkSegments measures what it costs to share ten minutes of sound, and what it wins: CPU time (that of ffmpeg as well) and
-// wall time, as a multiple of what one encoder takes, in turn.
+// BenchmarkSegments measures what it costs to share ten minutes of sound, and what it wins, as a multiple of what one encoder
+// takes: CPU time (that of ffmpeg as well), wall time, and the CPU time of the first encoder alone, which is what the wall time
+// comes to where there are as many idle cores as encoders.
 func BenchmarkSegments(b *testing.B) {
 	minute := filepath.Join(b.TempDir(), "minute.m4a")
 	path := filepath.Join(b.TempDir(), "sound.m4a")
@@ -410,26 +411,30 @@ func BenchmarkSegments(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	measure := func(encoders int) (cpu, wall time.Duration) {
+	e := ffmpeg.Encoding{Quality: eventing.DefaultQuality, MaxDuration: time.Hour, MaxBytes: 1 << 30}
+	type times struct{ cpu, wall time.Duration }
+	measure := func(to *times, e ffmpeg.Encoding, encoders int) {
 		began, before := time.Now(), cpuTime(b)
-		e := ffmpeg.Encoding{Quality: eventing.DefaultQuality, MaxDuration: time.Hour, MaxBytes: 1 << 30}
 		if _, err := f.encode(b.Context(), in, e, encoders, discard); err != nil {
 			b.Fatal(err)
 		}
-		return cpuTime(b) - before, time.Since(began)
+		to.cpu += cpuTime(b) - before
+		to.wall += time.Since(began)
 	}
-	for _, n := range []int{2, 4} {
+	for _, n := range []int{2, 3, 4} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var cpu, wall [2]time.Duration
+			var one, shared, alone times
+			first := e
+			part := partOf(0, n, segment)
+			first.Part = &part
 			for b.Loop() {
-				for i, encoders := range []int{1, n} {
-					c, w := measure(encoders)
-					cpu[i] += c
-					wall[i] += w
-				}
+				measure(&one, e, 1)
+				measure(&shared, e, n)
+				measure(&alone, first, 1)
 			}
-			b.ReportMetric(cpu[1].Seconds()/cpu[0].Seconds(), "cpu-ratio")
-			b.ReportMetric(wall[1].Seconds()/wall[0].Seconds(), "wall-ratio")
+			b.ReportMetric(shared.cpu.Seconds()/one.cpu.Seconds(), "cpu-ratio")
+			b.ReportMetric(shared.wall.Seconds()/one.wall.Seconds(), "wall-ratio")
+			b.ReportMetric(alone.cpu.Seconds()/one.cpu.Seconds(), "wall-ratio-idle")
 		})
 	}
 }
