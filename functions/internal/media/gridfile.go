@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -111,20 +112,15 @@ func (f *gridFile) load(n, end int64) error {
 		if !cur.Next(f.ctx) {
 			return errors.Join(cur.Err(), fmt.Errorf("chunk %d is missing", n))
 		}
-		var c struct {
-			N    int64  `bson:"n"`
-			Data []byte `bson:"data"`
-		}
-		if err := cur.Decode(&c); err != nil {
-			return fmt.Errorf("chunk %d: %w", n, err)
-		}
-		if c.N != n {
+		// Decoded into a struct, the data would be copied twice.
+		if got, ok := cur.Current.Lookup("n").AsInt64OK(); !ok || got != n {
 			return fmt.Errorf("chunk %d is missing", n)
 		}
-		if want := min(f.doc.ChunkSize, f.doc.Length-n*f.doc.ChunkSize); int64(len(c.Data)) != want {
-			return fmt.Errorf("chunk %d has %d bytes, want %d", n, len(c.Data), want)
+		_, data, ok := cur.Current.Lookup("data").BinaryOK()
+		if want := min(f.doc.ChunkSize, f.doc.Length-n*f.doc.ChunkSize); !ok || int64(len(data)) != want {
+			return fmt.Errorf("chunk %d has %d bytes, want %d", n, len(data), want)
 		}
-		f.cache.Add(n, c.Data)
+		f.cache.Add(n, bytes.Clone(data))
 	}
 	return nil
 }
