@@ -1,0 +1,81 @@
+package convert
+
+import (
+	"encoding/binary"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/soundstrip/soundstrip/eventing"
+)
+
+// pcm gives the samples of a file, both channels in turn.
+func pcm(t *testing.T, path string) []byte {
+	t.Helper()
+	return []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-ac", "2", "-f", "s16le", "-"))
+}
+
+// difference is how loud the difference of two sounds of one length is beside the first, in dB.
+func difference(a, b []byte) float64 {
+	var signal, noise float64
+	for ; len(a) > 0; a, b = a[2:], b[2:] {
+		x, y := float64(int16(binary.LittleEndian.Uint16(a))), float64(int16(binary.LittleEndian.Uint16(b)))
+		signal += x * x
+		noise += (x - y) * (x - y)
+	}
+	return 10 * math.Log10(noise/signal)
+}
+
+// TestConvertAsPlain decodes what the engine makes and what ffmpeg makes of the file itself: there are as many samples, and at
+// one effort of LAME they are the same; where the engine's ffmpeg is another build, they differ by what rounding does to LAME's
+// choices. The greater effort that ffmpeg has by default brings the sound nearer to its source by less than half a dB.
+func TestConvertAsPlain(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, testConfig)
+	const music = "aevalsrc=d=8:s=48000:c=stereo:exprs='.4*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.2*exp(-40*mod(t,.25))*(2*random(0)-1)+" +
+		".2*exp(-3*mod(t,.5))*(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(3*ld(0))/3+sin(5*ld(0))/5)|" +
+		".3*sin(2*PI*(200+90*t)*t)*exp(-2*mod(t,1))+.02*(2*random(1)-1)'"
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{
+		{"music_aac.mp4", []string{"-c:a", "aac"}},
+		{"music_alac.mov", []string{"-c:a", "alac"}},
+		{"music_pcm.mov", []string{"-c:a", "pcm_s24le"}},
+		{"music_fragments.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}},
+		{"music_opus.mkv", []string{"-c:a", "libopus"}},
+		{"music_flac.mkv", []string{"-c:a", "flac"}},
+		{"music_ac3.ts", []string{"-c:v", "mpeg2video", "-c:a", "ac3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			src := makeFile(t, tt.name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music, "-c:v", "mpeg4"}, tt.args...)...)
+			_, out, err := convert(t, e, store(t, src), eventing.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			source, got := pcm(t, src), pcm(t, out)
+			plain := func(args ...string) []byte {
+				path := filepath.Join(t.TempDir(), "plain.mp3")
+				run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn", "-q:a", "2"}, args...), path)...)
+				return pcm(t, path)
+			}
+			same, usual := plain("-compression_level", "5"), plain()
+			if len(got) != len(source) || len(got) != len(same) || len(got) != len(usual) {
+				t.Fatalf("Convert(%s): %d samples, want the %d of the source, as ffmpeg makes (%d)", tt.name, len(got)/4, len(source)/4, len(same)/4)
+			}
+			most := math.Inf(-1)
+			if testConfig.FFmpeg != "ffmpeg" {
+				most = -40
+			}
+			if d := difference(same, got); d > most {
+				t.Errorf("Convert(%s): differs from ffmpeg's by %.1f dB, want %.0f", tt.name, d, most)
+			}
+			ours, theirs := difference(source, got), difference(source, usual)
+			if ours > theirs+.5 {
+				t.Errorf("Convert(%s): differs from the source by %.2f dB, want no more than ffmpeg's %.2f", tt.name, ours, theirs)
+			}
+			t.Logf("%.1f dB from ffmpeg's at the same effort; %.2f dB from the source, ffmpeg's at its usual effort %.2f dB", difference(same, got), ours, theirs)
+		})
+	}
+}
