@@ -88,6 +88,9 @@ func TestJoin(t *testing.T) {
 					}
 				}
 				x, y, whole := newSpan(a), newSpan(b), newSpan(joined)
+				if last := len(a) - 1; tt.a == tt.b && !same(x, y, last) {
+					t.Fatalf("frames that begin %d and %d bytes early and say the same are not the same", x.frames[last].begin, y.frames[last].begin)
+				}
 				if len(whole.frames) != len(a) {
 					t.Fatalf("Join made %d frames, want %d", len(whole.frames), len(a))
 				}
