@@ -57,4 +57,7 @@ release: ## push the images to KO_DOCKER_REPO and write release.yaml, which is c
 
 .PHONY: undeploy
 undeploy: ## delete everything, the stores and what they hold as well
+	kubectl -n soundstrip delete --ignore-not-found ksvc,cronjobs,deployments,statefulsets --all
+	@# Pods first: a namespace that has some looks again only after half of the longest grace that they have.
+	kubectl -n soundstrip wait --for=delete pods --all --timeout=15m
 	kubectl delete --ignore-not-found -f config/000-namespace.yaml
