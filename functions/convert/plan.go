@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,9 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 	if err := whole(container, s); err != nil {
 		return nil, err
 	}
+	if container == "caf" && variable(head) {
+		return f.planFile(ctx, s, container)
+	}
 	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container, Feed: s.feed}, close: func() {}}
 	if err := f.probe(ctx, p); err != nil {
 		return nil, err
@@ -56,6 +60,13 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 		p.gaps, err = mp3.ReadGaps(s)
 	}
 	return p, err
+}
+
+// variable reports whether the packets of a CAF file are not all of one size, so that a table of them is needed, which may
+// follow them (Apple Core Audio Format Specification 1.0, audio description chunk).
+func variable(head []byte) bool {
+	const bytesPerPacket, framesPerPacket = 36, 40
+	return len(head) < framesPerPacket+4 || binary.BigEndian.Uint32(head[bytesPerPacket:]) == 0 || binary.BigEndian.Uint32(head[framesPerPacket:]) == 0
 }
 
 func notMedia(size int64) *Failure {
@@ -79,7 +90,7 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 	case errors.Is(err, mp4.ErrElsewhere):
 		return nil, permanent(err, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one")
 	case errors.Is(err, mp4.ErrUnsupported):
-		return f.planFile(ctx, s)
+		return f.planFile(ctx, s, "mov")
 	case err != nil:
 		return nil, err
 	case x.Audio == nil:
@@ -113,7 +124,7 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 
 // planFile lays the video down for a demuxer that must seek. The file has no name from the start, so that nothing finds it and
 // nothing of it stays, whatever dies.
-func (f *FFmpeg) planFile(ctx context.Context, s *source) (*plan, error) {
+func (f *FFmpeg) planFile(ctx context.Context, s *source, demuxers string) (*plan, error) {
 	if s.size > maxTemp {
 		return nil, permanent(nil, Unsupported, "the video has an index that cannot be read at this size: save it as MP4 first")
 	}
@@ -121,7 +132,7 @@ func (f *FFmpeg) planFile(ctx context.Context, s *source) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lay down video: %w", err)
 	}
-	p := &plan{name: PlanFile, input: ffmpeg.Input{Demuxers: "mov", File: file}, close: func() { _ = file.Close() }}
+	p := &plan{name: PlanFile, input: ffmpeg.Input{Demuxers: demuxers, File: file}, close: func() { _ = file.Close() }}
 	err = errors.Join(os.Remove(file.Name()), s.feed(file))
 	if err == nil {
 		err = f.probe(ctx, p)

@@ -77,8 +77,8 @@ type Input struct {
 	File     *os.File              // instead of Feed: for a demuxer that must seek
 }
 
-// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but mov, the
-// only demuxer that it is used with, opens no other file unless told so (enable_drefs).
+// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but of the
+// demuxers that it is used with caf opens no other file, and mov none unless told so (enable_drefs).
 func (in Input) args(level string) []string {
 	protocol, url := "pipe", "pipe:0"
 	if in.File != nil {
