@@ -121,7 +121,7 @@ func (s shared) made(t *testing.T, encoders int, length int64) (m madeSound) {
 // of a hundred: then a few frames after the seam are encoded otherwise, as they may be at a variable bitrate.
 func TestSegments(t *testing.T) {
 	t.Parallel()
-	const close = -55 // dBFS that a difference may have
+	const near = -55 // dBFS that a difference may have
 	equal := math.Inf(-1)
 	aac := []string{"-c:a", "aac", "-movflags", "+faststart"}
 	surround := []string{"-af", "pan=5.1|FL=c0|FR=c1|FC=.5*c0|LFE=.2*c0|BL=.6*c0|BR=.6*c1"}
@@ -140,9 +140,9 @@ func TestSegments(t *testing.T) {
 		{"half the rate.wav", "wav", music, 22050, nil, ffmpeg.Encoding{Bitrate: 64}, equal},
 		{"mixed and resampled.wav", "wav", music, 96000, surround, ffmpeg.Encoding{Bitrate: 128}, equal},
 		{"24 bits.flac", "flac", music, 48000, []string{"-sample_fmt", "s32"}, ffmpeg.Encoding{Bitrate: 192}, equal},
-		{"beats.m4a", "mov", beats, 44100, aac, ffmpeg.Encoding{Bitrate: 64, Mono: true}, close},
-		{"variable.mkv", "matroska", beats, 48000, []string{"-c:a", "libopus"}, ffmpeg.Encoding{Quality: 2}, close},
-		{"low and variable.m4a", "mov", beats, 22050, aac, ffmpeg.Encoding{Quality: 6}, close},
+		{"beats.m4a", "mov", beats, 44100, aac, ffmpeg.Encoding{Bitrate: 64, Mono: true}, near},
+		{"variable.mkv", "matroska", beats, 48000, []string{"-c:a", "libopus"}, ffmpeg.Encoding{Quality: 2}, near},
+		{"low and variable.m4a", "mov", beats, 22050, aac, ffmpeg.Encoding{Quality: 6}, near},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -7,7 +7,7 @@ func TestPart(t *testing.T) {
 	t.Parallel()
 	for _, p := range []Part{{-2, 7, 8}, {2, 7, 8}, {0, 3, 3}, {5, 1, 10}, {-3, 4, 20}} {
 		var taken, period int64
-		for block := int64(0); block < 50; block++ {
+		for block := range int64(50) {
 			picked := block >= p.First && (block-p.First)%p.Period < p.Length
 			for _, more := range []int64{0, 1, BlockSamples - 1} {
 				want := taken * BlockSamples

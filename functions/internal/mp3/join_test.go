@@ -64,7 +64,6 @@ func twice(bitrateA, bitrateB byte, frames int, rnd *rand.Rand) (a, b [][]byte) 
 // TestJoin checks that a decoder finds all of a up to the seam, and all of b after it.
 func TestJoin(t *testing.T) {
 	t.Parallel()
-	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, tt := range []struct {
 		name string
 		a, b byte // bitrates, by index
@@ -75,6 +74,8 @@ func TestJoin(t *testing.T) {
 		{"less room in the second", 11, 9},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(1, 2))
 			for range 30 {
 				a, b := twice(tt.a, tt.b, 40+rnd.IntN(60), rnd)
 				head, next, err := Join(a, b)
