@@ -284,10 +284,10 @@ func post(ctx context.Context, url, id string) error {
 	}
 	defer resp.Body.Close()
 	reply, err := eventing.Reply(ctx, resp)
-	if err != nil || reply == nil || reply.Type() != eventing.TypeAudioConverted {
-		return fmt.Errorf("convert answered %s, %v (%v), want %s", resp.Status, reply, err, eventing.TypeAudioConverted)
+	if err == nil && (reply == nil || reply.Type() != eventing.TypeAudioConverted) {
+		err = fmt.Errorf("convert answered %s %v, want %s", resp.Status, reply, eventing.TypeAudioConverted)
 	}
-	return nil
+	return err
 }
 
 var highWater = regexp.MustCompile(`(?m)^Name:\t(.*)$[\s\S]*^VmHWM:\s+(\d+) kB$`)

@@ -26,7 +26,7 @@ func main() { serve.Main(run) }
 func run(ctx context.Context, env envconfig.Lookuper) (err error) {
 	ways := map[string]func(ctx context.Context, video, mp3 string) error{"ffmpeg": once, "pcm": twice}
 	if len(os.Args) < 3 || ways[os.Args[1]] == nil {
-		return errors.New("usage: plain ffmpeg|pcm ID...")
+		return errors.New("want ffmpeg or pcm, and the ids of videos")
 	}
 	var c mongodb.Config
 	if err := serve.Load(ctx, env, &c); err != nil {
@@ -89,7 +89,7 @@ func upload(ctx context.Context, mp3s media.Store, from string) error {
 }
 
 func ffmpeg(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...)
+	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...) //nolint:gosec // constants, and paths made here
 	cmd.Stderr = os.Stderr
 	return cmd
 }
