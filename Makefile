@@ -18,7 +18,7 @@ ffmpeg: ## install ffmpeg, where it is missing and apt is there
 .PHONY: test
 test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
-	.ci/servers with go test -race -shuffle=on ./...
+	.ci/servers with go test -race -shuffle=on -timeout 30m ./...
 
 .PHONY: memory
 memory: ## take 4 GB up and down through every function, and print their largest heaps
