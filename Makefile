@@ -1,6 +1,7 @@
 export KO_CONFIG_PATH ?= ko.yaml
 tool := go tool -modfile=.ci/tools/go.mod
 STORES ?= config/stores
+lean := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/soundstrip/ffmpeg
 
 .PHONY: help
 help: ## print what make can do
@@ -8,7 +9,11 @@ help: ## print what make can do
 
 .PHONY: run
 run: ffmpeg ## serve everything on http://127.0.0.1:8080, with the data in .soundstrip
-	go run ./functions/cmd/soundstrip
+	FFMPEG=$${FFMPEG:-$$(PATH=$(lean)/bin:$$PATH command -v ffmpeg)} go run ./functions/cmd/soundstrip
+
+.PHONY: lean
+lean: ## build the small, fast ffmpeg of convert's image, on Debian 12; run takes it from then on
+	config/images/ffmpeg/build --to $(lean)
 
 .PHONY: ffmpeg
 ffmpeg: ## install ffmpeg, where it is missing and apt is there
