@@ -25,6 +25,12 @@ test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
 	.ci/servers with go test -race -shuffle=on -timeout 30m ./...
 
+.PHONY: bench
+bench: ## measure conversions from GridFS to GridFS against ffmpeg with temporary files, and the old way; BENCH=3 times each
+	.ci/servers install
+	SOUNDSTRIP_BENCH=$(or $(BENCH),3) FFMPEG=$${FFMPEG:-$$(PATH=$(lean)/bin:$$PATH command -v ffmpeg)} .ci/servers with \
+	  go test ./functions/e2e -run TestBench -count=1 -v -timeout 3h
+
 .PHONY: memory
 memory: ## take 4 GB up and down through every function, and print their largest heaps
 	.ci/servers install
