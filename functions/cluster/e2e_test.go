@@ -34,6 +34,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 	c := connect(t)
 	c.deploy()
 	p := &person{t: t, client: c.client, url: c.url("gateway")}
+	p.routed()
 	p.signUp()
 	p.token = string(p.do("POST", "/login"))
 

@@ -87,6 +87,26 @@ func (p *person) do(method, path string) []byte {
 	return answer
 }
 
+// routed waits until the ingress leads to every function: a Service is Ready a moment before.
+func (p *person) routed() {
+	p.t.Helper()
+	for _, r := range []struct {
+		method, path string
+		status       int
+	}{
+		{http.MethodGet, "/healthz", http.StatusOK},
+		{http.MethodGet, "/.well-known/jwks.json", http.StatusOK},
+		{http.MethodPost, "/validate", http.StatusUnauthorized},
+		{http.MethodPost, "/upload", http.StatusUnauthorized},
+		{http.MethodGet, "/jobs", http.StatusUnauthorized},
+	} {
+		eventually(p.t, time.Minute, r.method+" "+r.path+" to be routed", func() bool {
+			status, _, err := p.send(r.method, p.url+r.path, nil, nil)
+			return err == nil && status == r.status
+		})
+	}
+}
+
 // signUp makes the account, unless an earlier run has.
 func (p *person) signUp() {
 	p.t.Helper()
