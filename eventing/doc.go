@@ -1,11 +1,13 @@
 // Package eventing is what Soundstrip's functions say to each other: the CloudEvents they exchange, the HTTP handler that
 // receives one and the sender that posts one.
 //
-//	type                                  producer  consumer   data
-//	dev.soundstrip.video.uploaded.v1      upload    convert    VideoUploaded
-//	dev.soundstrip.audio.converted.v1     convert   notify     AudioConverted
-//	dev.soundstrip.conversion.failed.v1   convert   notify     ConversionFailed
-//	dev.soundstrip.notification.sent.v1   notify    anyone     NotificationSent
+//	type                                        producer  consumer  data
+//	dev.soundstrip.video.uploaded.v1            upload    convert   VideoUploaded
+//	dev.soundstrip.video.segment.requested.v1   convert   convert   SegmentRequested
+//	dev.soundstrip.video.segments.converted.v1  convert   convert   SegmentsConverted
+//	dev.soundstrip.audio.converted.v1           convert   notify    AudioConverted
+//	dev.soundstrip.conversion.failed.v1         convert   notify    ConversionFailed
+//	dev.soundstrip.notification.sent.v1         notify    anyone    NotificationSent
 //
 // Every event is CloudEvents 1.0.2 with JSON data. Its source is the function's path (/soundstrip/upload), its subject the
 // job's id, its id is made of job, step and round, so that a repeat carries the same id. The extensions traceparent and

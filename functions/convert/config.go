@@ -2,6 +2,7 @@ package convert
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -14,6 +15,7 @@ type Config struct {
 	MaxBytes    int64         `env:"CONVERT_MAX_BYTES, default=2147483648"` // of the MP3
 	Lease       time.Duration `env:"CONVERT_LEASE, default=60s"`            // how long a worker may be silent
 	Segments    Segments      `env:"CONVERT_SEGMENTS, default=auto"`        // how many encoders share a long sound
+	Fanout      int           `env:"CONVERT_FANOUT"`                        // how many converters do; with 0 or 1 none is shared
 }
 
 // Segments is how many encoders share a long sound; with 0 or 1 none is shared.
@@ -55,6 +57,9 @@ func (c Config) Validate() error {
 	}
 	if c.Lease < 3*time.Second {
 		errs = append(errs, errors.New("CONVERT_LEASE: want at least 3s"))
+	}
+	if c.Fanout < 0 || c.Fanout > maxSegments {
+		errs = append(errs, fmt.Errorf("CONVERT_FANOUT: want a number from 0 to %d", maxSegments))
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
@@ -21,6 +22,12 @@ type Engine interface {
 	// Convert writes the MP3 to dst, which the caller commits or aborts, and tells progress in percent, 99 at most, rising,
 	// and no more than once a second. The deadline of the context is that of the work. The error is a *Failure.
 	Convert(ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(percent int)) (Result, error)
+	// Divide says how n converters can share the sound; nil when one is to make all of it.
+	Divide(ctx context.Context, src media.File, o eventing.Options, n int) (*job.Split, error)
+	// Segment writes the frames of one segment, as Convert does, and tells how many samples went into the encoder.
+	Segment(ctx context.Context, src media.File, o eventing.Options, s job.Split, number int, dst media.Writer, progress func(percent int)) (samples int64, err error)
+	// Join is Convert by the frames of the segments, in order.
+	Join(ctx context.Context, src media.File, o eventing.Options, s job.Split, frames []io.Reader, dst media.Writer, progress func(percent int)) (Result, error)
 }
 
 // Result is what became of a video.
@@ -38,6 +45,7 @@ const (
 	PlanCopy  = "copy"      // the sound is MP3 already and taken as it is
 
 	PlanSegments = "+segments" // behind one of the others: several encoders shared the sound
+	PlanFanout   = "+fanout"   // the same, of several converters
 )
 
 // FFmpeg is the engine that ffmpeg drives.
@@ -62,52 +70,73 @@ func (f *FFmpeg) Check(ctx context.Context) error { return f.tool.Check(ctx) }
 // Convert implements [Engine]. An exit code of 0 proves nothing (a file that was cut exits so): the MP3 counts when its frames
 // last as long as the source says, and no limit was met.
 func (f *FFmpeg) Convert(ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
-	r, err := f.convert(ctx, &source{File: src, size: src.Info().Length}, o, dst, progress)
-	if err != nil {
-		return Result{}, f.failure(ctx, err)
-	}
-	return r, nil
+	return f.convert(ctx, src, o, dst, progress, func(s sound, out func(io.Reader) error) (int64, string, error) {
+		var err error
+		if s.Gain, err = f.gain(ctx, s, o); err != nil {
+			return 0, "", err
+		}
+		encoders, done := f.encoders(s)
+		defer done()
+		how := ""
+		if encoders > 1 {
+			how = PlanSegments
+		}
+		samples, err := f.encode(ctx, s.plan.input, s.Encoding, encoders, out)
+		return samples, how, err
+	})
 }
 
-func (f *FFmpeg) convert(ctx context.Context, src *source, o eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
-	p, err := f.plan(ctx, src)
-	if err != nil {
-		return Result{}, err
+// sound is one that is to be encoded.
+type sound struct {
+	ffmpeg.Encoding
+	plan     *plan
+	expected time.Duration // of the MP3; 0 when not known
+}
+
+// sound plans how to encode the sound of a video; its plan is to be closed.
+func (f *FFmpeg) sound(ctx context.Context, src media.File, o eventing.Options) (s sound, err error) {
+	if s.plan, err = f.plan(ctx, &source{File: src, size: src.Info().Length}); err != nil {
+		return s, err
 	}
-	defer p.close()
-	e, expected, err := f.encoding(p, o)
-	if err != nil {
-		return Result{}, err
+	if s.Encoding, s.expected, err = f.encoding(s.plan, o); err != nil {
+		s.plan.close()
 	}
-	if o.Normalize {
-		loud, err := f.tool.Loudness(ctx, p.input, e)
+	return s, err
+}
+
+// convert makes the MP3 of the frames that encode gives to out; encode also tells how many samples they were made of, and how it
+// went about it.
+func (f *FFmpeg) convert(
+	ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(int),
+	encode func(s sound, out func(io.Reader) error) (samples int64, how string, err error),
+) (r Result, err error) {
+	defer func() {
 		if err != nil {
-			return Result{}, err
+			r, err = Result{}, f.failure(ctx, err)
 		}
-		e.Gain = gain(loud)
-	}
-	out := &output{dst: dst, expected: expected, progress: progress}
-	if err := out.begin(tagOf(p, o)); err != nil {
-		return Result{}, err
-	}
-	encoders, done := f.encoders(p, e, expected)
-	defer done()
-	samples, err := f.encode(ctx, p.input, e, encoders, out.take)
+	}()
+	s, err := f.sound(ctx, src, o)
 	if err != nil {
-		return Result{}, err
+		return r, err
 	}
-	if err := f.check(p, e, out); err != nil {
-		return Result{}, err
+	defer s.plan.close()
+	out := &output{dst: dst, expected: s.expected, progress: progress}
+	if err := out.begin(tagOf(s.plan, o)); err != nil {
+		return r, err
 	}
-	plan, gaps := p.name, encoderGaps(out.info, samples)
-	switch {
-	case e.Copy:
-		plan, gaps = PlanCopy, copiedGaps(p, out)
-	case encoders > 1:
-		plan += PlanSegments
+	samples, how, err := encode(s, out.take)
+	if err != nil {
+		return r, err
+	}
+	if err := f.check(s.plan, s.Encoding, out); err != nil {
+		return r, err
+	}
+	plan, gaps := s.plan.name+how, encoderGaps(out.info, samples)
+	if s.Copy {
+		plan, gaps = PlanCopy, copiedGaps(s.plan, out)
 	}
 	if err := out.end(gaps); err != nil {
-		return Result{}, err
+		return r, err
 	}
 	heard := out.info.Samples
 	if gaps != nil {
@@ -229,6 +258,15 @@ func (f *FFmpeg) timeout(cause error) *Failure {
 	return permanent(cause, Timeout, "the video takes longer than %v to convert: ask for a part of it with start and end", f.cfg.Timeout)
 }
 
+// gain measures how much louder the sound is to be, in dB, if that was asked for.
+func (f *FFmpeg) gain(ctx context.Context, s sound, o eventing.Options) (float64, error) {
+	if !o.Normalize {
+		return 0, nil
+	}
+	loud, err := f.tool.Loudness(ctx, s.plan.input, s.Encoding)
+	return gain(loud), err
+}
+
 // gain brings a programme to -23 LUFS, but no true peak above -1 dBTP (EBU R 128); silence stays what it is.
 func gain(l ffmpeg.Loudness) float64 {
 	const target, ceiling, silence = -23, -1, -70
@@ -267,6 +305,7 @@ type output struct {
 	dst      media.Writer
 	expected time.Duration
 	progress func(int)
+	bare     bool // frames only
 
 	info    *mp3.Info // nil until the first frame
 	rate    int
@@ -292,8 +331,8 @@ func (o *output) take(r io.Reader) error {
 		}
 		if o.info == nil {
 			o.info, o.rate = mp3.NewInfo(h), h.Rate
-			if err := o.dst.Reserve(o.info.Size()); err != nil {
-				return passing(err, Storage, storageMessage)
+			if err := o.reserve(); err != nil {
+				return err
 			}
 		}
 		o.info.Add(h, frame)
@@ -302,6 +341,17 @@ func (o *output) take(r io.Reader) error {
 		}
 		o.tell()
 	}
+}
+
+// reserve leaves room for the first frame.
+func (o *output) reserve() error {
+	if o.bare {
+		return nil
+	}
+	if err := o.dst.Reserve(o.info.Size()); err != nil {
+		return passing(err, Storage, storageMessage)
+	}
+	return nil
 }
 
 // end fills in the first frame.

@@ -9,15 +9,18 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
-// hold runs work while it keeps the job's lease. When the job is lost, work's context ends, and the error is job.ErrLost. When
+// heartbeat keeps a lease, and records progress.
+type heartbeat func(ctx context.Context, percent int) error
+
+// hold runs work while it keeps the lease. When the job is lost, work's context ends, and the error is job.ErrLost. When
 // the lease may run out because the jobs cannot be reached, the context ends too: another worker could begin.
-func (f *function) hold(ctx context.Context, j job.Job, work func(ctx context.Context, progress func(percent int)) error) error {
+func (f *function) hold(ctx context.Context, h heartbeat, work func(ctx context.Context, progress func(percent int)) error) error {
 	ctx, lose := context.WithCancelCause(ctx)
 	percents := make(chan int, 1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		lose(f.beat(ctx, j, percents))
+		lose(f.beat(ctx, h, percents))
 	}()
 	err := work(ctx, func(percent int) {
 		select {
@@ -35,7 +38,7 @@ func (f *function) hold(ctx context.Context, j job.Job, work func(ctx context.Co
 
 // beat sends a heartbeat with each progress, and at a third of the lease, until the context ends (nil) or the lease does. A
 // heartbeat that fails is tried again as long as the lease surely holds.
-func (f *function) beat(ctx context.Context, j job.Job, percents <-chan int) error {
+func (f *function) beat(ctx context.Context, h heartbeat, percents <-chan int) error {
 	interval := f.cfg.Lease / 3
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -50,7 +53,7 @@ func (f *function) beat(ctx context.Context, j job.Job, percents <-chan int) err
 		}
 		now := time.Now()
 		call, cancel := context.WithTimeout(ctx, interval)
-		err := f.jobs.Heartbeat(call, j.ID, j.Lease.Epoch, f.cfg.Lease, percent)
+		err := h(call, percent)
 		cancel()
 		switch {
 		case err == nil:

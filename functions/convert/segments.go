@@ -32,8 +32,8 @@ const (
 )
 
 const (
-	// worthSharing is the length of sound from which the time won is worth the work added.
-	worthSharing = 10 * time.Minute
+	// longEnough is the length of sound from which the time won is worth the work added.
+	longEnough = 10 * time.Minute
 	// maxAuto is how many encoders share a sound when nobody said how many: each decodes all of it, and so adds less than the
 	// one before.
 	maxAuto = 4
@@ -41,12 +41,17 @@ const (
 	maxHeld = 16 << 20
 )
 
-// encoders tells how many encoders are to share the sound; done must be called when they have ended. A sound of unknown length,
-// or in a file that is laid down, is not shared.
-func (f *FFmpeg) encoders(p *plan, e ffmpeg.Encoding, expected time.Duration) (n int, done func()) {
+// worthSharing tells whether it is worth it to share a sound. One of unknown length, or in a file that is laid down, is not
+// shared.
+func (s sound) worthSharing() bool {
+	return !s.Copy && s.plan.input.Feed != nil && s.expected >= longEnough
+}
+
+// encoders tells how many encoders are to share the sound; done must be called when they have ended.
+func (f *FFmpeg) encoders(s sound) (n int, done func()) {
 	n = 1
 	others := int(f.busy.Add(1)) - 1
-	if !e.Copy && p.input.Feed != nil && expected >= worthSharing {
+	if s.worthSharing() {
 		n = f.cfg.Segments.encoders(runtime.GOMAXPROCS(0), others)
 	}
 	f.busy.Add(int64(n - 1))
@@ -245,7 +250,7 @@ func (s *segments) encoder(number int64) *encoder {
 // advance takes the next frames of the current segment, or goes to the next one.
 func (s *segments) advance() error {
 	x := s.encoder(s.current)
-	if !s.last && x.read > 0 && s.next == s.frames(x, (s.current+1)*s.length-before) {
+	if !s.last && x.part.Length > 0 && x.read > 0 && s.next == s.frames(x, (s.current+1)*s.length-before) {
 		return s.turn()
 	}
 	b, err := x.frame()

@@ -244,12 +244,12 @@ func TestSegmentsEncoders(t *testing.T) {
 		expected time.Duration
 		want     int
 	}{
-		{"long", feed, false, worthSharing, 3},
-		{"short", feed, false, worthSharing - 1, 1},
+		{"long", feed, false, longEnough, 3},
+		{"short", feed, false, longEnough - 1, 1},
 		{"copied", feed, true, time.Hour, 1},
 		{"laid down", ffmpeg.Input{}, false, time.Hour, 1},
 	} {
-		n, done := f.encoders(&plan{input: tt.input}, ffmpeg.Encoding{Copy: tt.copied}, tt.expected)
+		n, done := f.encoders(sound{plan: &plan{input: tt.input}, Encoding: ffmpeg.Encoding{Copy: tt.copied}, expected: tt.expected})
 		if n != tt.want || f.busy.Load() != int64(tt.want) {
 			t.Errorf("encoders(%s) = %d (%d busy), want %d", tt.name, n, f.busy.Load(), tt.want)
 		}

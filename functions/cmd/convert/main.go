@@ -29,9 +29,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
+	handler := convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.sink().Sender(), c.Convert)
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "convert",
-		Handler: c.Events.Authenticated("convert", convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.Convert)),
+		Handler: c.Events.Authenticated("convert", handler),
 		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
 		Close:   []func(context.Context) error{stores.Close},
 	})

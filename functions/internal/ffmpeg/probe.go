@@ -29,6 +29,7 @@ type Stream struct {
 	Index    int
 	Codec    string        // by ffmpeg's name
 	Duration time.Duration // of the sound itself, 0 when not known
+	Rate     int           // samples a second, 0 when not known
 }
 
 // Chapter is a named part of the file.
@@ -40,7 +41,7 @@ type Chapter struct {
 // Probe reads what the beginning of the input tells.
 func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
 	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time:format_tags:"+
-		"stream=index,codec_type,codec_name,start_time,duration:stream_disposition=default,attached_pic:stream_tags:"+
+		"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:stream_tags:"+
 		"chapter=start_time,end_time:chapter_tags")
 	var b []byte
 	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
@@ -83,6 +84,7 @@ type description struct {
 		Index       int
 		Type        string `json:"codec_type"`
 		Codec       string `json:"codec_name"`
+		Rate        string `json:"sample_rate"`
 		StartTime   clock  `json:"start_time"`
 		Duration    clock
 		Disposition struct {
@@ -113,6 +115,7 @@ func (d description) media() Media {
 	if chosen >= 0 {
 		s := d.Streams[chosen]
 		m.Audio = &Stream{Index: s.Index, Codec: s.Codec, Duration: time.Duration(s.Duration)}
+		m.Audio.Rate, _ = strconv.Atoi(s.Rate)
 		if end := s.Tags.clock("duration"); m.Audio.Duration == 0 && end > 0 {
 			// Matroska has no duration a track, but its writers tell in a tag where the track ends.
 			m.Audio.Duration = max(0, end-max(0, time.Duration(s.StartTime-d.Format.StartTime)))
