@@ -4,12 +4,14 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -111,14 +113,19 @@ func TestTriggers(t *testing.T) {
 	objects := load(t)
 	types := map[string][]string{}
 	for _, trigger := range triggers(t, objects) {
-		types[trigger.Audience] = append(types[trigger.Audience], trigger.Filter.Attributes["type"])
+		for _, typ := range eventTypes(t) {
+			e := event.New()
+			if e.SetType(typ); trigger.Matches(e) {
+				types[trigger.Audience] = append(types[trigger.Audience], typ)
+			}
+		}
 		find[*servingv1.Service](t, objects, serviceOf(t, trigger.Subscriber))
 		if got := serviceOf(t, trigger.Subscriber); got != trigger.Audience {
 			t.Errorf("subscriber of %s = %s, want that of its audience, %s", trigger.Name, got, trigger.Audience)
 		}
 	}
 	want := map[string][]string{
-		"convert": {eventing.TypeVideoUploaded},
+		"convert": {eventing.TypeSegmentRequested, eventing.TypeSegmentsConverted, eventing.TypeVideoUploaded},
 		"notify":  {eventing.TypeAudioConverted, eventing.TypeConversionFailed},
 	}
 	if diff := cmp.Diff(want, types); diff != "" {
@@ -127,6 +134,19 @@ func TestTriggers(t *testing.T) {
 	if got := []string{trigger(t, objects, "convert").Queue, trigger(t, objects, "notify").Queue}; !slices.Equal(got, []string{"video", "mp3"}) {
 		t.Errorf("queues of convert and notify = %q, want the old ones, video and mp3", got)
 	}
+}
+
+// eventTypes are those that have a schema, in order.
+func eventTypes(t *testing.T) (types []string) {
+	t.Helper()
+	schemas, err := filepath.Glob("../eventing/schema/*.json")
+	if err != nil || len(schemas) == 0 {
+		t.Fatalf("schemas = %q, %v", schemas, err)
+	}
+	for _, schema := range schemas {
+		types = append(types, strings.TrimSuffix(filepath.Base(schema), ".json"))
+	}
+	return types
 }
 
 // What the brokers have in flight must find a converter, or it waits in Knative until its delivery is over.

@@ -233,6 +233,7 @@ type view struct {
 		FID      string  `json:"fid"`
 		Duration float64 `json:"duration"`
 		Length   int64   `json:"length"`
+		Plan     string  `json:"plan"`
 	} `json:"mp3"`
 	Error *struct{ Code, Message string } `json:"error"`
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -186,9 +188,41 @@ type system struct {
 	env       map[string]string
 	mails     *mailSink
 	processes []*process
+
+	front      front // to the converters
+	converters []*process
 }
 
-// deploy starts the system. Queue mp3 has a second reader, as the old system would have one: trigger "old-consumer" writes
+// front shares posts out to several processes in turn, as Knative does.
+type front struct {
+	mu   sync.Mutex
+	to   []*httputil.ReverseProxy
+	next int
+}
+
+func (f *front) set(t *testing.T, ps ...*process) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.to = nil
+	for _, p := range ps {
+		u, err := url.Parse(p.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.to = append(f.to, httputil.NewSingleHostReverseProxy(u))
+	}
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.next++
+	p := f.to[f.next%len(f.to)]
+	f.mu.Unlock()
+	p.ServeHTTP(w, r)
+}
+
+// deploy starts the system, with two converters that share long sounds. Queue mp3 has a second reader, as the old system would have one: trigger "old-consumer" writes
 // the old JSON to queue "old".
 func deploy(t *testing.T) *system {
 	t.Helper()
@@ -209,11 +243,17 @@ func deploy(t *testing.T) *system {
 		s.processes = append(s.processes, p)
 		return p
 	}
-	convert := run("convert", with(stores, events))
+	converters := httptest.NewServer(&s.front)
+	t.Cleanup(converters.Close)
 	notify := run("notify", with(stores, events, smtp))
-	triggers := triggersFile(t, convert.url, notify.url)
+	triggers := triggersFile(t, converters.URL, notify.url)
 	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
 	sink := map[string]string{"K_SINK": broker.url}
+	fanout := map[string]string{"CONVERT_FANOUT": "3", "CONVERT_LEASE": "3s"}
+	for range 2 {
+		s.converters = append(s.converters, run("convert", with(stores, events, sink, fanout)))
+	}
+	s.front.set(t, s.converters...)
 	routes := map[string]string{
 		"LOGIN_URL":    run("login", with(users, tokens)).url,
 		"VALIDATE_URL": run("validate", tokens).url,
@@ -232,7 +272,8 @@ func triggersFile(t testing.TB, convert, notify string) string {
 	t.Helper()
 	return write(t, "triggers.yaml", fmt.Appendf(nil, `triggers:
 - name: convert
-  filter: {attributes: {type: dev.soundstrip.video.uploaded.v1}}
+  filter: {prefix: {type: dev.soundstrip.video.}}
+  type: dev.soundstrip.video.uploaded.v1
   subscriber: %[1]s
   queue: video
   parallelism: 2
@@ -277,9 +318,29 @@ func TestProcesses(t *testing.T) {
 
 	t.Run("an old producer and an old consumer", func(t *testing.T) { testLegacy(t, s) })
 
+	t.Run("two converters share a long sound", func(t *testing.T) { testFanout(t, s, token) })
+
 	bad := upload(t, s.url, token, video(t, "silent.mp4", 2, "-an"))
 	await(t, s.url, token, bad, "failed")
 	eventually(t, "the mail about the failure", func() bool { return s.mails.find("silent.mp4") != "" })
+}
+
+// testFanout kills one of the converters while they share a sound; the other one goes on.
+func testFanout(t *testing.T, s *system, token string) {
+	const seconds = 1800
+	id := upload(t, s.url, token, video(t, "lecture.mp4", seconds, "-c:a", "aac", "-b:a", "64k", "-ar", "22050"))
+	eventually(t, "the segments to be made", func() bool { return getJob(t, s.url, token, id).Progress > 0 })
+	s.front.set(t, s.converters[1])
+	s.converters[0].kill()
+	j := await(t, s.url, token, id, "notified", "failed")
+	if j.MP3 == nil || !strings.HasSuffix(j.MP3.Plan, "+fanout") || j.MP3.Duration < seconds-1 || j.MP3.Duration > seconds+1 {
+		t.Fatalf("the job ended %s %+v %+v, want an MP3 of half an hour by several converters", j.State, j.Error, j.MP3)
+	}
+	mp3s := s.mongo.Database(s.env["MONGODB_MP3S_DB"]).Collection("fs.files")
+	n, err := mp3s.CountDocuments(ctx(t), bson.M{"filename": bson.M{"$regex": "segment"}})
+	if err != nil || n != 0 {
+		t.Errorf("%d segments are left, %v, want none", n, err)
+	}
 }
 
 // testLegacy puts a video into GridFS and the old message on queue video, as the old gateway did, and reads queue old as an
