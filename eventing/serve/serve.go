@@ -56,6 +56,15 @@ func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
 	}
 }
 
+// Configure fills config as [Load] does, and makes the process's logger the default, at the level of own, which is a part of config.
+func Configure(ctx context.Context, env envconfig.Lookuper, config any, own *Config) error {
+	if err := Load(ctx, env, config); err != nil {
+		return err
+	}
+	slog.SetDefault(Log(os.Stderr, own.LogLevel))
+	return nil
+}
+
 // Log makes the process's logger: JSON lines with the attributes of the context.
 func Log(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(eventing.LogHandler{Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})})

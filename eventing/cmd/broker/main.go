@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 
 	"github.com/sethvargo/go-envconfig"
@@ -21,10 +20,9 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		Serve serve.Config
 		broker.Config
 	}
-	if err := serve.Load(ctx, env, &c); err != nil {
+	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
 		return err
 	}
-	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
 	queue, triggers, err := c.Open()
 	if err != nil {
 		return err

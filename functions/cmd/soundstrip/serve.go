@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -85,10 +84,9 @@ func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
 		return err
 	}
 	var c config
-	if err := serve.Load(ctx, envconfig.MultiLookuper(env, defaults), &c); err != nil {
+	if err := serve.Configure(ctx, envconfig.MultiLookuper(env, defaults), &c, &c.Serve); err != nil {
 		return err
 	}
-	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
 	p, err := f.process(ctx, env, c)
 	if err != nil {
 		return err

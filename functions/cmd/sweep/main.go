@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"os"
 
 	"github.com/sethvargo/go-envconfig"
@@ -19,10 +18,9 @@ func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
 	var c config
-	if err := serve.Load(ctx, env, &c); err != nil {
+	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
 		return err
 	}
-	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
 	stores, err := mongodb.Open(c.MongoDB)
 	if err != nil {
 		return err

@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"os"
 
 	"github.com/sethvargo/go-envconfig"
 
@@ -22,10 +20,9 @@ func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
 	var c config
-	if err := serve.Load(ctx, env, &c); err != nil {
+	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
 		return err
 	}
-	slog.SetDefault(serve.Log(os.Stderr, c.Serve.LogLevel))
 	verifier, err := token.NewVerifier(c.Token)
 	if err != nil {
 		return err
