@@ -49,7 +49,7 @@ func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, err)
 		return
 	}
-	ctx := withTraceOf(r.Context(), e)
+	ctx := WithTraceOf(r.Context(), e)
 	ctx = WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()))
 	reply, err := f(ctx, e)
 	if err != nil {

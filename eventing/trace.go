@@ -24,16 +24,6 @@ func TraceOf(h http.Header) Trace {
 	return Trace{h.Get("Traceparent"), h.Get("Tracestate")}.orNew()
 }
 
-// withTraceOf puts the event's trace into the context; one without leaves the context its own.
-func withTraceOf(ctx context.Context, e event.Event) context.Context {
-	parent, _ := e.Extensions()["traceparent"].(string)
-	state, _ := e.Extensions()["tracestate"].(string)
-	if _, has := ctx.Value(traceKey{}).(Trace); has && !valid(parent) {
-		return ctx
-	}
-	return WithTrace(ctx, Trace{parent, state}.orNew())
-}
-
 // valid knows the traceparents that may be passed on (W3C Trace Context, section 3.2.2).
 func valid(parent string) bool {
 	m := traceparent.FindStringSubmatch(parent)
@@ -57,6 +47,17 @@ type traceKey struct{}
 // WithTrace puts t into the context; events made and logs written under it carry it.
 func WithTrace(ctx context.Context, t Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
+}
+
+// WithTraceOf puts the event's trace into the context. An event without one leaves the context its own, and begins one where
+// there is none.
+func WithTraceOf(ctx context.Context, e event.Event) context.Context {
+	parent, _ := e.Extensions()["traceparent"].(string)
+	state, _ := e.Extensions()["tracestate"].(string)
+	if _, has := ctx.Value(traceKey{}).(Trace); has && !valid(parent) {
+		return ctx
+	}
+	return WithTrace(ctx, Trace{parent, state}.orNew())
 }
 
 // SetTrace writes the context's trace on e unless e has one.

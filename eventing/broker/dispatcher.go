@@ -95,7 +95,7 @@ func (d *Dispatcher) serve(ctx context.Context, t Trigger, g *gate) (err error) 
 // handle posts a message's event and settles the message as the answer says. It is not cut short when ctx ends.
 func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) error {
 	e := m.Event()
-	ctx = eventing.WithTrace(context.WithoutCancel(ctx), traceOf(e))
+	ctx = eventing.WithTraceOf(context.WithoutCancel(ctx), e)
 	ctx = eventing.WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()),
 		slog.String("trigger", t.Name), slog.Int("attempt", m.Attempts()+1))
 	v := d.post(ctx, t, e)
@@ -177,15 +177,4 @@ func (d *Dispatcher) sendDead(ctx context.Context, sink string, t Trigger, e eve
 		return errors.New(resp.Status)
 	}
 	return nil
-}
-
-// traceOf makes the log lines about an event carry its trace.
-func traceOf(e event.Event) eventing.Trace {
-	h := http.Header{}
-	for _, name := range []string{"traceparent", "tracestate"} {
-		if v, ok := e.Extensions()[name].(string); ok {
-			h.Set(name, v)
-		}
-	}
-	return eventing.TraceOf(h)
 }
