@@ -1,22 +1,14 @@
 package eventing_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/google/go-cmp/cmp"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/eventingtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func payloads() []eventing.Payload {
 	stored := eventing.Reference{VideoFID: "65f0a1b2c3d4e5f601234567", Username: "anna@example.com"}
@@ -32,52 +24,14 @@ func payloads() []eventing.Payload {
 	}
 }
 
-// TestPayloads compares each event with its golden file, and its data with the schema.
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range payloads() {
 		t.Run(p.Type(), func(t *testing.T) {
 			t.Parallel()
-			e, err := eventing.New("/soundstrip/test", "65f0a1b2c3d4e5f601234567", 2, p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := json.MarshalIndent(e, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw = append(raw, '\n')
-			golden := filepath.Join("testdata", p.Type()+".json")
-			if *update {
-				if err := os.WriteFile(golden, raw, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(raw)); diff != "" {
-				t.Errorf("event (-want +got), to be taken over with -update:\n%s", diff)
-			}
-			if err := validate(t, p.Type(), e.Data()); err != nil {
-				t.Errorf("data against its schema: %v", err)
-			}
+			eventingtest.Payload(t, p)
 		})
 	}
-}
-
-func validate(t *testing.T, typ string, data []byte) error {
-	t.Helper()
-	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("schema", typ+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return schema.Validate(v)
 }
 
 // TestDecode checks that Decode takes what the schema takes, and refuses what it refuses, as far as Decode is to know.
@@ -126,7 +80,7 @@ func TestDecode(t *testing.T) {
 					t.Errorf("Outcome(%v) = %d, want 400: the event stays wrong", err, status)
 				}
 			}
-			if err := validate(t, tt.typ, []byte(tt.data)); (err != nil) != (tt.err != "" || tt.loose) {
+			if err := eventingtest.Schema(t, tt.typ, []byte(tt.data)); (err != nil) != (tt.err != "" || tt.loose) {
 				t.Errorf("schema on %s = %v, want an error: %v", tt.data, err, tt.err != "" || tt.loose)
 			}
 		})

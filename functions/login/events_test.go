@@ -1,19 +1,15 @@
 package login
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/google/go-cmp/cmp"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/eventingtest"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 )
 
@@ -108,7 +104,6 @@ func TestEventsLater(t *testing.T) {
 	}
 }
 
-// TestPayloads compares the data of each event with its golden file and its schema.
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range []eventing.Payload{
@@ -116,28 +111,9 @@ func TestPayloads(t *testing.T) {
 		TokenIssued{AccessToken: "e30.e30.e30", TokenType: "Bearer", ExpiresIn: 86400},
 		Refused{Error: "the e-mail address or the password is wrong"},
 	} {
-		want, err := os.ReadFile("testdata/" + p.Type() + ".json")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		got, err := json.MarshalIndent(p, "", "  ")
-		if err != nil {
-			t.Error(err)
-		}
-		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(got))
-		if err != nil {
-			t.Error(err)
-		}
-		schema, err := jsonschema.NewCompiler().Compile("schema/" + p.Type() + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(v); err != nil {
-			t.Errorf("%s against its schema: %v", p.Type(), err)
-		}
-		if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", p.Type(), diff)
-		}
+		t.Run(p.Type(), func(t *testing.T) {
+			t.Parallel()
+			eventingtest.Payload(t, p)
+		})
 	}
 }

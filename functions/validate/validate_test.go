@@ -1,21 +1,19 @@
 package validate
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/eventingtest"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
@@ -166,7 +164,6 @@ func checkReply(t *testing.T, resp *http.Response, want string) string {
 	return e.ID()
 }
 
-// TestPayloads compares the data of each event with its golden file and its schema.
 func TestPayloads(t *testing.T) {
 	t.Parallel()
 	for _, p := range []eventing.Payload{
@@ -174,28 +171,9 @@ func TestPayloads(t *testing.T) {
 		TokenValidated{georgio},
 		TokenRefused{Error: "the token is not valid"},
 	} {
-		want, err := os.ReadFile("testdata/" + p.Type() + ".json")
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		got, err := json.MarshalIndent(p, "", "  ")
-		if err != nil {
-			t.Error(err)
-		}
-		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(got))
-		if err != nil {
-			t.Error(err)
-		}
-		schema, err := jsonschema.NewCompiler().Compile("schema/" + p.Type() + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(v); err != nil {
-			t.Errorf("%s against its schema: %v", p.Type(), err)
-		}
-		if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", p.Type(), diff)
-		}
+		t.Run(p.Type(), func(t *testing.T) {
+			t.Parallel()
+			eventingtest.Payload(t, p)
+		})
 	}
 }
