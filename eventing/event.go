@@ -176,6 +176,17 @@ func New(source, job string, round int, p Payload) (event.Event, error) {
 	return e, nil
 }
 
+// NewReply makes the event that answers cause with p, about what cause is about: one cause and payload type always make the
+// same id. It fails when p does not validate.
+func NewReply(source string, cause event.Event, p Payload) (*event.Event, error) {
+	e, err := New(source, cause.Source()+"/"+cause.ID(), 1, p)
+	if err != nil {
+		return nil, fmt.Errorf("reply to event %s: %w", cause.ID(), err)
+	}
+	e.SetSubject(cause.Subject())
+	return &e, nil
+}
+
 // Decode reads the data of an event of P's type and validates it. What it returns as an error is permanent: see [Reject].
 func Decode[P Payload](e event.Event) (P, error) {
 	var p P

@@ -122,3 +122,27 @@ func TestNew(t *testing.T) {
 		t.Error("New makes an event without a reference")
 	}
 }
+
+func TestNewReply(t *testing.T) {
+	t.Parallel()
+	cause := event.New()
+	cause.SetID("1")
+	cause.SetSource("/app")
+	cause.SetSubject("s")
+	a, err := eventing.NewReply("/a", cause, payloads()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Source() != "/a" || a.Subject() != "s" {
+		t.Errorf("the reply is from %q about %q, want /a about s", a.Source(), a.Subject())
+	}
+	b, _ := eventing.NewReply("/a", cause, payloads()[0])
+	cause.SetSource("/other")
+	c, _ := eventing.NewReply("/a", cause, payloads()[0])
+	if a.ID() != b.ID() || a.ID() == c.ID() {
+		t.Errorf("ids %q, %q, %q, want the first two the same: the third has another cause", a.ID(), b.ID(), c.ID())
+	}
+	if _, err := eventing.NewReply("/a", cause, eventing.VideoUploaded{}); err == nil {
+		t.Error("NewReply makes an event without a reference")
+	}
+}

@@ -3,7 +3,6 @@ package login
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -85,22 +84,12 @@ func (h *handler) events(from netip.Prefix) eventing.Func {
 		var wait *waitError
 		switch {
 		case errors.Is(err, account.ErrCredentials):
-			return reply(e, Refused{Error: account.ErrCredentials.Error()})
+			return eventing.NewReply(source, e, Refused{Error: account.ErrCredentials.Error()})
 		case errors.As(err, &wait):
 			return nil, eventing.RetryAfter(wait.d, err)
 		case err != nil:
 			return nil, eventing.RetryAfter(time.Second, err)
 		}
-		return reply(e, issued)
+		return eventing.NewReply(source, e, issued)
 	}
-}
-
-// reply makes the event that answers cause.
-func reply(cause event.Event, p eventing.Payload) (*event.Event, error) {
-	e, err := eventing.New(source, cause.Source()+"/"+cause.ID(), 1, p)
-	if err != nil {
-		return nil, fmt.Errorf("reply to event %s: %w", cause.ID(), err)
-	}
-	e.SetSubject(cause.Subject())
-	return &e, nil
 }

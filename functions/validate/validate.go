@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -110,18 +109,8 @@ func events(v token.Verifier) eventing.Func {
 		case errors.Is(err, token.ErrUnavailable):
 			return nil, eventing.RetryAfter(time.Second, err)
 		case err != nil:
-			return reply(e, TokenRefused{Error: "the token is not valid"})
+			return eventing.NewReply(source, e, TokenRefused{Error: "the token is not valid"})
 		}
-		return reply(e, TokenValidated{claims})
+		return eventing.NewReply(source, e, TokenValidated{claims})
 	}
-}
-
-// reply makes the event that answers cause.
-func reply(cause event.Event, p eventing.Payload) (*event.Event, error) {
-	e, err := eventing.New(source, cause.Source()+"/"+cause.ID(), 1, p)
-	if err != nil {
-		return nil, fmt.Errorf("reply to event %s: %w", cause.ID(), err)
-	}
-	e.SetSubject(cause.Subject())
-	return &e, nil
 }
