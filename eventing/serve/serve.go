@@ -107,6 +107,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stall}, // patient knows of streams, not of their connection
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -179,12 +180,6 @@ func (a *answer) WriteHeader(status int) {
 func (a *answer) Write(p []byte) (int, error) {
 	a.begun = true
 	return a.ResponseWriter.Write(p)
-}
-
-// ReadFrom keeps the server's way to send a file without copying it.
-func (a *answer) ReadFrom(r io.Reader) (int64, error) {
-	a.begun = true
-	return io.Copy(a.ResponseWriter, r)
 }
 
 func (a *answer) Flush() {

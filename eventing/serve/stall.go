@@ -13,36 +13,66 @@ import (
 )
 
 const (
-	// stall is how long nothing of a request's body may arrive before the client is given up.
+	// stall is how long a client may send nothing of a body, or not take what is written to it, before it is given up.
 	stall = time.Minute
 	// linger is how long a client that is answered in the middle of its body has to read that and to stop.
 	linger = 500 * time.Millisecond
 )
 
-// patient lets a client take as long as it likes to send a body, so long as it sends something within d each time; a timeout
-// for the whole body, as http.Server has one, would cut off large uploads on slow lines.
+// patient lets a client take as long as it likes to send a body and to read the answer, so long as it sends something, or takes
+// what is written, within d each time; a timeout for the whole of them, as http.Server has one, would cut off large files on
+// slow lines.
 //
 // A client that is answered before it has sent everything may still write when the connection is closed, and then loses the
 // answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect: 100-continue.
 func patient(d time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		a := &patientWriter{ResponseWriter: w, set: c.SetWriteDeadline, d: d}
+		defer a.within(2 * d) // bounds the server's own writing, which comes after its reading
 		if r.Body == http.NoBody {
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(a, r)
 			return
 		}
-		c := http.NewResponseController(w)
 		b := &patientBody{ReadCloser: r.Body, set: c.SetReadDeadline, d: d}
 		defer b.end(d)                 // bounds the server's own reading of what the handler left
 		r = r.WithContext(r.Context()) // a copy, since the server looks at the Body of its own
 		r.Body = b
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(a, r)
 		if r.ProtoMajor == 1 && b.begun.Load() && !b.whole.Load() {
 			b.end(linger)
+			a.within(linger + d)
 			_ = c.Flush()
 			_, _ = io.Copy(io.Discard, b.ReadCloser)
 		}
 	})
 }
+
+// patientWriter has a deadline only while it writes: what the handler does between writes takes its time.
+type patientWriter struct {
+	http.ResponseWriter
+	set func(time.Time) error // an error means that the server has no deadline to set
+	d   time.Duration
+}
+
+func (w *patientWriter) within(d time.Duration) { _ = w.set(time.Now().Add(d)) }
+
+func (w *patientWriter) unbounded() { _ = w.set(time.Time{}) }
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	w.within(w.d)
+	defer w.unbounded()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *patientWriter) Flush() {
+	w.within(w.d)
+	defer w.unbounded()
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // what cannot flush need not
+}
+
+// Unwrap is for http.ResponseController.
+func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type patientBody struct {
 	io.ReadCloser

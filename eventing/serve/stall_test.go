@@ -2,11 +2,14 @@ package serve
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +54,7 @@ func TestStall(t *testing.T) {
 	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewServer(patient(50*time.Millisecond, echo))
+			server := httptest.NewServer(patient(500*time.Millisecond, echo))
 			defer server.Close()
 			answer, err := io.ReadAll(dial(t, server, tt.request))
 			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), "nothing of the request's body arrived") {
@@ -64,7 +67,7 @@ func TestStall(t *testing.T) {
 // TestStallUnread has the handler answer without reading the body: the server itself reads on then, and must not wait forever.
 func TestStallUnread(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(patient(50*time.Millisecond, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	server := httptest.NewServer(patient(500*time.Millisecond, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	defer server.Close()
 	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
 		t.Errorf("a client that went quiet is answered %q, %v, want 200 and the connection closed", answer, err)
@@ -122,20 +125,54 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// protocols are how a client may speak to a server.
+var protocols = []struct {
+	name string
+	use  func(*http.Protocols)
+}{
+	{"HTTP/1", func(p *http.Protocols) { p.SetHTTP1(true) }},
+	{"HTTP/2", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
+}
+
+// buffer is about how much a connection holds of what is written and not yet read: little, so that tests do not write much.
+const buffer = 64 << 10
+
+// start serves h in one protocol, and gives a client that speaks it.
+func start(t *testing.T, use func(*http.Protocols), h http.Handler) (*httptest.Server, *http.Transport) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.Config.Protocols = new(http.Protocols)
+	use(server.Config.Protocols)
+	server.Config.ConnState = func(c net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			_ = c.(*net.TCPConn).SetWriteBuffer(buffer)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	transport := &http.Transport{
+		Protocols: server.Config.Protocols,
+		HTTP2:     &http.HTTP2Config{MaxReceiveBufferPerStream: buffer},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			if err == nil {
+				err = c.(*net.TCPConn).SetReadBuffer(buffer)
+			}
+			return c, err
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return server, transport
+}
+
 // TestSlow has a client and a handler that each take longer than the deadline in all, twice on one connection.
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	const d, pieces = 500 * time.Millisecond, 6
-	for _, tt := range []struct {
-		name string
-		use  func(*http.Protocols)
-	}{
-		{"HTTP/1", func(p *http.Protocols) { p.SetHTTP1(true) }},
-		{"HTTP/2", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
-	} {
+	for _, tt := range protocols {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewUnstartedServer(patient(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+			server, transport := start(t, tt.use, patient(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 				if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
 					return err
 				}
@@ -146,12 +183,6 @@ func TestSlow(t *testing.T) {
 				<-time.After(d * 6 / 5)
 				return r.Context().Err()
 			})))
-			server.Config.Protocols = new(http.Protocols)
-			tt.use(server.Config.Protocols)
-			server.Start()
-			defer server.Close()
-			transport := &http.Transport{Protocols: server.Config.Protocols}
-			defer transport.CloseIdleConnections()
 			for range 2 {
 				body, feed := io.Pipe()
 				go func() {
@@ -176,5 +207,84 @@ func TestSlow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSlowReader has a client take longer than the deadline for an answer that no buffer holds.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	const d, pieces, piece = 2 * time.Second, 8, 8 * buffer
+	for _, tt := range protocols {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server, transport := start(t, tt.use, patient(d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.CopyN(w, zeros{}, pieces*piece)
+			})))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			for n := range pieces {
+				<-time.After(d / 4)
+				if _, err := io.CopyN(io.Discard, resp.Body, piece); err != nil {
+					t.Fatalf("a slow client gets %d of %d pieces, %v", n, pieces, err)
+				}
+			}
+		})
+	}
+}
+
+// TestStalledReader has a client take nothing of an answer without an end.
+func TestStalledReader(t *testing.T) {
+	t.Parallel()
+	for _, tt := range protocols {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan struct{})
+			server, transport := start(t, tt.use, patient(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				defer close(ended)
+				_, _ = io.Copy(w, zeros{})
+			})))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			select {
+			case <-ended:
+			case <-ctx.Done():
+				t.Error("the handler writes to a client that takes nothing")
+			}
+		})
+	}
+}
+
+// TestStalledReaderOfSmallAnswers has a client take none of many answers that the server itself writes, when each handler has
+// ended.
+func TestStalledReaderOfSmallAnswers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(patient(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.CopyN(w, zeros{}, 1000)
+	})))
+	defer server.Close()
+	conn := dial(t, server, "")
+	defer conn.Close()
+	for {
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("the server waits for a client that takes nothing")
+		} else if err != nil {
+			return
+		}
 	}
 }
