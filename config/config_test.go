@@ -164,6 +164,30 @@ func TestBrokersSendNoMoreThanConvertersTake(t *testing.T) {
 	}
 }
 
+// The sum of the comment in 303-convert.yaml.
+func TestNodesHoldAsManyConvertersAsCores(t *testing.T) {
+	t.Parallel()
+	const (
+		cores  = 2
+		system = 350 // millicores that Kubernetes keeps of a node and its own pods ask for
+		proxy  = 25  // millicores that Knative's queue-proxy asks for
+	)
+	objects := load(t)
+	spec := find[*servingv1.Service](t, objects, "convert").Spec.Template.Spec
+	c := spec.Containers[0]
+	pod := c.Resources.Requests.Cpu().MilliValue() + proxy
+	for _, free := range []int64{cores*1000 - system, cores * 1000} {
+		if got := free / pod * *spec.ContainerConcurrency; got != cores {
+			t.Errorf("conversions at once in %dm = %d, want %d", free, got, cores)
+		}
+	}
+	// Go rounds the limit up to GOMAXPROCS; above two, auto would have each conversion take several cores.
+	limit, segments := c.Resources.Limits.Cpu().Value(), objects.variables(t, c)["CONVERT_SEGMENTS"]
+	if limit > 2 || segments != "" {
+		t.Errorf("limit = %d cores, CONVERT_SEGMENTS = %q, want at most 2 cores and auto", limit, segments)
+	}
+}
+
 // The sum of the comment in 100-variables.yaml.
 func TestTimeoutsCoverEachOther(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ var overlay = map[string][][2]string{
 	},
 	"303-convert.yaml": {
 		{`autoscaling.knative.dev/max-scale: "20"`, `autoscaling.knative.dev/max-scale: "4"` + "\n        autoscaling.knative.dev/window: 6s"},
-		{"requests: {cpu: 500m,", "requests: {cpu: 100m,"},
+		{"requests: {cpu: 750m,", "requests: {cpu: 100m,"},
 	},
 }
 
