@@ -50,14 +50,14 @@ type config struct {
 	Sweep    sweep.Config
 }
 
-// triggers are those of config/, with subscribers in this process. The converters share the processors.
+// triggers are those of config/, with subscribers in this process. There are as many conversions at once as cores.
 func triggers(c convert.Config) broker.Triggers {
 	filter := func(eventType string) broker.Filter {
 		return broker.Filter{Attributes: map[string]string{"type": eventType}}
 	}
 	return broker.Triggers{
 		{Name: "convert", Queue: "video", Filter: broker.Filter{Prefix: map[string]string{"type": eventing.PrefixVideo}},
-			Type: eventing.TypeVideoUploaded, Subscriber: "http://convert", Parallelism: runtime.NumCPU(),
+			Type: eventing.TypeVideoUploaded, Subscriber: "http://convert", Parallelism: runtime.GOMAXPROCS(0),
 			Delivery: broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
 		{Name: "notify", Queue: "mp3", Filter: filter(eventing.TypeAudioConverted), Subscriber: "http://notify"},
 		{Name: "notify-failed", Filter: filter(eventing.TypeConversionFailed), Subscriber: "http://notify"},
