@@ -82,6 +82,8 @@ func (f *FFmpeg) segment(ctx context.Context, src media.File, o eventing.Options
 		return 0, err
 	}
 	defer s.plan.close()
+	f.busy.Add(1)
+	defer f.busy.Add(-1)
 	s.Gain, s.Part = split.Gain, partOfSplit(split, number)
 	out := &output{dst: dst, expected: s.expected / time.Duration(len(split.Segments)), progress: progress, bare: true}
 	samples, err := f.tool.Encode(ctx, s.plan.input, s.Encoding, out.take)

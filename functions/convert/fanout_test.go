@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -163,5 +164,77 @@ func TestSegmentLength(t *testing.T) {
 		if got := segmentLength(tt.whole, tt.rate, tt.n); got != tt.want {
 			t.Errorf("segmentLength(%v, %d, %d) = %d, want %d", tt.whole, tt.rate, tt.n, got, tt.want)
 		}
+	}
+}
+
+// BenchmarkFanout compares what 59 minutes cost several converters with what they cost one: all of the CPU time, and that of the
+// slowest way through (dividing, the longest segment, joining), which is the time it takes where each converter has a core.
+func BenchmarkFanout(b *testing.B) {
+	minute, path := filepath.Join(b.TempDir(), "minute.m4a"), filepath.Join(b.TempDir(), "long.m4a")
+	for _, args := range [][]string{
+		{"-f", "lavfi", "-i", music + ":s=48000:d=60", "-c:a", "aac", minute},
+		{"-stream_loop", "58", "-i", minute, "-c", "copy", "-movflags", "+faststart", path},
+	} {
+		if out, err := exec.Command("ffmpeg", append([]string{"-nostdin", "-v", "error"}, args...)...).CombinedOutput(); err != nil {
+			b.Fatalf("ffmpeg: %v: %s", err, out)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newMemory()
+	src, err := s.Open(b.Context(), s.put(data, media.Info{}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := NewEngine(testConfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	measure := func(work func(w *memoryWriter) error) (*memoryWriter, time.Duration) {
+		w, err := s.Create(b.Context(), media.Info{ID: media.NewID()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		before := cpuTime(b)
+		if err := work(w.(*memoryWriter)); err != nil {
+			b.Fatal(err)
+		}
+		return w.(*memoryWriter), cpuTime(b) - before
+	}
+	silent := func(int) {}
+	for _, n := range []int{2, 4, 8} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var one, all, longest time.Duration
+			for b.Loop() {
+				_, alone := measure(func(w *memoryWriter) error {
+					_, err := e.Convert(b.Context(), src, eventing.Options{}, w, silent)
+					return err
+				})
+				var split *job.Split
+				_, dividing := measure(func(*memoryWriter) (err error) {
+					split, err = e.Divide(b.Context(), src, eventing.Options{}, n)
+					return err
+				})
+				var frames []io.Reader
+				var segments, slowest time.Duration
+				for i := range n {
+					w, cost := measure(func(w *memoryWriter) (err error) {
+						split.Segments[i].Samples, err = e.Segment(b.Context(), src, eventing.Options{}, *split, i, w, silent)
+						return err
+					})
+					frames = append(frames, bytes.NewReader(w.buf.Bytes()))
+					segments, slowest = segments+cost, max(slowest, cost)
+				}
+				_, joining := measure(func(w *memoryWriter) error {
+					_, err := e.Join(b.Context(), src, eventing.Options{}, *split, frames, w, silent)
+					return err
+				})
+				one, all, longest = one+alone, all+dividing+segments+joining, longest+dividing+slowest+joining
+			}
+			b.ReportMetric(all.Seconds()/one.Seconds(), "cpu-ratio")
+			b.ReportMetric(longest.Seconds()/one.Seconds(), "wall-ratio-idle")
+		})
 	}
 }
