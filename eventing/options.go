@@ -145,13 +145,16 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Length is how much of a video of the given duration the options keep.
-func (o Options) Length(d time.Duration) time.Duration {
-	start, end := seconds(o.Start), d
-	if o.End != 0 {
-		end = min(end, seconds(o.End))
-	}
-	return max(0, end-start)
+// Span is the part of a video that the options keep; an end of 0 means the video's.
+func (o Options) Span() (start, end time.Duration) {
+	return time.Duration(o.Start * float64(time.Second)), time.Duration(o.End * float64(time.Second))
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+// Length is how much of a video of the given duration the options keep.
+func (o Options) Length(d time.Duration) time.Duration {
+	start, end := o.Span()
+	if o.End == 0 {
+		end = d
+	}
+	return max(0, min(end, d)-start)
+}

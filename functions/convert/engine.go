@@ -162,9 +162,10 @@ func (f *FFmpeg) encoding(p *plan, o eventing.Options) (e ffmpeg.Encoding, expec
 	}
 	expected = p.duration
 	if o.Start > 0 || o.End > 0 {
-		e.Start = max(0, seconds(o.Start)-p.delay)
+		start, end := o.Span()
+		e.Start = max(0, start-p.delay)
 		if o.End > 0 {
-			e.End = seconds(o.End) - p.delay
+			e.End = end - p.delay
 		}
 		if o.End > 0 && e.End <= 0 || p.duration > 0 && e.Start >= p.duration {
 			return e, 0, outOfRange()
@@ -181,8 +182,6 @@ func (f *FFmpeg) encoding(p *plan, o eventing.Options) (e ffmpeg.Encoding, expec
 	}
 	return e, expected, nil
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // tolerance is how much shorter than announced an MP3 may be: half a second, and a thousandth. A file that was cut shows by its
 // structure; this shows one whose data is damaged.
@@ -405,7 +404,8 @@ func tagOf(p *plan, o eventing.Options) mp3.Tag {
 	if len(t.Cover) > maxCover {
 		t.Cover = nil
 	}
-	t.Chapters = part(t.Chapters, max(seconds(o.Start), p.delay), seconds(o.End))
+	start, end := o.Span()
+	t.Chapters = part(t.Chapters, max(start, p.delay), end)
 	return t
 }
 
