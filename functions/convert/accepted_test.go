@@ -11,24 +11,45 @@ import (
 
 // encoders are ffmpeg's arguments for the sound that the README names.
 var encoders = map[string]string{
-	"AAC":       "-c:a aac",
-	"AC-3":      "-c:a ac3",
-	"ADPCM":     "-c:a adpcm_ms",
-	"ALAC":      "-c:a alac",
-	"DTS":       "-c:a dca -strict -2 -ac 2 -ar 48000",
-	"E-AC-3":    "-c:a eac3",
-	"FLAC":      "-c:a flac -strict -2",
-	"G.711":     "-c:a pcm_mulaw -ar 8000",
-	"IMA ADPCM": "-c:a adpcm_ima_qt",
-	"MP2":       "-c:a mp2",
-	"MP3":       "-c:a libmp3lame",
-	"Opus":      "-c:a libopus",
-	"PCM":       "-c:a pcm_s16le",
-	"Speex":     "-c:a libspeex -ar 16000 -ac 1",
-	"TrueHD":    "-c:a truehd -strict -2 -ac 2 -ar 48000",
-	"Vorbis":    "-c:a libvorbis",
-	"WavPack":   "-c:a wavpack",
-	"WMA":       "-c:a wmav2",
+	"AAC":           "-c:a aac",
+	"AC-3":          "-c:a ac3",
+	"ADPCM":         "-c:a adpcm_ms",
+	"ALAC":          "-c:a alac",
+	"Blu-ray PCM":   "-c:a pcm_bluray -ac 2 -ar 48000",
+	"DTS":           "-c:a dca -strict -2 -ac 2 -ar 48000",
+	"DVD PCM":       "-c:a pcm_dvd -ac 2 -ar 48000",
+	"E-AC-3":        "-c:a eac3",
+	"FLAC":          "-c:a flac -strict -2",
+	"Flash ADPCM":   "-c:a adpcm_swf",
+	"G.711":         "-c:a pcm_mulaw -ar 8000",
+	"G.722":         "-c:a adpcm_g722 -ar 16000",
+	"G.726":         "-c:a g726 -ar 8000",
+	"GSM":           "-c:a libgsm -ar 8000",
+	"IMA ADPCM":     "-c:a adpcm_ima_qt",
+	"LATM":          "-c:a aac -mpegts_flags latm",
+	"MLP":           "-c:a mlp -strict -2 -ac 2 -ar 48000",
+	"MP2":           "-c:a mp2",
+	"MP3":           "-c:a libmp3lame",
+	"Microsoft GSM": "-c:a libgsm_ms -ar 8000",
+	"Microsoft IMA": "-c:a adpcm_ima_wav",
+	"Nellymoser":    "-c:a nellymoser",
+	"Opus":          "-c:a libopus",
+	"PCM":           "-c:a pcm_s16le",
+	"SMPTE 302M":    "-c:a s302m -strict -2 -ac 2 -ar 48000",
+	"Speex":         "-c:a libspeex -ar 16000 -ac 1",
+	"TrueHD":        "-c:a truehd -strict -2 -ac 2 -ar 48000",
+	"Vorbis":        "-c:a libvorbis",
+	"WMA":           "-c:a wmav2",
+	"WavPack":       "-c:a wavpack",
+	"Yamaha ADPCM":  "-c:a adpcm_yamaha",
+}
+
+// recorded is sound that Debian's ffmpeg cannot encode.
+var recorded = map[string]string{
+	"AMR-NB":    "testdata/amr-nb.3gp",
+	"AMR-WB":    "testdata/amr-wb.3gp",
+	"HE-AAC":    "testdata/he-aac.m4a",
+	"HE-AAC v2": "testdata/he-aac-v2.m4a",
 }
 
 // muxers are ffmpeg's arguments for the containers that the README names; those that hold sound only have no picture.
@@ -57,7 +78,8 @@ var muxers = map[string]string{
 	"raw AC-3":       "-vn -f ac3",
 }
 
-// TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in them.
+// TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in them. What
+// comes out is what ffmpeg makes of the file itself.
 func TestConvertAccepts(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -79,16 +101,22 @@ func TestConvertAccepts(t *testing.T) {
 			for sound := range strings.SplitSeq(cells[1], ", ") {
 				t.Run(container+" with "+sound, func(t *testing.T) {
 					t.Parallel()
-					mux, encode := muxers[container], encoders[sound]
+					in, encode, mux := "-f lavfi -i "+tone, encoders[sound], muxers[container]
+					if path := recorded[sound]; path != "" {
+						in, encode = "-i "+path, "-c:a copy"
+					}
 					if mux == "" || encode == "" {
 						t.Fatalf("the README names %s with %s, and no test knows how to make it", container, sound)
 					}
-					args := append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-shortest"}, strings.Fields(encode+" "+mux)...)
-					r, _, err := convert(t, e, store(t, makeFile(t, "accepted "+container+" "+sound, args...)), eventing.Options{})
+					args := strings.Fields("-f lavfi -i " + picture + " " + in + " -shortest " + encode + " " + mux)
+					src := makeFile(t, "accepted "+container+" "+sound, args...)
+					r, out, err := convert(t, e, store(t, src), eventing.Options{})
 					if err != nil {
 						t.Fatal(err)
 					}
-					if r.Duration < 3900*time.Millisecond || r.Duration > 4200*time.Millisecond {
+					asPlain(t, src, out, r.Plan)
+					// ffmpeg 5.1 leaves the delay of an HE-AAC encoder out twice where an edit list tells it.
+					if r.Duration < 3800*time.Millisecond || r.Duration > 4200*time.Millisecond {
 						t.Errorf("Convert(%s with %s): %v, want 4 s", container, sound, r.Duration)
 					}
 				})
