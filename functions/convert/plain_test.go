@@ -44,8 +44,8 @@ func asPlain(t *testing.T, src, out, plan string) {
 	}
 	plain := filepath.Join(t.TempDir(), "plain.mp3")
 	run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn"}, args...), plain)...)
-	got, gaps := mp3Of(t, out)
-	want, wantGaps := mp3Of(t, plain)
+	got, gaps := framesOf(t, out)
+	want, wantGaps := framesOf(t, plain)
 	switch {
 	case plan == PlanCopy:
 		wantGaps = gaps
@@ -66,8 +66,8 @@ func asPlain(t *testing.T, src, out, plan string) {
 	}
 }
 
-// mp3Of gives the frames of a file but the first, which is silent, and what that one tells of the gaps.
-func mp3Of(t *testing.T, path string) (frames [][]byte, gaps *mp3.Gaps) {
+// framesOf gives the frames of a file but the first, which is silent, and what that one tells of the gaps.
+func framesOf(t *testing.T, path string) (frames [][]byte, gaps *mp3.Gaps) {
 	t.Helper()
 	b := read(t, path)
 	gaps, err := mp3.ReadGaps(bytes.NewReader(b))

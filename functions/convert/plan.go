@@ -89,6 +89,8 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 		return nil, permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
 	case errors.Is(err, mp4.ErrElsewhere):
 		return nil, permanent(err, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one")
+	case errors.Is(err, mp4.ErrMixed):
+		return nil, permanent(err, Unsupported, "the sound is of one kind here and of another there: save the video with one kind of sound first")
 	case errors.Is(err, mp4.ErrUnsupported):
 		return f.planFile(ctx, s, "mov")
 	case err != nil:

@@ -2,27 +2,25 @@ package mp4
 
 import (
 	"encoding/binary"
+	"iter"
 	"slices"
 )
 
 var be = binary.BigEndian
 
-// box is one box in memory; raw is all of it, body what follows its header.
+// box is one box in memory; body is what follows its header.
 type box struct {
-	kind      string
-	raw, body []byte
+	kind string
+	body []byte
 }
 
-type boxes []box
+// boxes are those that lie one after the other in the body of another. They are found as they are looked for: an index of nothing
+// but small boxes costs no more memory than its bytes.
+type boxes []byte
 
-// maxChildren is how many boxes are looked at within one; no real file has nearly as many.
-const maxChildren = 4096
-
-// children splits the body of a box. What does not divide into boxes, like the zero bytes that may end QuickTime's user data,
-// is left out.
-func children(b []byte) boxes {
-	var bs boxes
-	for len(b) >= 8 && len(bs) < maxChildren {
+// all iterates over the boxes. What does not divide into boxes, like the zero bytes that may end QuickTime's user data, is left out.
+func (bs boxes) all(yield func(box) bool) {
+	for b := []byte(bs); len(b) >= 8; {
 		n, header := uint64(be.Uint32(b)), 8
 		switch {
 		case n == 1 && len(b) >= 16:
@@ -30,18 +28,16 @@ func children(b []byte) boxes {
 		case n == 0:
 			n = uint64(len(b))
 		}
-		if n < uint64(header) || n > uint64(len(b)) {
-			break
+		if n < uint64(header) || n > uint64(len(b)) || !yield(box{string(b[4:8]), b[header:n]}) {
+			return
 		}
-		bs = append(bs, box{kind: string(b[4:8]), raw: b[:n], body: b[header:n]})
 		b = b[n:]
 	}
-	return bs
 }
 
 // find gives the body of the first box of a kind, or nil.
 func (bs boxes) find(kind string) []byte {
-	for _, b := range bs {
+	for b := range bs.all {
 		if b.kind == kind {
 			return b.body
 		}
@@ -51,15 +47,21 @@ func (bs boxes) find(kind string) []byte {
 
 // path finds a box below others.
 func (bs boxes) path(kinds ...string) []byte {
-	for _, k := range kinds[:len(kinds)-1] {
-		bs = children(bs.find(k))
+	for _, k := range kinds {
+		bs = bs.find(k)
 	}
-	return bs.find(kinds[len(kinds)-1])
+	return bs
 }
 
-// without gives the boxes of other kinds than those named.
-func (bs boxes) without(kinds ...string) boxes {
-	return slices.DeleteFunc(slices.Clone(bs), func(b box) bool { return slices.Contains(kinds, b.kind) })
+// without iterates over the boxes of other kinds than those named.
+func (bs boxes) without(kinds ...string) iter.Seq[box] {
+	return func(yield func(box) bool) {
+		for b := range bs.all {
+			if !slices.Contains(kinds, b.kind) && !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // makeBox makes a box; its parts are small: an index is bounded well below 4 GiB.

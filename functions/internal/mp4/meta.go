@@ -9,16 +9,18 @@ import (
 	"unicode/utf16"
 )
 
-// maxChapters bounds what is read of chapters; maxTitle the length of each name, in bytes.
+// maxChapters bounds what is read of chapters; maxTitle the length of each name, in bytes; maxChapterTracks how many tracks of them a
+// track may have, of which the first is read.
 const (
-	maxChapters = 1000
-	maxTitle    = 1024
+	maxChapters      = 1000
+	maxTitle         = 1024
+	maxChapterTracks = 8
 )
 
 // readTags reads iTunes' list (moov/udta/meta/ilst), and QuickTime's text atoms (moov/udta/©nam) for what is missing there.
 func readTags(moov boxes) (t Tags) {
-	udta := children(moov.find("udta"))
-	ilst := children(children(fullBox(udta.find("meta"))).find("ilst"))
+	udta := boxes(moov.find("udta"))
+	ilst := boxes(boxes(fullBox(udta.find("meta"))).find("ilst"))
 	for _, x := range []struct {
 		kind string
 		to   *string
@@ -45,7 +47,7 @@ func fullBox(b []byte) []byte {
 
 // itemValue gives the first value of an item and its type: 1 is UTF-8, 13 JPEG, 14 PNG.
 func itemValue(item []byte) ([]byte, uint32) {
-	data := children(item).find("data")
+	data := boxes(item).find("data")
 	if len(data) < 8 {
 		return nil, 1<<32 - 1
 	}
@@ -77,8 +79,8 @@ func neroChapters(b []byte, end time.Duration) (cs []Chapter) {
 // trackChapters reads the track of text that another names as its chapters (QuickTime File Format, chapter lists).
 func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error) {
 	for _, t := range tracks {
-		refs := children(t.children.find("tref")).find("chap")
-		for ; len(refs) >= 4; refs = refs[4:] {
+		refs := t.children.path("tref", "chap")
+		for refs = refs[:min(len(refs), 4*maxChapterTracks)]; len(refs) >= 4; refs = refs[4:] {
 			i := slices.IndexFunc(tracks, func(c track) bool {
 				return c.id == be.Uint32(refs) && (c.handler == "text" || c.handler == "sbtl")
 			})

@@ -19,10 +19,14 @@ var (
 	ErrUnsupported = errors.New("the index is of a kind not read here")
 	ErrEncrypted   = errors.New("the sound is encrypted")
 	ErrElsewhere   = errors.New("the sound is in another file")
+	ErrMixed       = errors.New("the sound is of one codec here and of another there")
 )
 
 // maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB.
 const maxMoov = 64 << 20
+
+// maxTracks is how many tracks are looked at; no real file has nearly as many.
+const maxTracks = 1 << 14
 
 // Index is what a file says about itself.
 type Index struct {
@@ -52,7 +56,7 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	top := children(moov)
+	top := boxes(moov)
 	if top.find("cmov") != nil {
 		return nil, fmt.Errorf("compressed: %w", ErrUnsupported)
 	}
@@ -62,8 +66,8 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		x.Duration = scaled(uintOf(d[4:], d[0] == 1), timescale)
 	}
 	var tracks []track
-	for _, b := range top {
-		if b.kind == "trak" {
+	for b := range top.all {
+		if b.kind == "trak" && len(tracks) < maxTracks {
 			tracks = append(tracks, readTrack(b.body))
 		}
 	}

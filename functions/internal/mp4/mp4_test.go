@@ -28,6 +28,7 @@ func table(kind string, count int, records ...uint32) []byte {
 type movie struct {
 	handler string
 	codec   string
+	second  []byte // another description, of the second chunk
 	sizes   []byte // stsz
 	edits   []byte // edts, with its header
 	dref    uint32 // flags: 1 means in this file
@@ -47,11 +48,14 @@ func (m movie) mdat() []byte {
 }
 
 func (m movie) moov(mdatAt uint32) []byte {
-	entry := makeBox(m.codec, make([]byte, 6), []byte{0, 1}, make([]byte, 8), []byte{0, 2, 0, 16, 0, 0, 0, 0}, u32(1000<<16))
+	described := uint32(1)
+	if m.second != nil {
+		described = 2
+	}
 	stbl := makeBox("stbl",
-		makeBox("stsd", u32(0, 1), entry),
+		makeBox("stsd", u32(0, described), describe(m.codec), m.second),
 		table("stts", 1, 3, 500),
-		table("stsc", 2, 1, 2, 1, 2, 1, 1),
+		table("stsc", 2, 1, 2, 1, 2, 1, described),
 		m.sizes,
 		table("stco", 2, mdatAt+9, mdatAt+28))
 	dinf := makeBox("dinf", table("dref", 1, 12, be.Uint32([]byte("url ")), m.dref))
@@ -72,6 +76,10 @@ func (m movie) indexLast() []byte {
 func (m movie) indexFirst() []byte {
 	n := len(ftyp) + len(m.moov(0))
 	return slices.Concat(ftyp, m.moov(uint32(n)), m.mdat())
+}
+
+func describe(codec string) []byte {
+	return makeBox(codec, make([]byte, 6), []byte{0, 1}, make([]byte, 8), []byte{0, 2, 0, 16, 0, 0, 0, 0}, u32(1000<<16))
 }
 
 func read(b []byte) (*Index, error) { return Read(bytes.NewReader(b), int64(len(b))) }
@@ -111,6 +119,72 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// TestReadOdd reads what few files have, and finds the same samples.
+func TestReadOdd(t *testing.T) {
+	t.Parallel()
+	with := func(f func(*movie)) []byte {
+		m := newMovie()
+		f(&m)
+		return m.indexLast()
+	}
+	track := makeBox("trak", makeBox("tkhd", u32(1, 0, 0, 9), make([]byte, 68)))
+	plain := newMovie()
+	mdat := plain.mdat()
+	index := plain.moov(uint32(len(ftyp)) + 8)
+	for _, tt := range []struct {
+		name string
+		data []byte
+	}{
+		{"64-bit sizes", slices.Concat(ftyp, wide("mdat", mdat[8:]), rewrite(index, wide))},
+		{"sizes to the end", slices.Concat(ftyp, makeBox("free"), mdat, rewrite(index, toTheEnd))},
+		{"mdat to the end", func() []byte {
+			b := plain.indexFirst()
+			copy(b[len(b)-len(mdat):], u32(0))
+			return b
+		}()},
+		{"index in an index", with(func(m *movie) { m.more = newMovie().moov(0) })},
+		{"10,000 tracks", with(func(m *movie) { m.more = bytes.Repeat(track, 10_000) })},
+		{"10,000 tracks in front", slices.Concat(ftyp, makeBox("free"), mdat, makeBox("moov", bytes.Repeat(track, 10_000), index[8:]))},
+		{"a million boxes", with(func(m *movie) { m.trak = bytes.Repeat(makeBox("xxxx"), 1_000_000) })},
+		{"two descriptions", with(func(m *movie) { m.second = describe("mp4a") })},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x, err := read(tt.data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := samplesOf(t, x.Audio, tt.data), bytes.Join(sound, nil); !bytes.Equal(got, want) {
+				t.Errorf("WriteFile(%s) has the samples %q, want %q", tt.name, got, want)
+			}
+		})
+	}
+}
+
+// wide makes a box with a size of 64 bits.
+func wide(kind string, parts ...[]byte) []byte {
+	body := bytes.Join(parts, nil)
+	return slices.Concat(u32(1), []byte(kind), be.AppendUint64(nil, uint64(16+len(body))), body)
+}
+
+// toTheEnd makes a box that lasts to the end of what it is in.
+func toTheEnd(kind string, parts ...[]byte) []byte {
+	return slices.Concat(u32(0), []byte(kind), bytes.Join(parts, nil))
+}
+
+// rewrite makes a box, and the last one in it, anew, down to the table of offsets.
+func rewrite(b []byte, to func(string, ...[]byte) []byte) []byte {
+	kind, body := string(b[4:8]), b[8:]
+	if kind == "stco" {
+		return to(kind, body)
+	}
+	last := 0
+	for next := last; next < len(body); next += int(be.Uint32(body[next:])) {
+		last = next
+	}
+	return to(kind, body[:last], rewrite(body[last:], to))
+}
+
 // TestReadTruncated cuts a file at every place.
 func TestReadTruncated(t *testing.T) {
 	t.Parallel()
@@ -136,6 +210,9 @@ func TestReadRefuses(t *testing.T) {
 		want error
 	}{
 		{"encrypted", with(func(m *movie) { m.codec = "enca" }), ErrEncrypted},
+		{"encrypted in its second part", with(func(m *movie) { m.second = describe("enca") }), ErrEncrypted},
+		{"of two codecs", with(func(m *movie) { m.second = describe("alac") }), ErrMixed},
+		{"of a description that is not there", bytes.Replace(with(func(*movie) {}), u32(2, 1, 1), u32(2, 1, 0), 1), ErrUnsupported},
 		{"elsewhere", with(func(m *movie) { m.dref = 0 }), ErrElsewhere},
 		{"compressed index", makeBox("moov", makeBox("cmov")), ErrUnsupported},
 		{"fragment without an index", makeBox("moof"), ErrUnsupported},
@@ -310,7 +387,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := read(b)
 		if err != nil {
-			for _, known := range []error{ErrTruncated, ErrUnsupported, ErrEncrypted, ErrElsewhere} {
+			for _, known := range []error{ErrTruncated, ErrUnsupported, ErrEncrypted, ErrElsewhere, ErrMixed} {
 				if errors.Is(err, known) {
 					return
 				}

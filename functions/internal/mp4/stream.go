@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 )
 
@@ -35,16 +36,16 @@ func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 // writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. The tables of
 // a long track are large: they are written from where they are. An error is that of the next flush.
 func (a *Audio) writeHead(w *bufio.Writer) {
-	mdia := children(a.track.children.find("mdia"))
+	mdia := boxes(a.track.children.find("mdia"))
 	levels := []struct {
 		kind string
-		kept boxes
+		kept iter.Seq[box]
 		size int
 	}{
-		{kind: "moov", kept: boxes{{raw: makeBox("mvhd", a.mvhd)}}},
+		{kind: "moov", kept: boxes(makeBox("mvhd", a.mvhd)).all},
 		{kind: "trak", kept: a.track.children.without("mdia", "tref", "udta", "meta")},
 		{kind: "mdia", kept: mdia.without("minf")},
-		{kind: "minf", kept: children(mdia.find("minf")).without("stbl")},
+		{kind: "minf", kept: boxes(mdia.find("minf")).without("stbl")},
 		{kind: "stbl", kept: a.track.stbl.without("stsc", "stco", "co64")},
 	}
 	count, length := 0, int64(16)
@@ -56,8 +57,8 @@ func (a *Audio) writeHead(w *bufio.Writer) {
 	size := table + 12*count + table + 8*count
 	for i := range slices.Backward(levels) {
 		size += header
-		for _, b := range levels[i].kept {
-			size += len(b.raw)
+		for b := range levels[i].kept {
+			size += header + len(b.body)
 		}
 		levels[i].size = size
 	}
@@ -72,8 +73,10 @@ func (a *Audio) writeHead(w *bufio.Writer) {
 	for _, l := range levels {
 		put(uint32(l.size))
 		_, _ = w.WriteString(l.kind)
-		for _, k := range l.kept {
-			_, _ = w.Write(k.raw)
+		for b := range l.kept {
+			put(uint32(header + len(b.body)))
+			_, _ = w.WriteString(b.kind)
+			_, _ = w.Write(b.body)
 		}
 	}
 	put(uint32(table+12*count), be.Uint32([]byte("stsc")), 0, uint32(count))

@@ -17,7 +17,7 @@ type track struct {
 }
 
 func readTrack(trak []byte) track {
-	t := track{children: children(trak)}
+	t := track{children: trak}
 	if h := t.children.find("tkhd"); len(h) >= 24 {
 		t.enabled = h[3]&1 != 0
 		t.id = be.Uint32(h[12:])
@@ -25,7 +25,7 @@ func readTrack(trak []byte) track {
 			t.id = be.Uint32(h[20:])
 		}
 	}
-	mdia := children(t.children.find("mdia"))
+	mdia := boxes(t.children.find("mdia"))
 	if h := mdia.find("hdlr"); len(h) >= 12 {
 		t.handler = string(h[8:12])
 	}
@@ -34,7 +34,7 @@ func readTrack(trak []byte) track {
 	} else if len(h) >= 16 {
 		t.timescale = be.Uint32(h[12:])
 	}
-	t.stbl = children(mdia.path("minf", "stbl"))
+	t.stbl = mdia.path("minf", "stbl")
 	return t
 }
 
@@ -57,9 +57,10 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	if len(stsd) < 16 {
 		return nil, fmt.Errorf("sound without a description: %w", ErrUnsupported)
 	}
-	a := &Audio{Codec: string(stsd[12:16]), track: t}
-	if a.Codec == "enca" || a.Codec == "drms" {
-		return nil, ErrEncrypted
+	a := &Audio{track: t}
+	var err error
+	if a.Codec, err = t.codec(stsd[8:], fragmented); err != nil {
+		return nil, err
 	}
 	a.Delay, a.Skip = t.begin(movieScale)
 	if fragmented {
@@ -68,7 +69,6 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	if !t.selfContained() {
 		return nil, ErrElsewhere
 	}
-	var err error
 	if a.layout, err = t.layout(stsd[8:]); err != nil {
 		return nil, err
 	}
@@ -84,6 +84,37 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	}
 	a.MP3, err = a.beginsWithMP3(r)
 	return a, err
+}
+
+// maxDescriptions is how many descriptions a track may have; real ones have one, or two.
+const maxDescriptions = 64
+
+// codec gives the four characters of the descriptions that samples refer to; those of fragments may refer to any. They must be of one
+// codec: ffmpeg leaves out the samples of another and says nothing.
+func (t track) codec(descriptions boxes, fragmented bool) (codec string, err error) {
+	var used [maxDescriptions]bool
+	runs, _ := entries(t.stbl.find("stsc"), 12)
+	for ; len(runs) > 0; runs = runs[12:] {
+		i := be.Uint32(runs[8:]) - 1
+		if i >= maxDescriptions {
+			return "", fmt.Errorf("description %d: %w", i+1, ErrUnsupported)
+		}
+		used[i] = true
+	}
+	i := 0
+	for d := range descriptions.all {
+		switch {
+		case i >= maxDescriptions || !used[i] && !fragmented:
+		case d.kind == "enca" || d.kind == "drms":
+			return "", ErrEncrypted
+		case codec != "" && codec != d.kind:
+			return "", fmt.Errorf("%q and %q: %w", codec, d.kind, ErrMixed)
+		default:
+			codec = d.kind
+		}
+		i++
+	}
+	return codec, nil
 }
 
 // beginsWithMP3 looks at the first sample: mp4a may stand for MP3 too (object type 0x6b), and no AAC access unit begins with
@@ -104,11 +135,11 @@ func (a *Audio) beginsWithMP3(r io.ReaderAt) (bool, error) {
 
 // selfContained reports whether the data reference is to the file itself (ISO/IEC 14496-12, section 8.7.2).
 func (t track) selfContained() bool {
-	dref := children(t.children.find("mdia")).path("minf", "dinf", "dref")
+	dref := t.children.path("mdia", "minf", "dinf", "dref")
 	if len(dref) < 8 {
 		return true
 	}
-	for _, ref := range children(dref[8:]) {
+	for ref := range boxes(dref[8:]).all {
 		if len(ref.body) < 4 || ref.body[3]&1 == 0 {
 			return false
 		}
@@ -119,7 +150,7 @@ func (t track) selfContained() bool {
 // edits calls f with each entry of the edit list, in order: how long it lasts in the movie's time, and where in the track's
 // time it begins, -1 for silence.
 func (t track) edits(f func(length uint64, from int64)) {
-	elst := children(t.children.find("edts")).find("elst")
+	elst := t.children.path("edts", "elst")
 	if len(elst) < 8 {
 		return
 	}
