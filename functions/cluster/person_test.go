@@ -45,6 +45,7 @@ type view struct {
 	MP3 *struct {
 		FID      string
 		Duration float64
+		Plan     string
 	}
 	Error *struct{ Code, Message string }
 }
