@@ -155,6 +155,10 @@ func (f *FFmpeg) probe(ctx context.Context, p *plan) error {
 	if m.Audio == nil {
 		return noAudio()
 	}
+	if m.Audio.Codec == "tta" && p.input.Demuxers == "matroska" {
+		// ffmpeg takes the number of samples for that of whole milliseconds, and then cannot decode the last of them, up to a second.
+		return permanent(nil, Unsupported, "the sound is TTA, which cannot be read to its end from Matroska: save the video with FLAC first")
+	}
 	p.stream, p.duration, p.delay, p.mp3 = m.Audio.Index, m.Audio.Duration, min(0, m.Start), m.Audio.Codec == "mp3"
 	p.tag = mp3.Tag{Title: m.Title, Artist: m.Artist, Album: m.Album, Date: m.Date}
 	for _, c := range m.Chapters {

@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // whole tells by what a container says of its own length whether the end of the file is missing. ffmpeg reads such a file
-// without complaint. Where a container says nothing (MPEG, Ogg, a live recording), what is there is taken for all.
+// without complaint. Where a container does not say it (MPEG, Ogg, raw AAC, a live recording), the end is missing when the file
+// ends within one of its pieces; otherwise what is there is taken for all.
 func whole(container string, s *source) error {
 	var end int64
 	var err error
@@ -20,6 +22,14 @@ func whole(container string, s *source) error {
 		end, err = riffEnd(s, binary.BigEndian)
 	case "flv":
 		return wholeFLV(s)
+	case "mpegts":
+		return wholeTS(s)
+	case "ogg":
+		return wholePieces(s, oggPage)
+	case "mpeg":
+		return wholePieces(s, mpegPacket)
+	case "aac":
+		return wholePieces(s, adtsFrame)
 	}
 	// Some writers count the header as well, or a byte of padding that is not there.
 	const slack = 8
@@ -101,4 +111,103 @@ func wholeFLV(s *source) error {
 		return truncated(errors.New("flv ends within a tag"))
 	}
 	return nil
+}
+
+// wholeTS checks that the file ends with a packet (ISO/IEC 13818-1, section 2.4.3.2): they have 188 bytes, or 192 with a time in
+// front. Padding at the end, which is no packet, says nothing.
+func wholeTS(s *source) error {
+	const sync = 0x47
+	head, err := s.read(0, 1)
+	if err != nil || len(head) == 0 {
+		return err
+	}
+	packet, first := int64(188), 0
+	if head[0] != sync {
+		packet, first = 192, 4
+	}
+	rest, err := s.read(s.size-s.size%packet, int(packet))
+	if err == nil && len(rest) > first && rest[first] == sync {
+		err = truncated(errors.New("mpegts ends within a packet"))
+	}
+	return err
+}
+
+// wholePieces checks that the file does not end within one of its pieces. length tells that of the piece that bytes begin with, 0
+// when they are too few to tell, -1 when they begin with none. Something else at the end, such as a tag, says nothing.
+func wholePieces(s *source, length func([]byte) int) error {
+	const longest = 1 << 16
+	const inARow = 3 // chance makes the head of a piece, but not of several one after the other
+	tail, err := s.read(max(0, s.size-(inARow+1)*longest), (inARow+1)*longest)
+	if err != nil {
+		return err
+	}
+	for len(tail) > 0 {
+		rest, n := tail, 0
+		for len(rest) > 0 {
+			k := length(rest)
+			if n >= inARow && (k == 0 || k > len(rest)) {
+				return truncated(errors.New("the file ends within a piece"))
+			}
+			if k <= 0 || k > len(rest) {
+				break
+			}
+			rest, n = rest[k:], n+1
+		}
+		if n >= inARow {
+			tail = rest
+		} else {
+			tail = tail[1:]
+		}
+	}
+	return nil
+}
+
+// oggPage is the length of a page (RFC 3533, section 6).
+func oggPage(b []byte) int {
+	const header, magic = 27, "OggS\x00"
+	if !strings.HasPrefix(magic, string(b[:min(len(b), len(magic))])) {
+		return -1
+	}
+	if len(b) < header || len(b) < header+int(b[header-1]) {
+		return 0
+	}
+	n := header + int(b[header-1])
+	for _, k := range b[header:n] {
+		n += int(k)
+	}
+	return n
+}
+
+// mpegPacket is the length of a pack's header or of a packet of a program stream (ISO/IEC 13818-1, section 2.5.3; 11172-1, section
+// 2.4.3).
+func mpegPacket(b []byte) int {
+	const end, pack, system = 0xb9, 0xba, 0xbb
+	switch {
+	case len(b) < 4 || b[0] != 0 || b[1] != 0 || b[2] != 1 || b[3] < end:
+		return -1
+	case b[3] == end:
+		return 4
+	case len(b) < 14:
+		return 0
+	case b[3] >= system:
+		return 6 + int(binary.BigEndian.Uint16(b[4:]))
+	case b[4]>>6 == 1:
+		return 14 + int(b[13]&7)
+	}
+	return 12
+}
+
+// adtsFrame is the length of a frame of AAC (ISO/IEC 13818-7, section 6.2).
+func adtsFrame(b []byte) int {
+	switch {
+	case b[0] != 0xff || len(b) > 1 && b[1]&0xf6 != 0xf0:
+		return -1
+	case len(b) < 7:
+		return 0
+	}
+	n := int(b[3]&3)<<11 | int(b[4])<<3 | int(b[5])>>5
+	if n < 7 {
+		return -1
+	}
+	return n
 }
