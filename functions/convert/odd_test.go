@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -197,6 +198,47 @@ func TestConvertOdd(t *testing.T) {
 	}
 }
 
+// TestConvertOddAVI gives MP3 in AVI whose frames do not lie in chunks of their own: the whole ones are in what is made.
+func TestConvertOddAVI(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, testConfig)
+	for name, rate := range map[string][]string{"constant.avi": {"-b:a", "96k"}, "variable.avi": {"-q:a", "4"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := video(t, name, append([]string{"-c:a", "libmp3lame"}, rate...)...)
+			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asPlain(t, src, out, r.Plan)
+			want, _ := framesOf(t, out)
+
+			odd := shifted(read(t, src), bytes.Repeat([]byte("no frame "), 10))
+			r, out, err = convert(t, e, storeBytes(t, odd), eventing.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := framesOf(t, out)
+			if want = want[:len(want)-1]; r.Plan != PlanCopy || !slices.EqualFunc(want, got, bytes.Equal) {
+				t.Errorf("Convert(%s, shifted): plan %s, %d frames, want %s and all %d but the last", name, r.Plan, len(got), PlanCopy, len(want))
+			}
+
+			// Encoded anew, there is as much sound.
+			_, again, err := convert(t, e, storeBytes(t, odd), eventing.Options{Bitrate: 64})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(path, odd, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := samples(t, again), samples(t, path); got != want {
+				t.Errorf("Convert(%s, shifted) at a bitrate: %d samples, want %d", name, got, want)
+			}
+		})
+	}
+}
+
 // TestConvertMixed refuses what ffmpeg would leave out without a word.
 func TestConvertMixed(t *testing.T) {
 	t.Parallel()
@@ -206,4 +248,23 @@ func TestConvertMixed(t *testing.T) {
 	if f := failureIn(t, err); f.Code != Unsupported || f.Passing {
 		t.Errorf("Convert(two codecs) = %v (passing: %v), want %s", f, f.Passing, Unsupported)
 	}
+}
+
+// shifted puts junk in front of the sound of an AVI and leaves its chunks as long as they are, so that each begins within a frame, and
+// the last bytes are lost.
+func shifted(b, junk []byte) []byte {
+	le := binary.LittleEndian
+	var chunks [][]byte
+	for off := bytes.Index(b, []byte("movi")) + 4; off+8 <= len(b) && string(b[off:off+4]) != "idx1"; {
+		n := int(le.Uint32(b[off+4:]))
+		if string(b[off+2:off+4]) == "wb" {
+			chunks = append(chunks, b[off+8:off+8+n])
+		}
+		off += 8 + n + n%2
+	}
+	sound := slices.Concat(junk, bytes.Join(chunks, nil))
+	for _, c := range chunks {
+		sound = sound[copy(c, sound):]
+	}
+	return b
 }

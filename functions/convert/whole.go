@@ -97,7 +97,7 @@ func riffEnd(s *source, order binary.ByteOrder) (int64, error) {
 // wholeFLV checks that the file ends with a tag: the last four bytes are the length of the one before them (Adobe Flash Video
 // File Format Specification 10.1, annex E.3).
 func wholeFLV(s *source) error {
-	last, err := s.read(s.size-4, 4)
+	last, err := s.read(max(0, s.size-4), 4)
 	if err != nil || len(last) < 4 {
 		return err
 	}
