@@ -64,6 +64,7 @@ func TestConvertContainers(t *testing.T) {
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
+			asPlain(t, src, out, r.Plan)
 			got, want := samples(t, out), samples(t, src)+tt.more
 			if got != want {
 				t.Errorf("Convert(%s): %d samples, want %d", tt.name, got, want)

@@ -86,25 +86,25 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	return a, err
 }
 
-// maxDescriptions is how many descriptions a track may have; real ones have one, or two.
+// maxDescriptions is how many descriptions the samples of a track may refer to; those of real ones refer to one, or two.
 const maxDescriptions = 64
 
 // codec gives the four characters of the descriptions that samples refer to; those of fragments may refer to any. They must be of one
 // codec: ffmpeg leaves out the samples of another and says nothing.
 func (t track) codec(descriptions boxes, fragmented bool) (codec string, err error) {
-	var used [maxDescriptions]bool
+	var used uint64 // a bit each
 	runs, _ := entries(t.stbl.find("stsc"), 12)
 	for ; len(runs) > 0; runs = runs[12:] {
 		i := be.Uint32(runs[8:]) - 1
 		if i >= maxDescriptions {
 			return "", fmt.Errorf("description %d: %w", i+1, ErrUnsupported)
 		}
-		used[i] = true
+		used |= 1 << i
 	}
 	i := 0
 	for d := range descriptions.all {
 		switch {
-		case i >= maxDescriptions || !used[i] && !fragmented:
+		case i >= maxDescriptions || used>>i&1 == 0 && !fragmented:
 		case d.kind == "enca" || d.kind == "drms":
 			return "", ErrEncrypted
 		case codec != "" && codec != d.kind:
