@@ -59,8 +59,8 @@ func segmentLength(whole time.Duration, rate, n int) int64 {
 var lameRates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 
 // partOfSplit is what the encoder of a segment gets.
-func partOfSplit(s job.Split, number int) *ffmpeg.Part {
-	p := &ffmpeg.Part{First: int64(number)*s.Length - warmUp, Length: warmUp + s.Length + overlap}
+func partOfSplit(s job.Split, number int, e ffmpeg.Encoding) *ffmpeg.Part {
+	p := &ffmpeg.Part{First: int64(number)*s.Length - warmUp, Length: warmUp + s.Length + overlap(e, s.Length)}
 	if number == len(s.Segments)-1 {
 		p.Length = 0
 	}
@@ -84,7 +84,7 @@ func (f *FFmpeg) segment(ctx context.Context, src media.File, o eventing.Options
 	defer s.plan.close()
 	f.busy.Add(1)
 	defer f.busy.Add(-1)
-	s.Gain, s.Part = split.Gain, partOfSplit(split, number)
+	s.Gain, s.Part = split.Gain, partOfSplit(split, number, s.Encoding)
 	out := &output{dst: dst, expected: s.expected / time.Duration(len(split.Segments)), progress: progress, bare: true}
 	samples, err := f.tool.Encode(ctx, s.plan.input, s.Encoding, out.take)
 	if err == nil && out.skipped > 0 {
@@ -98,7 +98,7 @@ func (f *FFmpeg) Join(ctx context.Context, src media.File, o eventing.Options, s
 	return f.convert(ctx, src, o, dst, progress, func(s sound, out func(io.Reader) error) (int64, string, error) {
 		all := &segments{length: split.Length, limit: s.Encoding}
 		for i, r := range frames {
-			all.encoders = append(all.encoders, &encoder{part: *partOfSplit(split, i), frames: mp3.NewReader(r), samples: split.Segments[i].Samples})
+			all.encoders = append(all.encoders, &encoder{part: *partOfSplit(split, i, s.Encoding), frames: mp3.NewReader(r), samples: split.Segments[i].Samples})
 		}
 		if err := out(all); err != nil || all.cut {
 			return 0, PlanFanout, err

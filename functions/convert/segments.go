@@ -25,11 +25,22 @@ const (
 	cycle   = 49
 	segment = 100 * cycle // about two minutes
 	warmUp  = cycle
-	overlap = 5 * cycle
 	// What lies before the seam is needed for the data there, and the last frames of an overlap already know of what comes
 	// after it.
 	before, blurred = cycle, 4
 )
+
+// overlap is how long both encoders of a seam are at work behind it, with segments of that length.
+//
+// At a constant bitrate they make the same frames from where their bit reservoirs came to be alike by chance, the later the fewer
+// bits there are. Of 300 starts at 96 kbit/s and more none took longer than 277 blocks; of 900 below, 1 in 20 did, up to 680.
+func overlap(e ffmpeg.Encoding, length int64) int64 {
+	n := int64(5 * cycle)
+	if e.Bitrate > 0 && e.Bitrate < 96 {
+		n = 15 * cycle
+	}
+	return min(n, length-before) // the next seam comes after it
+}
 
 const (
 	// longEnough is the length of sound from which the time won is worth the work added.
@@ -113,7 +124,7 @@ func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.E
 	var wg sync.WaitGroup
 	const block = 64 << 10
 	for i := range n {
-		x := &encoder{part: partOf(i, n, length), blocks: make(chan []byte, maxHeld/block/n)}
+		x := &encoder{part: partOf(i, n, length, e), blocks: make(chan []byte, maxHeld/block/n)}
 		x.frames = mp3.NewReader(x)
 		s.encoders = append(s.encoders, x)
 		share := e
@@ -148,8 +159,8 @@ func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.E
 }
 
 // partOf is what encoder i of n gets.
-func partOf(i, n int, length int64) ffmpeg.Part {
-	return ffmpeg.Part{First: int64(i)*length - warmUp, Length: warmUp + length + overlap, Period: int64(n) * length}
+func partOf(i, n int, length int64, e ffmpeg.Encoding) ffmpeg.Part {
+	return ffmpeg.Part{First: int64(i)*length - warmUp, Length: warmUp + length + overlap(e, length), Period: int64(n) * length}
 }
 
 // failures tells what befell an encoder by itself, and how the others were stopped. Of these one that was busy comes first: the
@@ -290,7 +301,7 @@ func (s *segments) give(frames ...[]byte) {
 // turn goes from the current segment to the next one, or finds that the sound ends before that is of use.
 func (s *segments) turn() error {
 	edge := (s.current + 1) * s.length
-	from, to := edge-before, edge+overlap-blurred
+	from, to := edge-before, edge+overlap(s.limit, s.length)-blurred
 	a, err := s.take(s.current, from, to)
 	if err != nil {
 		return err

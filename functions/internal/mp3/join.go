@@ -13,8 +13,9 @@ var ErrSeam = errors.New("mp3: the streams cannot be joined")
 //
 // A frame's data may begin in the frames in front of it, the bit reservoir (ISO/IEC 11172-3, section 2.4.3.4), so the bytes of b
 // that lie there move to the end of head. Where two encoders of one constant bitrate have come to the same state, nothing
-// changes by that, and the whole is what one encoder would have made. Otherwise the seam lies where the frames in front of it say
-// the same, if there is such a place, and where there is room for the bytes; if there is none, one frame gets a higher bitrate.
+// changes by that, and the whole is what one encoder would have made. Otherwise the seam lies where the frames around it, or in
+// front of it, say the same, if there is such a place, and where there is room for the bytes. A frame gets a higher bitrate for want of
+// room: at a variable bitrate rather than that frames differ, at a constant one if there is no other place.
 func Join(a, b [][]byte) (head [][]byte, next int, err error) {
 	x, y := newSpan(a), newSpan(b)
 	best := seam{rank: impossible}
@@ -58,9 +59,10 @@ type rank int
 
 const (
 	impossible rank = iota
-	raising         // a frame gets a higher bitrate
+	raising         // a frame gets a bitrate that is not that of the others
 	fitting         // the frames in front of the seam are not alike
 	alike           // they are
+	among           // those behind it are as well
 	equal           // and as many bytes are in front of the seam: nothing changes
 )
 
@@ -76,15 +78,31 @@ func seamAt(a, b span, i int) seam {
 	case s.waste < 0:
 		if h, ok := raise(before.Header, -s.waste); ok {
 			s.rank, s.raised, s.waste = raising, h, h.Size-before.Size+s.waste
+			if a.variable && alikeAround(a, b, i) { // where one bitrate more is no harm
+				s.rank = among
+			}
 		}
 	case !same(a, b, i-1):
 		s.rank = fitting
 	case after.begin == a.frames[i].begin && after.identity == a.frames[i].identity:
 		s.rank, s.waste = equal, 0
+	case alikeAround(a, b, i):
+		s.rank = among
 	default:
 		s.rank = alike
 	}
 	return s
+}
+
+// alikeAround tells whether what the two frames on either side of a seam say is the same in both streams. The sound of a frame
+// depends on the one in front of it.
+func alikeAround(a, b span, i int) bool {
+	for k := i - 2; k < i+2; k++ {
+		if k < 0 || k >= min(len(a.frames), len(b.frames)) || !same(a, b, k) {
+			return false
+		}
+	}
+	return true
 }
 
 // raise gives the header of the next higher bitrate at which the frame has more room by so many bytes. A frame with a CRC, which
@@ -102,8 +120,9 @@ func raise(h Header, more int) (Header, bool) {
 
 // span is a run of frames of one stream, with their data one after the other.
 type span struct {
-	frames []spanFrame
-	main   []byte
+	frames   []spanFrame
+	main     []byte
+	variable bool // bitrate
 }
 
 type spanFrame struct {
@@ -129,6 +148,7 @@ func newSpan(frames [][]byte) (s span) {
 		if !ok || len(b) != h.Size || len(b) < f.area {
 			return s
 		}
+		s.variable = s.variable || len(s.frames) > 0 && f.Bitrate != s.frames[0].Bitrate
 		f.own = len(s.main)
 		f.readSide(b[f.area-h.sideInfo() : f.area])
 		s.frames = append(s.frames, f)

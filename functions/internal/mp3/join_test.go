@@ -146,6 +146,28 @@ func TestJoinRaises(t *testing.T) {
 	}
 }
 
+// TestJoinVariable checks that a longer frame is better than a seam between unlike frames, but only at a variable bitrate.
+func TestJoinVariable(t *testing.T) {
+	t.Parallel()
+	full := stream(9, slices.Repeat([]int{381}, 20), 1)
+	thrifty := stream(9, append([]int{1}, slices.Repeat([]int{381}, 19)...), 1)
+	full[0] = stream(9, []int{1}, 2)[0] // there is room behind this one
+	if _, next, err := Join(full, thrifty); err != nil || next != 1 {
+		t.Errorf("Join at a constant bitrate = %d, %v, want 1", next, err)
+	}
+	full[19] = stream(8, []int{1}, 1)[0]
+	head, next, err := Join(full, thrifty)
+	if err != nil || next == 1 || len(head[next-1]) <= len(full[next-1]) {
+		t.Fatalf("Join at a variable bitrate = %d, %v, want a longer frame further on", next, err)
+	}
+	joined := newSpan(slices.Concat(head, thrifty[next:]))
+	for i := 1; i < 19; i++ {
+		if !same(joined, newSpan(full), i) {
+			t.Errorf("Join at %d: frame %d does not say what it did", next, i)
+		}
+	}
+}
+
 func TestJoinNothing(t *testing.T) {
 	t.Parallel()
 	f := frame(9)
