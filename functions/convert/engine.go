@@ -161,17 +161,17 @@ func (f *FFmpeg) encoding(p *plan, o eventing.Options) (e ffmpeg.Encoding, expec
 		e.Quality = *o.Quality
 	}
 	expected = p.duration
-	if o.Start > 0 || o.End > 0 {
+	if o.Start > 0 || o.End > 0 || p.lead > 0 {
 		start, end := o.Span()
-		e.Start = max(0, start-p.delay)
+		e.Start = max(p.lead, start-p.delay)
 		if o.End > 0 {
 			e.End = end - p.delay
 		}
-		if o.End > 0 && e.End <= 0 || p.duration > 0 && e.Start >= p.duration {
+		if o.End > 0 && e.End <= p.lead || p.duration > 0 && e.Start-p.lead >= p.duration {
 			return e, 0, outOfRange()
 		}
 		if expected > 0 {
-			expected -= e.Start
+			expected -= e.Start - p.lead
 		}
 		if e.End > 0 {
 			expected = min(expected, e.End-e.Start)
@@ -204,7 +204,7 @@ func (f *FFmpeg) check(p *plan, e ffmpeg.Encoding, out *output) error {
 		return truncated(fmt.Errorf("%v of sound were made, %v expected", made, out.expected))
 	case p.framing != nil && e.End == 0 && !p.framing.Whole():
 		return truncated(errors.New("the last box is cut off"))
-	case made == 0 && e.Start > 0:
+	case made == 0 && e.Start > p.lead:
 		return outOfRange()
 	case made == 0:
 		return permanent(nil, NoAudio, "the video's track of sound is empty: there is nothing to convert")
@@ -405,7 +405,7 @@ func tagOf(p *plan, o eventing.Options) mp3.Tag {
 		t.Cover = nil
 	}
 	start, end := o.Span()
-	t.Chapters = part(t.Chapters, max(start, p.delay), end)
+	t.Chapters = part(t.Chapters, max(start, p.delay+p.lead), end)
 	return t
 }
 

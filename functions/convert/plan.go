@@ -22,6 +22,7 @@ type plan struct {
 	stream   int           // index of the sound in the input
 	duration time.Duration // of the sound; 0 when not known
 	delay    time.Duration // of ffmpeg's time, which begins with the first stream fed to it, after the video's
+	lead     time.Duration // of the sound, which is fed to the decoder and not heard
 	mp3      bool          // the sound is MP3 already
 	gaps     *mp3.Gaps     // of that MP3, where it tells them itself
 	skip     time.Duration // at the beginning of that MP3, where its container tells it
@@ -111,6 +112,10 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
 	}
 	p.input = ffmpeg.Input{Demuxers: "mov", Feed: func(w io.Writer) error { return x.Audio.WriteFile(w, s) }}
+	if stream := x.Audio.Stream; stream != nil {
+		p.delay, p.lead = p.delay-stream.Lead, stream.Lead
+		p.input = ffmpeg.Input{Demuxers: "matroska", Feed: func(w io.Writer) error { return stream.WriteFile(w, s) }}
+	}
 	if !x.Fragmented {
 		return p, nil
 	}

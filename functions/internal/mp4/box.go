@@ -1,7 +1,10 @@
 package mp4
 
 import (
+	"bufio"
 	"encoding/binary"
+	"fmt"
+	"io"
 	"iter"
 	"slices"
 )
@@ -90,14 +93,80 @@ func uintOf(b []byte, wide bool) uint64 {
 	return 0
 }
 
-// entries gives the n records of a table that begins with version, flags and their count, or false when it is cut off.
-func entries(b []byte, record int) ([]byte, bool) {
+// rows are the entries of a table in the file.
+type rows struct {
+	off, n int64
+	record int
+}
+
+// part is a box that is left in the file.
+type part struct {
+	kind      string
+	off, size int64 // of all of it
+	header    int64
+}
+
+// table finds the entries of a box that begins with so many bytes and their count; version and flags are 4 of these. It is
+// ErrUnsupported when the box is cut off.
+func (p part) table(r io.ReaderAt, before int64, record int) (rows, error) {
+	t := rows{off: p.off + p.header + before + 4, record: record}
+	room := p.off + p.size - t.off
+	if room < 0 {
+		return rows{}, fmt.Errorf("table %q is cut off: %w", p.kind, ErrUnsupported)
+	}
+	var count [4]byte
+	if err := readFull(r, count[:], t.off-4); err != nil {
+		return rows{}, err
+	}
+	if t.n = int64(be.Uint32(count[:])); t.n*int64(record) > room {
+		return rows{}, fmt.Errorf("table %q is cut off: %w", p.kind, ErrUnsupported)
+	}
+	return t, nil
+}
+
+// maxWindow is how much of a table is in memory at a time, in bytes.
+const maxWindow = 128 << 10
+
+// cursor reads a table from its start.
+type cursor struct {
+	b      *bufio.Reader
+	record int
+	left   int64
+	err    error // of the reader
+}
+
+func (t rows) entries(r io.ReaderAt) *cursor {
+	size := t.n * int64(t.record)
+	return &cursor{
+		b:      bufio.NewReaderSize(io.NewSectionReader(r, t.off, size), int(min(size, maxWindow))),
+		record: t.record,
+		left:   t.n,
+	}
+}
+
+// next gives the next entry, until the next call; nil at the end, and after an error.
+func (c *cursor) next() []byte {
+	if c.left == 0 || c.err != nil {
+		return nil
+	}
+	b, err := c.b.Peek(c.record)
+	if err != nil {
+		c.err = fmt.Errorf("read index: %w", err)
+		return nil
+	}
+	_, _ = c.b.Discard(c.record)
+	c.left--
+	return b
+}
+
+// records gives the entries of a table in memory that begins with version, flags and their count; none when it is cut off.
+func records(b []byte, record int) []byte {
 	if len(b) < 8 {
-		return nil, false
+		return nil
 	}
 	n := uint64(be.Uint32(b[4:]))
 	if n*uint64(record) > uint64(len(b)-8) {
-		return nil, false
+		return nil
 	}
-	return b[8 : 8+n*uint64(record)], true
+	return b[8 : 8+n*uint64(record)]
 }

@@ -1,17 +1,20 @@
 package mp4
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"math"
 )
 
-// layout tells where in the file the samples of a track are. It refers to the tables of the index and copies none.
+// layout tells where in the file the samples of a track are. It refers to the tables in the file and holds nothing of them.
 type layout struct {
-	offsets []byte // of the chunks
-	wide    bool   // 8 bytes each, not 4
-	runs    []byte // stsc: first chunk, samples a chunk, description
+	offsets rows // of the chunks, 4 or 8 bytes each
+	runs    rows // stsc: first chunk, samples a chunk, description
 	samples uint64
-	sizes   []byte // of the samples, 4 bytes each; nil when all are alike
+	sizes   rows   // of the samples, 4 bytes each; none when all are alike
 	packet  packet // when all are alike
 }
 
@@ -21,7 +24,6 @@ type packet struct{ samples, bytes uint64 }
 // chunk is a run of samples that lie one after the other.
 type chunk struct {
 	off, len int64
-	first    uint64 // number of its first sample
 	samples  uint64
 	stsd     uint32 // number of the description of its samples
 }
@@ -30,32 +32,32 @@ func (c chunk) within(size int64) bool {
 	return c.off >= 0 && c.off <= size && c.len <= size-c.off
 }
 
-func (t track) layout(description []byte) (layout, error) {
-	var l layout
-	var ok bool
-	if l.offsets, ok = entries(t.stbl.find("stco"), 4); !ok {
-		l.wide = true
-		if l.offsets, ok = entries(t.stbl.find("co64"), 8); !ok {
-			return l, fmt.Errorf("no chunk offsets: %w", ErrUnsupported)
-		}
+// layout finds the tables, and checks that all of the track lies within the file.
+func (t track) layout(r io.ReaderAt, size int64) (l layout, err error) {
+	if l.offsets, err = t.table(r, "stco", 4); errors.Is(err, ErrUnsupported) {
+		l.offsets, err = t.table(r, "co64", 8)
 	}
-	if l.runs, ok = entries(t.stbl.find("stsc"), 12); !ok {
-		return l, fmt.Errorf("no table of chunks: %w", ErrUnsupported)
+	if err == nil {
+		l.runs, err = t.table(r, "stsc", 12)
 	}
-	stsz := t.stbl.find("stsz")
-	if len(stsz) < 12 {
-		return l, fmt.Errorf("no sample sizes: %w", ErrUnsupported)
+	if err == nil {
+		err = l.findSizes(t, r)
 	}
-	l.samples = uint64(be.Uint32(stsz[8:]))
-	if size := uint64(be.Uint32(stsz[4:])); size != 0 {
-		if l.packet, ok = packetOf(description, size); !ok {
-			return l, fmt.Errorf("samples of a size that is not known: %w", ErrUnsupported)
-		}
-	} else if l.sizes, ok = entries(stsz[4:], 4); !ok {
-		return l, fmt.Errorf("sample sizes are cut off: %w", ErrUnsupported)
+	if err != nil {
+		return l, err
 	}
 	var placed uint64
-	for c := range l.chunks {
+	var sum int64
+	for c, err := range l.chunks(r) {
+		if err != nil {
+			return l, err
+		}
+		if !c.within(size) {
+			return l, fmt.Errorf("samples at %d of a file of %d bytes: %w", c.off, size, ErrTruncated)
+		}
+		if sum += c.len; sum > size {
+			return l, fmt.Errorf("samples share their bytes: %w", ErrUnsupported)
+		}
 		placed += c.samples
 	}
 	if placed != l.samples {
@@ -63,6 +65,31 @@ func (t track) layout(description []byte) (layout, error) {
 	}
 	return l, nil
 }
+
+// findSizes finds the sizes of the samples, or the one that all have.
+func (l *layout) findSizes(t track, r io.ReaderAt) error {
+	stsz, ok := t.part("stsz")
+	if !ok || stsz.size-stsz.header < 12 {
+		return fmt.Errorf("no sample sizes: %w", ErrUnsupported)
+	}
+	var b [8]byte
+	if err := readFull(r, b[:], stsz.off+stsz.header+4); err != nil {
+		return err
+	}
+	l.samples = uint64(be.Uint32(b[4:]))
+	if size := uint64(be.Uint32(b[:])); size != 0 {
+		if l.packet, ok = packetOf(t.description(), size); !ok {
+			return fmt.Errorf("samples of a size that is not known: %w", ErrUnsupported)
+		}
+		return nil
+	}
+	var err error
+	l.sizes, err = stsz.table(r, 8, 4)
+	return err
+}
+
+// alike reports whether all samples are.
+func (l *layout) alike() bool { return l.packet.samples > 0 }
 
 // bytesAChannel are those of a sample of the codecs whose description (version 0) does not always say it.
 var bytesAChannel = map[string]uint64{"alaw": 1, "ulaw": 1, "twos": 2, "sowt": 2, "in24": 3, "in32": 4, "fl32": 4, "fl64": 8}
@@ -91,69 +118,114 @@ func packetOf(d []byte, size uint64) (packet, bool) {
 	return p, p.samples > 0 && p.bytes > 0
 }
 
-// count is the number of chunks.
-func (l *layout) count() int {
-	if l.wide {
-		return len(l.offsets) / 8
-	}
-	return len(l.offsets) / 4
+// run is that many chunks of the same make, from the first of that number on.
+type run struct {
+	first, samples uint64
+	stsd           uint32
 }
 
-// chunks iterates over the chunks in the order of the track.
-func (l *layout) chunks(yield func(chunk) bool) {
-	runs := l.runs
-	var per, first uint64
-	var stsd uint32
-	for i := range l.count() {
-		for len(runs) > 0 && uint64(be.Uint32(runs)) <= uint64(i)+1 {
-			per, stsd = uint64(be.Uint32(runs[4:])), be.Uint32(runs[8:])
-			runs = runs[12:]
-		}
-		c := chunk{first: first, samples: min(per, l.samples-first), stsd: stsd}
-		if l.wide {
-			c.off = int64(be.Uint64(l.offsets[8*i:]))
-		} else {
-			c.off = int64(be.Uint32(l.offsets[4*i:]))
-		}
-		c.len = l.bytes(first, c.samples)
-		first += c.samples
-		if !yield(c) {
-			return
+// nextRun reads a run; the last is followed by one that never comes.
+func nextRun(c *cursor) run {
+	if b := c.next(); b != nil {
+		return run{uint64(be.Uint32(b)), uint64(be.Uint32(b[4:])), be.Uint32(b[8:])}
+	}
+	return run{first: math.MaxUint64}
+}
+
+// chunks iterates over the chunks in the order of the track, and ends with an error of the reader if there is one.
+func (l *layout) chunks(r io.ReaderAt) iter.Seq2[chunk, error] {
+	return func(yield func(chunk, error) bool) {
+		offsets, runs, sizes := l.offsets.entries(r), l.runs.entries(r), l.sizes.entries(r)
+		var now run
+		next := nextRun(runs)
+		left := l.samples
+		for n := uint64(1); ; n++ {
+			for next.first <= n {
+				now, next = next, nextRun(runs)
+			}
+			c := chunk{samples: min(now.samples, left), stsd: now.stsd}
+			b := offsets.next()
+			switch len(b) {
+			case 8:
+				c.off = int64(be.Uint64(b))
+			case 4:
+				c.off = int64(be.Uint32(b))
+			}
+			c.len = l.bytes(sizes, c.samples)
+			left -= c.samples
+			err := cmp.Or(offsets.err, runs.err, sizes.err)
+			if b == nil && err == nil || !yield(c, err) || err != nil {
+				return
+			}
 		}
 	}
 }
 
 // joined iterates over the chunks as they are once the track lies in one piece, at no offset yet: those with one description
 // are one. Where samples come in packets, the last of a chunk may not be full, so that chunks stay as they are.
-func (l *layout) joined(yield func(chunk) bool) {
-	var sum chunk
-	for c := range l.chunks {
-		if l.sizes != nil && c.stsd == sum.stsd {
-			sum.len, sum.samples = sum.len+c.len, sum.samples+c.samples
-			continue
+func (l *layout) joined(r io.ReaderAt) iter.Seq2[chunk, error] {
+	return func(yield func(chunk, error) bool) {
+		var sum chunk
+		for c, err := range l.chunks(r) {
+			if err != nil {
+				yield(c, err)
+				return
+			}
+			if !l.alike() && c.stsd == sum.stsd {
+				sum.len, sum.samples = sum.len+c.len, sum.samples+c.samples
+				continue
+			}
+			if sum.samples > 0 && !yield(sum, nil) {
+				return
+			}
+			sum = c
 		}
-		if sum.samples > 0 && !yield(sum) {
-			return
+		if sum.samples > 0 {
+			yield(sum, nil)
 		}
-		sum = c
-	}
-	if sum.samples > 0 {
-		yield(sum)
 	}
 }
 
-// bytes is the length of n samples from the first.
-func (l *layout) bytes(first, n uint64) int64 {
-	if l.sizes == nil {
+// bytes is the length of the next n samples.
+func (l *layout) bytes(sizes *cursor, n uint64) (sum int64) {
+	if l.alike() {
 		packets := (n + l.packet.samples - 1) / l.packet.samples
 		if packets > math.MaxInt64/l.packet.bytes {
 			return math.MaxInt64
 		}
 		return int64(packets * l.packet.bytes)
 	}
-	var sum int64
-	for s := l.sizes[4*first : 4*(first+n)]; len(s) > 0; s = s[4:] {
-		sum += int64(be.Uint32(s))
+	for range n {
+		b := sizes.next()
+		if b == nil {
+			break
+		}
+		sum += int64(be.Uint32(b))
 	}
 	return sum
+}
+
+// pieces iterates over the samples one by one, or as many as most of those that are all alike and lie together.
+func (l *layout) pieces(r io.ReaderAt, most uint64) iter.Seq2[chunk, error] {
+	return func(yield func(chunk, error) bool) {
+		if !l.alike() {
+			most = 1
+		}
+		sizes := l.sizes.entries(r)
+		for c, err := range l.chunks(r) {
+			if err != nil {
+				yield(c, err)
+				return
+			}
+			for c.samples > 0 {
+				p := c
+				p.samples = min(most, c.samples)
+				p.len = l.bytes(sizes, p.samples)
+				c.off, c.samples = c.off+p.len, c.samples-p.samples
+				if !yield(p, sizes.err) || sizes.err != nil {
+					return
+				}
+			}
+		}
+	}
 }

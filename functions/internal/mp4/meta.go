@@ -2,6 +2,7 @@ package mp4
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -94,34 +95,31 @@ func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error)
 
 // chapters reads a track of text, one sample a chapter. What of it cannot be read is left out: chapters are no reason to fail.
 func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
-	l, err := t.layout(nil)
-	if err != nil {
+	l, err := t.layout(r, size)
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTruncated) {
 		return nil, nil
 	}
-	times, _ := entries(t.stbl.find("stts"), 8)
-	var at, left, length uint64
-	for c := range l.chunks {
-		if !c.within(size) {
-			return cs, nil
+	if err != nil {
+		return nil, err
+	}
+	stts, err := t.times(r)
+	if err != nil {
+		return nil, err
+	}
+	clock := stts.clock(r)
+	for p, err := range l.pieces(r, 1) {
+		if err != nil {
+			return nil, err
 		}
-		for s := c.first; s < c.first+c.samples && len(cs) < maxChapters; s++ {
-			for left == 0 {
-				if len(times) == 0 {
-					return cs, nil
-				}
-				left, length = uint64(be.Uint32(times)), uint64(be.Uint32(times[4:]))
-				times = times[8:]
-			}
-			left--
-			n := l.bytes(s, 1)
-			title, err := readTitle(r, c.off, n)
-			if err != nil {
-				return nil, err
-			}
-			cs = append(cs, Chapter{Start: scaled(at, t.timescale), End: scaled(at+length, t.timescale), Title: title})
-			at += length
-			c.off += n
+		at, length, ok := clock.tick(1)
+		if !ok || len(cs) == maxChapters {
+			return cs, clock.c.err
 		}
+		title, err := readTitle(r, p.off, p.len)
+		if err != nil {
+			return nil, err
+		}
+		cs = append(cs, Chapter{Start: scaled(at, t.timescale), End: scaled(at+length, t.timescale), Title: title})
 	}
 	return cs, nil
 }

@@ -1,11 +1,14 @@
-// Package mp4 reads the index of an MP4 or QuickTime file in place, wherever in the file it is, and writes the sound of it as a
-// file of its own that a program can read from a pipe: the index first, then the samples in order.
+// Package mp4 reads the index of an MP4 or QuickTime file in place, wherever in the file it is, and writes the sound of it for a
+// program that reads from a pipe: as Matroska, a frame at a time, or where that cannot say the same, as an MP4 whose index comes
+// first.
 //
-// Only the index and the bytes of the sound are read. Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 14496-14 (mp4a), and
-// Apple's QuickTime File Format (sound descriptions, chapter tracks, text atoms).
+// Only the index and the bytes of the sound are read, and of a table no more than a part at a time is in memory: long sounds take no
+// more of it than short ones. Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 14496-14 (mp4a), and Apple's QuickTime File Format
+// (sound descriptions, chapter tracks, text atoms).
 package mp4
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +25,12 @@ var (
 	ErrMixed       = errors.New("the sound is of one codec here and of another there")
 )
 
-// maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB.
-const maxMoov = 64 << 20
+// maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB, and as much again for a few tracks of
+// sound. maxKept bounds what of it is not a table, and kept in memory: pictures mostly.
+const (
+	maxMoov = 256 << 20
+	maxKept = 16 << 20
+)
 
 // maxTracks is how many tracks are looked at; no real file has nearly as many.
 const maxTracks = 1 << 14
@@ -72,10 +79,10 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		}
 	}
 	if i := soundTrack(tracks); i >= 0 {
-		if x.Audio, err = tracks[i].audio(r, size, timescale, x.Fragmented); err != nil {
+		if x.Audio, err = readTrack(bytes.Clone(tracks[i].children)).audio(r, size, timescale, x.Fragmented); err != nil {
 			return nil, err
 		}
-		x.Audio.mvhd = top.find("mvhd")
+		x.Audio.mvhd = bytes.Clone(top.find("mvhd"))
 	}
 	if x.Chapters, err = trackChapters(r, size, tracks); len(x.Chapters) == 0 {
 		x.Chapters = neroChapters(top.path("udta", "chpl"), duration)
@@ -92,41 +99,106 @@ func soundTrack(tracks []track) int {
 	return slices.IndexFunc(tracks, sound)
 }
 
-// readMoov walks the boxes of the file up to the index and reads that.
+// readMoov walks the boxes of the file up to the index and reads that, without its tables.
 func readMoov(r io.ReaderAt, size int64) ([]byte, error) {
 	for off := int64(0); ; {
 		if off+8 > size {
 			return nil, fmt.Errorf("no index: %w", ErrTruncated)
 		}
-		var head [16]byte
-		if err := readFull(r, head[:min(16, size-off)], off); err != nil {
+		p, err := partAt(r, off, size)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		n, header := int64(be.Uint32(head[:])), int64(8)
-		kind := string(head[4:8])
-		switch {
-		case n == 0:
-			n = size - off
-		case n == 1 && size-off < 16:
-			return nil, fmt.Errorf("box %q at %d: %w", kind, off, ErrTruncated)
-		case n == 1:
-			n, header = int64(be.Uint64(head[8:])), 16
-		}
-		switch {
-		case n < header:
-			return nil, fmt.Errorf("box %q of %d bytes: %w", kind, n, ErrUnsupported)
-		case n > size-off:
-			return nil, fmt.Errorf("box %q at %d has %d bytes of %d: %w", kind, off, size-off, n, ErrTruncated)
-		case kind == "moof":
+		case p.header > size-off:
+			return nil, fmt.Errorf("box %q at %d: %w", p.kind, off, ErrTruncated)
+		case p.size < p.header:
+			return nil, fmt.Errorf("box %q of %d bytes: %w", p.kind, p.size, ErrUnsupported)
+		case p.size > size-off:
+			return nil, fmt.Errorf("box %q at %d has %d bytes of %d: %w", p.kind, off, size-off, p.size, ErrTruncated)
+		case p.kind == "moof":
 			return nil, fmt.Errorf("fragments without an index: %w", ErrUnsupported)
-		case kind == "moov" && n > maxMoov:
-			return nil, fmt.Errorf("index of %d bytes: %w", n, ErrUnsupported)
-		case kind == "moov":
-			moov := make([]byte, n-header)
-			return moov, readFull(r, moov, off+header)
+		case p.kind == "moov" && p.size > maxMoov:
+			return nil, fmt.Errorf("index of %d bytes: %w", p.size, ErrUnsupported)
+		case p.kind == "moov":
+			s := skeleton{r: r}
+			err := s.read(off+p.header, off+p.size, 0)
+			return s.b, err
 		}
-		off += n
+		off += p.size
 	}
+}
+
+// partAt reads the header of a box of which at least 8 bytes are in front of end.
+func partAt(r io.ReaderAt, off, end int64) (part, error) {
+	var head [16]byte
+	if err := readFull(r, head[:min(16, end-off)], off); err != nil {
+		return part{}, err
+	}
+	p := part{kind: string(head[4:8]), off: off, size: int64(be.Uint32(head[:])), header: 8}
+	switch p.size {
+	case 0:
+		p.size = end - off
+	case 1:
+		p.size, p.header = int64(be.Uint64(head[8:])), 16
+	}
+	return p, nil
+}
+
+// skeleton is an index without its tables, which are nearly all of a long one: in the place of each box of stbl but stsd is one
+// that tells where in the file it is.
+type skeleton struct {
+	r io.ReaderAt
+	b []byte
+}
+
+// read adds the boxes between off and end; depth is how far below moov they are. Like [boxes] it leaves out what is no box.
+func (s *skeleton) read(off, end int64, depth int) error {
+	levels := [...]string{"trak", "mdia", "minf", "stbl", ""}
+	for end-off >= 8 {
+		p, err := partAt(s.r, off, end)
+		if err != nil {
+			return err
+		}
+		if p.size < p.header || p.size > end-off {
+			return nil
+		}
+		at := len(s.b)
+		switch {
+		case p.kind == levels[depth]:
+			s.b = append(s.b, makeBox(p.kind)...)
+			if err := s.read(off+p.header, off+p.size, depth+1); err != nil {
+				return err
+			}
+			be.PutUint32(s.b[at:], uint32(len(s.b)-at))
+		case levels[depth] == "" && p.kind != "stsd":
+			s.b = append(s.b, p.stub()...)
+		case int64(at)+p.size <= maxKept:
+			s.b = append(s.b, makeBox(p.kind, make([]byte, p.size-p.header))...)
+			if err := readFull(s.r, s.b[at+8:], off+p.header); err != nil {
+				return err
+			}
+		default:
+			at = maxKept + 1
+		}
+		if max(at, len(s.b)) > maxKept {
+			return fmt.Errorf("index of more than %d bytes beside its tables: %w", maxKept, ErrUnsupported)
+		}
+		off += p.size
+	}
+	return nil
+}
+
+// stub is a box that stands for the part.
+func (p part) stub() []byte {
+	b := be.AppendUint64(makeBox(p.kind), uint64(p.off))
+	b = be.AppendUint64(be.AppendUint64(b, uint64(p.size)), uint64(p.header))
+	be.PutUint32(b, uint32(len(b)))
+	return b
+}
+
+// partOf reads a stub.
+func partOf(b box) part {
+	return part{kind: b.kind, off: int64(be.Uint64(b.body)), size: int64(be.Uint64(b.body[8:])), header: int64(be.Uint64(b.body[16:]))}
 }
 
 // readFull reads len(p) bytes that are within the file: less is a failure of the reader and not of the file.

@@ -12,19 +12,16 @@ import (
 // times and edits stay as they are; only its chunks change.
 func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 	out := bufio.NewWriterSize(w, 64<<10) // a chunk may be a frame of a few hundred bytes
-	a.writeHead(out)
+	if err := a.writeHead(out, r); err != nil {
+		return err
+	}
 	buf := make([]byte, 256<<10)
-	for c := range a.layout.chunks {
-		for c.len > 0 {
-			p := buf[:min(int64(len(buf)), c.len)]
-			if err := readFull(r, p, c.off); err != nil {
-				return err
-			}
-			if _, err := out.Write(p); err != nil {
-				return fmt.Errorf("write sound: %w", err)
-			}
-			c.off += int64(len(p))
-			c.len -= int64(len(p))
+	for c, err := range a.layout.chunks(r) {
+		if err == nil {
+			err = copyRange(out, r, c.off, c.len, buf)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -33,9 +30,25 @@ func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 	return nil
 }
 
-// writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. The tables of
-// a long track are large: they are written from where they are. An error is that of the next flush.
-func (a *Audio) writeHead(w *bufio.Writer) {
+// copyRange copies a part of the file.
+func copyRange(w io.Writer, r io.ReaderAt, off, size int64, buf []byte) error {
+	for size > 0 {
+		p := buf[:min(int64(len(buf)), size)]
+		if err := readFull(r, p, off); err != nil {
+			return err
+		}
+		if _, err := w.Write(p); err != nil {
+			return fmt.Errorf("write sound: %w", err)
+		}
+		off += int64(len(p))
+		size -= int64(len(p))
+	}
+	return nil
+}
+
+// writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. An error of w
+// is that of the next flush.
+func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt) error {
 	mdia := boxes(a.track.children.find("mdia"))
 	levels := []struct {
 		kind string
@@ -46,15 +59,22 @@ func (a *Audio) writeHead(w *bufio.Writer) {
 		{kind: "trak", kept: a.track.children.without("mdia", "tref", "udta", "meta")},
 		{kind: "mdia", kept: mdia.without("minf")},
 		{kind: "minf", kept: boxes(mdia.find("minf")).without("stbl")},
-		{kind: "stbl", kept: a.track.stbl.without("stsc", "stco", "co64")},
+		{kind: "stbl", kept: boxes(makeBox("stsd", a.track.stbl.find("stsd"))).all},
 	}
 	count, length := 0, int64(16)
-	for c := range a.layout.joined {
+	for c, err := range a.layout.joined(r) {
+		if err != nil {
+			return err
+		}
 		count++
 		length += c.len
 	}
 	const header, table = 8, 16 // bytes in front of a box's content, and of a table's entries
 	size := table + 12*count + table + 8*count
+	tables := a.track.stbl.without("stsd", "stsc", "stco", "co64")
+	for b := range tables {
+		size += int(partOf(b).size)
+	}
 	for i := range slices.Backward(levels) {
 		size += header
 		for b := range levels[i].kept {
@@ -79,20 +99,34 @@ func (a *Audio) writeHead(w *bufio.Writer) {
 			_, _ = w.Write(b.body)
 		}
 	}
+	buf := make([]byte, 64<<10)
+	for b := range tables {
+		p := partOf(b)
+		if err := copyRange(w, r, p.off, p.size, buf); err != nil {
+			return err
+		}
+	}
 	put(uint32(table+12*count), be.Uint32([]byte("stsc")), 0, uint32(count))
 	n := uint32(0)
-	for c := range a.layout.joined {
+	for c, err := range a.layout.joined(r) {
+		if err != nil {
+			return err
+		}
 		n++
 		put(n, uint32(c.samples), c.stsd)
 	}
 	put(uint32(table+8*count), be.Uint32([]byte("co64")), 0, uint32(count))
 	off := int64(len(ftyp) + size + 16)
-	for c := range a.layout.joined {
+	for c, err := range a.layout.joined(r) {
+		if err != nil {
+			return err
+		}
 		_, _ = w.Write(be.AppendUint64(b[:0], uint64(off)))
 		off += c.len
 	}
 	put(1, be.Uint32([]byte("mdat")))
 	_, _ = w.Write(be.AppendUint64(b[:0], uint64(length)))
+	return nil
 }
 
 // Framing follows a file as it is streamed and tells whether it ended where one of its boxes ends.

@@ -1,6 +1,7 @@
 package mp4
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,7 +14,7 @@ type track struct {
 	handler   string // soun, vide, text, …
 	timescale uint32
 	children  boxes
-	stbl      boxes
+	stbl      boxes // with a stub in the place of each table
 }
 
 func readTrack(trak []byte) track {
@@ -38,6 +39,30 @@ func readTrack(trak []byte) track {
 	return t
 }
 
+// part finds a table.
+func (t track) part(kind string) (part, bool) {
+	b := t.stbl.find(kind)
+	if b == nil {
+		return part{}, false
+	}
+	return partOf(box{kind, b}), true
+}
+
+// description is what stsd holds behind its own head.
+func (t track) description() []byte {
+	stsd := t.stbl.find("stsd")
+	return stsd[min(8, len(stsd)):]
+}
+
+// table finds a table that begins with version, flags and the count of its entries.
+func (t track) table(r io.ReaderAt, kind string, record int) (rows, error) {
+	p, ok := t.part(kind)
+	if !ok {
+		return rows{}, fmt.Errorf("no table %q: %w", kind, ErrUnsupported)
+	}
+	return p.table(r, 4, record)
+}
+
 // Audio is a track of sound.
 type Audio struct {
 	Codec    string        // the sample description's four characters: mp4a, ac-3, sowt, …
@@ -45,6 +70,7 @@ type Audio struct {
 	Duration time.Duration // of the sound itself, within its edits; 0 when not known
 	Delay    time.Duration // how long after the beginning of the file the sound begins
 	Skip     time.Duration // how much at the beginning of the samples is not to be heard
+	Stream   *Stream       // writes the sound for a reader that builds no index; nil where that is not possible
 
 	mvhd   []byte
 	track  track
@@ -59,7 +85,7 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	}
 	a := &Audio{track: t}
 	var err error
-	if a.Codec, err = t.codec(stsd[8:], fragmented); err != nil {
+	if a.Codec, err = t.codec(r, stsd[8:], fragmented); err != nil {
 		return nil, err
 	}
 	a.Delay, a.Skip = t.begin(movieScale)
@@ -69,20 +95,18 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 	if !t.selfContained() {
 		return nil, ErrElsewhere
 	}
-	if a.layout, err = t.layout(stsd[8:]); err != nil {
+	if a.layout, err = t.layout(r, size); err != nil {
 		return nil, err
 	}
-	a.Duration = t.duration(movieScale)
-	var sum int64
-	for c := range a.layout.chunks {
-		if !c.within(size) {
-			return nil, fmt.Errorf("sound at %d of a file of %d bytes: %w", c.off, size, ErrTruncated)
-		}
-		if sum += c.len; sum > size {
-			return nil, fmt.Errorf("samples share their bytes: %w", ErrUnsupported)
-		}
+	times, err := t.times(r)
+	if err != nil {
+		return nil, err
 	}
-	a.MP3, err = a.beginsWithMP3(r)
+	a.Duration = t.duration(movieScale, times)
+	if a.MP3, err = a.beginsWithMP3(r); err != nil {
+		return nil, err
+	}
+	a.Stream, err = a.stream(r, movieScale, times)
 	return a, err
 }
 
@@ -91,15 +115,24 @@ const maxDescriptions = 64
 
 // codec gives the four characters of the descriptions that samples refer to; those of fragments may refer to any. They must be of one
 // codec: ffmpeg leaves out the samples of another and says nothing.
-func (t track) codec(descriptions boxes, fragmented bool) (codec string, err error) {
+func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec string, err error) {
 	var used uint64 // a bit each
-	runs, _ := entries(t.stbl.find("stsc"), 12)
-	for ; len(runs) > 0; runs = runs[12:] {
-		i := be.Uint32(runs[8:]) - 1
-		if i >= maxDescriptions {
-			return "", fmt.Errorf("description %d: %w", i+1, ErrUnsupported)
+	if !fragmented {
+		table, err := t.table(r, "stsc", 12)
+		if err != nil {
+			return "", err
 		}
-		used |= 1 << i
+		runs := table.entries(r)
+		for b := runs.next(); b != nil; b = runs.next() {
+			i := be.Uint32(b[8:]) - 1
+			if i >= maxDescriptions {
+				return "", fmt.Errorf("description %d: %w", i+1, ErrUnsupported)
+			}
+			used |= 1 << i
+		}
+		if runs.err != nil {
+			return "", runs.err
+		}
 	}
 	i := 0
 	for d := range descriptions.all {
@@ -123,7 +156,10 @@ func (a *Audio) beginsWithMP3(r io.ReaderAt) (bool, error) {
 	if a.Codec != "mp4a" && a.Codec != ".mp3" && a.Codec != "ms\x00\x55" {
 		return false, nil
 	}
-	for c := range a.layout.chunks {
+	for c, err := range a.layout.chunks(r) {
+		if err != nil {
+			return false, err
+		}
 		if c.len >= 4 {
 			var head [2]byte
 			err := readFull(r, head[:], c.off)
@@ -155,14 +191,12 @@ func (t track) edits(f func(length uint64, from int64)) {
 		return
 	}
 	if elst[0] == 1 {
-		es, _ := entries(elst, 20)
-		for ; len(es) > 0; es = es[20:] {
+		for es := records(elst, 20); len(es) > 0; es = es[20:] {
 			f(be.Uint64(es), int64(be.Uint64(es[8:])))
 		}
 		return
 	}
-	es, _ := entries(elst, 12)
-	for ; len(es) > 0; es = es[12:] {
+	for es := records(elst, 12); len(es) > 0; es = es[12:] {
 		f(uint64(be.Uint32(es)), int64(int32(be.Uint32(es[4:]))))
 	}
 }
@@ -183,8 +217,8 @@ func (t track) begin(movieScale uint32) (delay, skip time.Duration) {
 }
 
 // duration is what the edits leave of the samples, silence in between not counted.
-func (t track) duration(movieScale uint32) time.Duration {
-	whole := t.mediaDuration()
+func (t track) duration(movieScale uint32, of times) time.Duration {
+	whole := scaled(of.sum, t.timescale)
 	var sum time.Duration
 	edited := false
 	t.edits(func(length uint64, from int64) {
@@ -204,12 +238,54 @@ func (t track) duration(movieScale uint32) time.Duration {
 	return sum
 }
 
-// mediaDuration is the sum of the samples' durations.
-func (t track) mediaDuration() time.Duration {
-	es, _ := entries(t.stbl.find("stts"), 8)
-	var n uint64
-	for ; len(es) > 0; es = es[8:] {
-		n += uint64(be.Uint32(es)) * uint64(be.Uint32(es[4:]))
+// times are what the table of durations (stts) says.
+type times struct {
+	rows
+	samples uint64
+	sum     uint64 // in the track's time
+	plain   bool   // each sample lasts more than nothing, and no longer than is sensible
+}
+
+// times reads the durations, if there are any.
+func (t track) times(r io.ReaderAt) (ts times, err error) {
+	if ts.rows, err = t.table(r, "stts", 8); errors.Is(err, ErrUnsupported) {
+		return times{}, nil
 	}
-	return scaled(n, t.timescale)
+	if err != nil {
+		return times{}, err
+	}
+	ts.plain = true
+	c := ts.entries(r)
+	for b := c.next(); b != nil; b = c.next() {
+		n, each := uint64(be.Uint32(b)), uint64(be.Uint32(b[4:]))
+		ts.samples, ts.sum = ts.samples+n, ts.sum+n*each
+		ts.plain = ts.plain && each > 0 && each < 1<<24
+	}
+	return ts, c.err
+}
+
+// clock tells when each sample begins.
+type clock struct {
+	c              *cursor
+	at, left, each uint64
+}
+
+func (ts times) clock(r io.ReaderAt) *clock { return &clock{c: ts.entries(r)} }
+
+// tick tells when the next n samples begin and how long they last, in the track's time; false when the table has no more.
+func (k *clock) tick(n uint64) (at, length uint64, ok bool) {
+	at = k.at
+	for n > 0 {
+		for k.left == 0 {
+			b := k.c.next()
+			if b == nil {
+				return 0, 0, false
+			}
+			k.left, k.each = uint64(be.Uint32(b)), uint64(be.Uint32(b[4:]))
+		}
+		m := min(n, k.left)
+		k.left, n = k.left-m, n-m
+		k.at += m * k.each
+	}
+	return at, k.at - at, true
 }

@@ -1,0 +1,114 @@
+package convert
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/soundstrip/soundstrip/functions/internal/mp4"
+)
+
+// TestStream decodes the sound of an MP4 from the file that its index makes and from the stream that needs none, and compares
+// every sample.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, args string
+		file       bool // there is no stream
+	}{
+		{name: "aac.mp4", args: "-c:a aac"},
+		{name: "aac_mono_22050.mp4", args: "-c:a aac -ac 1 -ar 22050"},
+		{name: "aac_5.1.mp4", args: "-c:a aac -ac 6"},
+		{name: "aac_seven.mp4", args: "-c:a aac -ar 96000 -ac 8"},
+		{name: "aac_interleaved.mp4", args: "-c:a aac -movflags +faststart -chunk_duration 1000000"},
+		{name: "aac.mov", args: "-c:a aac -f mov"},
+		{name: "aac_no_edits.mp4", args: "-c:a aac -use_editlist 0"},
+		{name: "aac_delayed.mp4", args: "-c:a aac -af asetpts=PTS+1.5/TB"},
+		{name: "mp3.mp4", args: "-c:a libmp3lame"},
+		{name: "mp3.mov", args: "-c:a libmp3lame"},
+		{name: "mp3_mono_16000.mp4", args: "-c:a libmp3lame -ar 16000 -ac 1"},
+		{name: "ac3.mp4", args: "-c:a ac3"},
+		{name: "ac3_44100_5.1.mp4", args: "-c:a ac3 -ar 44100 -ac 6"},
+		{name: "eac3.mp4", args: "-c:a eac3"},
+		{name: "dts.mp4", args: "-c:a dca -strict -2 -ac 2 -ar 48000"},
+		{name: "truehd.mp4", args: "-c:a truehd -strict -2 -ac 2 -ar 48000"},
+		{name: "alac.m4a", args: "-vn -c:a alac"},
+		{name: "alac.mov", args: "-c:a alac"},
+		{name: "flac.mp4", args: "-c:a flac -strict -2"},
+		{name: "opus.mp4", args: "-c:a libopus"},
+		{name: "opus_long_frames.mp4", args: "-c:a libopus -frame_duration 60 -ac 1"},
+		{name: "vorbis.mp4", args: "-c:a libvorbis", file: true},
+		{name: "s16le.mov", args: "-c:a pcm_s16le"},
+		{name: "s16be.mov", args: "-c:a pcm_s16be -ac 1 -ar 8000"},
+		{name: "s24le.mov", args: "-c:a pcm_s24le -ac 2"},
+		{name: "s24be.mov", args: "-c:a pcm_s24be -ac 6"},
+		{name: "s32le.mov", args: "-c:a pcm_s32le"},
+		{name: "s32be.mov", args: "-c:a pcm_s32be"},
+		{name: "s24le_96000.mov", args: "-c:a pcm_s24le -ar 96000"},
+		{name: "f32le.mov", args: "-c:a pcm_f32le"},
+		{name: "f64le.mov", args: "-c:a pcm_f64le"},
+		{name: "f32be.mov", args: "-c:a pcm_f32be", file: true},
+		{name: "mulaw.mov", args: "-c:a pcm_mulaw -ar 8000", file: true},
+		{name: "ima.mov", args: "-c:a adpcm_ima_qt", file: true},
+	} {
+		for _, cut := range []string{"", "0.3", "1.7"} {
+			name := "stream_" + cut + tt.name
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				path := video(t, "stream_"+tt.name, strings.Fields(tt.args)...)
+				if cut != "" {
+					// The edit list then leaves out the beginning and the end of what is copied.
+					whole := path
+					path = makeFile(t, name, "-ss", cut, "-t", "1.23", "-i", whole, "-map", "0", "-c", "copy", "-strict", "-2", "-avoid_negative_ts", "disabled")
+				}
+				f, err := os.Open(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				stat, err := f.Stat()
+				if err != nil {
+					t.Fatal(err)
+				}
+				x, err := mp4.Read(f, stat.Size())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := x.Audio.Stream
+				if s == nil {
+					if !tt.file {
+						t.Errorf("Read(%s): no stream", name)
+					}
+					return
+				}
+				if tt.file {
+					t.Fatalf("Read(%s): a stream, want none", name)
+				}
+				want := decode(t, func(w io.Writer) error { return x.Audio.WriteFile(w, f) })
+				got := decode(t, func(w io.Writer) error { return s.WriteFile(w, f) }, "-af", "atrim=start="+strconv.FormatFloat(s.Lead.Seconds(), 'f', 6, 64))
+				if len(want) == 0 || !bytes.Equal(got, want) {
+					t.Errorf("Stream(%s): %d bytes of samples with lead %v, want the %d of the file", name, len(got), s.Lead, len(want))
+				}
+			})
+		}
+	}
+}
+
+// decode gives the samples of what is fed to ffmpeg.
+func decode(t *testing.T, feed func(io.Writer) error, args ...string) []byte {
+	t.Helper()
+	var in, out, said bytes.Buffer
+	if err := feed(&in); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("ffmpeg", append(append([]string{"-v", "error", "-i", "pipe:0", "-map", "0:a:0"}, args...), "-f", "f32le", "-")...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("ffmpeg: %v: %s", err, said.String())
+	}
+	return out.Bytes()
+}

@@ -1,0 +1,199 @@
+package mp4
+
+import (
+	"bytes"
+	"math"
+	"slices"
+)
+
+// codec is how Matroska tells of what is in a sound description.
+type codec struct {
+	id       string
+	private  []byte
+	rate     uint32
+	channels uint32
+	bits     uint16 // of a sample of PCM
+	delay    uint64 // what the decoder leaves out at the beginning by itself, in samples
+}
+
+// codecOf reads a sound description (ISO/IEC 14496-12, section 12.2; QuickTime File Format, sound sample descriptions); false
+// for what is not written as Matroska.
+func codecOf(d []byte, isMP3 bool) (c codec, ok bool) {
+	if len(d) < 36 || int64(be.Uint32(d)) != int64(len(d)) {
+		return c, false // there is another description
+	}
+	c = codec{channels: uint32(be.Uint16(d[24:])), rate: be.Uint32(d[32:]) >> 16}
+	header := 36
+	switch be.Uint16(d[16:]) {
+	case 0:
+	case 1:
+		header = 52
+	case 2:
+		header = 72
+	default:
+		return c, false
+	}
+	if len(d) < header {
+		return c, false
+	}
+	if header == 72 {
+		c.rate, c.channels = uint32(math.Float64frombits(be.Uint64(d[40:]))), be.Uint32(d[48:])
+	}
+	more := boxes(d[header:])
+	wave := boxes(more.find("wave"))
+	switch kind := string(d[4:8]); kind {
+	case "mp4a":
+		esds := more.find("esds")
+		if esds == nil {
+			esds = wave.find("esds")
+		}
+		return c.esds(esds, isMP3)
+	case ".mp3", "ms\x00\x55":
+		c.id = "A_MPEG/L3"
+		return c, isMP3
+	case "ac-3":
+		c.id = "A_AC3"
+		return c, true
+	case "ec-3":
+		c.id = "A_EAC3"
+		return c, true
+	case "mlpa":
+		c.id, c.rate = "A_TRUEHD", be.Uint32(d[32:]) // no fixed-point number there
+		return c, true
+	case "alac":
+		cookie := more.find("alac")
+		if cookie == nil {
+			cookie = wave.find("alac")
+		}
+		return c.alac(cookie)
+	case "fLaC":
+		c.id = "A_FLAC"
+		dfla := more.find("dfLa")
+		if len(dfla) < 4+4+34 {
+			return c, false
+		}
+		c.private = slices.Concat([]byte("fLaC"), dfla[4:])
+		return c, true
+	case "Opus":
+		return c.opus(more.find("dOps"))
+	case "sowt", "twos", "in24", "in32", "fl32", "fl64":
+		bits := 8 * uint16(bytesAChannel[kind])
+		enda := wave.find("enda")
+		little := kind == "sowt" || len(enda) >= 2 && be.Uint16(enda) == 1
+		return c.pcm(bits, kind[:2] == "fl", little, be.Uint16(d[26:]) != 8)
+	case "lpcm":
+		if header != 72 {
+			return c, false
+		}
+		const isFloat, bigEndian, signed = 1, 2, 4
+		flags := be.Uint32(d[60:])
+		bits := uint16(be.Uint32(d[56:]))
+		return c.pcm(bits, flags&isFloat != 0, flags&bigEndian == 0, flags&signed != 0 && bits > 8)
+	}
+	return c, false
+}
+
+// pcm is false for what Matroska has no name for.
+func (c codec) pcm(bits uint16, float, little, signed bool) (codec, bool) {
+	c.bits = bits
+	switch {
+	case float:
+		c.id = "A_PCM/FLOAT/IEEE"
+		return c, little && (bits == 32 || bits == 64)
+	case little:
+		c.id = "A_PCM/INT/LIT"
+	default:
+		c.id = "A_PCM/INT/BIG"
+	}
+	return c, signed && (bits == 16 || bits == 24 || bits == 32)
+}
+
+// alac takes the decoder's configuration out of its box.
+func (c codec) alac(cookie []byte) (codec, bool) {
+	const config = 24
+	if len(cookie) < 4+config {
+		return c, false
+	}
+	c.id, c.private = "A_ALAC", bytes.Clone(cookie[4:])
+	c.rate = be.Uint32(c.private[20:])
+	return c, true
+}
+
+// opus makes Ogg's header, which Matroska has as well, of the box (Encapsulation of Opus in ISO Base Media File Format, section
+// 4.3.2; RFC 7845, section 5.1).
+func (c codec) opus(dops []byte) (codec, bool) {
+	if len(dops) < 11 || dops[0] != 0 {
+		return c, false
+	}
+	c.id, c.rate, c.delay = "A_OPUS", 48000, uint64(be.Uint16(dops[2:]))
+	c.private = append([]byte("OpusHead\x01"), dops[1:]...)
+	slices.Reverse(c.private[10:12])
+	slices.Reverse(c.private[12:16])
+	slices.Reverse(c.private[16:18])
+	return c, true
+}
+
+// esds reads an elementary stream descriptor (ISO/IEC 14496-1, section 7.2.6.5).
+func (c codec) esds(b []byte, isMP3 bool) (codec, bool) {
+	const es, config, specific = 3, 4, 5
+	if len(b) < 4 {
+		return c, false
+	}
+	b = descriptor(b[4:], es)
+	if len(b) < 3 || b[2]&0xe0 != 0 {
+		return c, false // with what is optional
+	}
+	b = descriptor(b[3:], config)
+	if len(b) < 13 {
+		return c, false
+	}
+	switch kind := b[0]; {
+	case isMP3:
+		c.id = "A_MPEG/L3"
+		return c, kind == 0x69 || kind == 0x6b
+	case kind == 0xa5:
+		c.id = "A_AC3"
+		return c, true
+	case kind == 0xa6:
+		c.id = "A_EAC3"
+		return c, true
+	case kind == 0xa9:
+		c.id = "A_DTS"
+		return c, true
+	case kind != 0x40 && kind != 0x66 && kind != 0x67 && kind != 0x68:
+		return c, false
+	}
+	c.id, c.private = "A_AAC", bytes.Clone(descriptor(b[13:], specific))
+	return c.aac()
+}
+
+// aac reads the rate of an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1). Of a profile with a second rate it is not
+// told which of them the track's time has.
+func (c codec) aac() (codec, bool) {
+	rates := []uint32{96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
+	const main, lc, ltp = 1, 2, 4
+	if len(c.private) < 2 {
+		return c, false
+	}
+	profile, rate := c.private[0]>>3, int(c.private[0]&7<<1|c.private[1]>>7)
+	if profile != main && profile != lc && profile != ltp || rate >= len(rates) {
+		return c, false
+	}
+	c.rate = rates[rate]
+	return c, true
+}
+
+// descriptor gives the content of the descriptor that b begins with, if it has the tag.
+func descriptor(b []byte, tag byte) []byte {
+	if len(b) == 0 || b[0] != tag {
+		return nil
+	}
+	size := 0
+	for i := 1; i < min(5, len(b)); i++ {
+		size = size<<7 | int(b[i]&0x7f)
+		if b[i]&0x80 == 0 {
+			return b[i+1:][:min(size, len(b)-i-1)]
+		}
+	}
+	return nil
+}
