@@ -31,7 +31,7 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times) (*Stream, err
 	s.codec, ok = codecOf(a.track.description(), a.MP3)
 	from, length, simple := a.track.edit(movieScale)
 	_, shifted := a.track.part("ctts")
-	if !ok || !simple || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale || from >= ts.sum ||
+	if !ok || s.timescale == 0 || !simple || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale || from >= ts.sum ||
 		a.layout.packet.samples > 1 {
 		return nil, nil
 	}

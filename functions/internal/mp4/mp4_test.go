@@ -384,6 +384,11 @@ func FuzzRead(f *testing.F) {
 	constant.sizes = makeBox("stsz", u32(0, 6, 3))
 	constant.edits = makeBox("edts", table("elst", 1, 600, 100, 1<<16))
 	f.Add(constant.indexLast())
+	pcm := newMovie()
+	pcm.codec, pcm.sizes = "sowt", makeBox("stsz", u32(0, 4, 3))
+	f.Add(pcm.indexLast())
+	pcm.edits = makeBox("edts", table("elst", 1, 600, 100, 1<<16))
+	f.Add(pcm.indexFirst())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := read(b)
 		if err != nil {
@@ -413,6 +418,38 @@ func FuzzRead(f *testing.F) {
 		}
 		if most := 40 * len(b); w.Len() > most+400 {
 			t.Errorf("Stream.WriteFile made %d bytes of %d, want %d at most", w.Len(), len(b), most)
+		}
+	})
+}
+
+// FuzzCodec checks that no sound description makes its reader fail.
+func FuzzCodec(f *testing.F) {
+	config := append([]byte{4, 13 + 4, 0x40, 0x15}, append(make([]byte, 11), 5, 2, 0x11, 0x90)...)
+	esds := makeBox("esds", u32(0), append([]byte{3, byte(3 + len(config)), 0, 1, 0}, config...))
+	dops := makeBox("dOps", []byte{0, 2, 1, 56}, u32(48000), []byte{0, 0, 0})
+	entry := func(codec string, more ...[]byte) []byte {
+		return makeBox(codec, describe(codec)[8:], bytes.Join(more, nil))
+	}
+	for _, tt := range []struct {
+		description []byte
+		want        string
+	}{
+		{entry("mp4a", esds), "A_AAC"},
+		{entry("mp4a", makeBox("wave", esds)), "A_AAC"},
+		{entry("Opus", dops), "A_OPUS"},
+		{entry("alac", makeBox("alac", make([]byte, 28))), "A_ALAC"},
+		{entry("fLaC", makeBox("dfLa", make([]byte, 42))), "A_FLAC"},
+		{entry("in24", makeBox("wave", makeBox("enda", []byte{0, 1}))), "A_PCM/INT/LIT"},
+		{entry("in24"), "A_PCM/INT/BIG"},
+	} {
+		if c, ok := codecOf(tt.description, false); !ok || c.id != tt.want {
+			f.Errorf("codecOf(%q) = %q, %v, want %q", tt.description, c.id, ok, tt.want)
+		}
+		f.Add(tt.description, false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, isMP3 bool) {
+		if c, ok := codecOf(b, isMP3); ok && c.id == "" {
+			t.Errorf("codecOf = %+v, want a name", c)
 		}
 	})
 }
