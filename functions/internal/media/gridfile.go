@@ -1,7 +1,6 @@
 package media
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +22,10 @@ type gridFile struct {
 
 	mu    sync.Mutex
 	cache *simplelru.LRU[int64, []byte]
-	next  int64 // the chunk after those read last
-	ahead int64 // how many were read last
-	most  int64 // how many may be
+	spare [][]byte // buffers of the cache, to fill again
+	next  int64    // the chunk after those read last
+	ahead int64    // how many were read last
+	most  int64    // how many may be
 }
 
 func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
@@ -34,8 +34,9 @@ func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
 	if d.ChunkSize > chunkSize {
 		most = max(1, ahead*chunkSize/d.ChunkSize)
 	}
-	cache, _ := simplelru.NewLRU[int64, []byte](int(2*most), nil) // fails for no size above 0
-	return &gridFile{ctx: ctx, grid: s, doc: d, cache: cache, most: most}
+	f := &gridFile{ctx: ctx, grid: s, doc: d, most: most}
+	f.cache, _ = simplelru.NewLRU(int(2*most), func(_ int64, data []byte) { f.spare = append(f.spare, data) }) // fails for no size above 0
+	return f
 }
 
 func (f *gridFile) Info() Info { return f.doc.info() }
@@ -71,6 +72,8 @@ func (f *gridFile) ReadAt(p []byte, off int64) (int, error) {
 
 // read copies what is left from off on of the chunk that holds it.
 func (f *gridFile) read(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	data, err := f.chunk(off / f.doc.ChunkSize)
 	if err != nil {
 		return 0, fmt.Errorf("read file %s: %w", f.doc.ID.Hex(), err)
@@ -78,9 +81,8 @@ func (f *gridFile) read(p []byte, off int64) (int, error) {
 	return copy(p, data[off%f.doc.ChunkSize:]), nil
 }
 
+// chunk gives a chunk, which stays as it is until the next is asked for.
 func (f *gridFile) chunk(n int64) ([]byte, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if data, ok := f.cache.Get(n); ok {
 		return data, nil
 	}
@@ -120,7 +122,11 @@ func (f *gridFile) load(n, end int64) error {
 		if want := min(f.doc.ChunkSize, f.doc.Length-n*f.doc.ChunkSize); !ok || int64(len(data)) != want {
 			return fmt.Errorf("chunk %d has %d bytes, want %d", n, len(data), want)
 		}
-		f.cache.Add(n, bytes.Clone(data))
+		var buf []byte
+		if last := len(f.spare) - 1; last >= 0 {
+			buf, f.spare = f.spare[last], f.spare[:last]
+		}
+		f.cache.Add(n, append(buf[:0], data...))
 	}
 	return nil
 }
@@ -143,5 +149,6 @@ func (f *gridFile) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cache.Purge()
+	f.spare = nil
 	return nil
 }
