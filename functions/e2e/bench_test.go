@@ -31,11 +31,11 @@ import (
 )
 
 // TestBench measures the conversion from GridFS to GridFS in one run: convert, started for each video and ended after it, in
-// turn with command plain, which does the same by a temporary file and ffmpeg, and with the way of moviepy. CPU time is that
-// of the processes and their children; the store's is left out. Beside them stands ffmpeg on a local file.
+// turn with command plain, which does the same by a temporary file and ffmpeg, moviepy, or the two ffmpegs that moviepy runs. CPU
+// time is that of the processes and their children; the store's is left out. Beside them stands ffmpeg on a local file.
 //
 // SOUNDSTRIP_BENCH is how often each is run; the medians are printed. FFMPEG is the one that convert runs; the others run that
-// of the PATH. The videos are kept in the user's cache folder.
+// of the PATH. The videos are kept in the user's cache folder, and moviepy is installed there, where Python and its packages can be had.
 func TestBench(t *testing.T) {
 	runs, err := strconv.Atoi(cmp.Or(os.Getenv("SOUNDSTRIP_BENCH"), "0"))
 	if err != nil || runs < 0 {
@@ -46,7 +46,8 @@ func TestBench(t *testing.T) {
 	}
 	b := newBench(t, runs)
 	fmt.Printf("\nCPU seconds (wall seconds), medians of %d; RSS is that of convert and its child together.\n\n", runs)
-	fmt.Print("| video | convert | temp file + ffmpeg | moviepy's way | ffmpeg, local file | CPU to ffmpeg's | to moviepy's | RSS, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Print("| video | convert | temp file + ffmpeg | temp file + moviepy | its two ffmpegs | ffmpeg, local file |" +
+		" CPU to ffmpeg's | to moviepy's | to its ffmpegs' | RSS, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, v := range benchVideos {
 		t.Run(v.name, func(t *testing.T) { b.compare(t, v) })
 	}
@@ -111,6 +112,7 @@ type bench struct {
 	runs         int
 	dir          string
 	plain        string // the command
+	python       string // with moviepy; empty without
 	env          map[string]string
 	client       *mongo.Client
 	videos, mp3s *media.GridFS
@@ -127,11 +129,31 @@ func newBench(t *testing.T, runs int) *bench {
 		t.Fatal(err)
 	}
 	run(t, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.plain, "./plain")
+	b.python = installMoviepy(filepath.Join(cache, "soundstrip", "moviepy"))
 	b.client, b.env = databases(t, "bench_"+strings.ToLower(bson.NewObjectID().Hex()))
-	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"), "GODEBUG": "", "CONVERT_TIMEOUT": "1h"})
+	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"), "GODEBUG": "", "CONVERT_TIMEOUT": "1h",
+		"PYTHON": b.python})
 	b.videos = media.NewGridFS(b.client.Database(b.env["MONGODB_VIDEOS_DB"]))
 	b.mp3s = media.NewGridFS(b.client.Database(b.env["MONGODB_MP3S_DB"]))
 	return b
+}
+
+// installMoviepy gives the Python of a folder in which moviepy is, installed if need be, or says why it cannot.
+func installMoviepy(dir string) (python string) {
+	python = filepath.Join(dir, "bin", "python")
+	for _, args := range [][]string{
+		{"python3", "-m", "venv", dir},
+		{python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "plain/requirements.txt"},
+	} {
+		if exec.Command(python, "-c", "import moviepy.editor").Run() == nil {
+			break
+		}
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil { //nolint:gosec // of the lines above
+			fmt.Printf("\nWithout moviepy: %q: %v: %s\n", args, err, out)
+			return ""
+		}
+	}
+	return python
 }
 
 const secret = "0123456789abcdef0123456789abcdef"
@@ -172,7 +194,20 @@ type cost struct {
 // of reads the CPU time of a process that has ended, and of its children.
 func (c *cost) of(s *os.ProcessState) { c.cpu = s.UserTime() + s.SystemTime() }
 
-func (c cost) String() string { return fmt.Sprintf("%.2f (%.1f)", c.cpu.Seconds(), c.wall.Seconds()) }
+func (c cost) String() string {
+	if c == (cost{}) {
+		return "not there"
+	}
+	return fmt.Sprintf("%.2f (%.1f)", c.cpu.Seconds(), c.wall.Seconds())
+}
+
+// to gives the CPU time as a ratio to another's.
+func (c cost) to(other cost) string {
+	if other == (cost{}) {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", float64(c.cpu)/float64(other.cpu))
+}
 
 func (b *bench) compare(t *testing.T, v benchVideo) {
 	path := v.make(t, b.dir)
@@ -181,6 +216,12 @@ func (b *bench) compare(t *testing.T, v benchVideo) {
 	ways := []func() cost{
 		func() cost { return b.ours(t, 1, id) },
 		func() cost { return b.command(t, b.plain, "ffmpeg", id) },
+		func() cost {
+			if b.python == "" {
+				return cost{}
+			}
+			return b.command(t, b.plain, "moviepy", id)
+		},
 		func() cost { return b.command(t, b.plain, "pcm", id) },
 		func() cost {
 			return b.command(t, "ffmpeg", "-nostdin", "-v", "error", "-y", "-i", path, "-vn", "-q:a", "2", out)
@@ -194,8 +235,8 @@ func (b *bench) compare(t *testing.T, v benchVideo) {
 		}
 	}
 	m := medians(costs)
-	fmt.Printf("| %s | %v | %v | %v | %v | %.2f | %.2f | %.0f |\n", v.name, m[0], m[1], m[2], m[3],
-		float64(m[0].cpu)/float64(m[1].cpu), float64(m[0].cpu)/float64(m[2].cpu), float64(m[0].rss)/1e6)
+	fmt.Printf("| %s | %v | %v | %v | %v | %v | %s | %s | %s | %.0f |\n", v.name, m[0], m[1], m[2], m[3], m[4],
+		m[0].to(m[1]), m[0].to(m[2]), m[0].to(m[3]), float64(m[0].rss)/1e6)
 }
 
 func medians(of [][]cost) (m []cost) {
