@@ -144,6 +144,8 @@ func partAt(r io.ReaderAt, off, end int64) (part, error) {
 	return p, nil
 }
 
+var errKept = fmt.Errorf("index of more than %d bytes beside its tables: %w", maxKept, ErrUnsupported)
+
 // skeleton is an index without its tables, which are nearly all of a long one: in the place of each box of stbl but stsd is one
 // that tells where in the file it is.
 type skeleton struct {
@@ -162,26 +164,27 @@ func (s *skeleton) read(off, end int64, depth int) error {
 		if p.size < p.header || p.size > end-off {
 			return nil
 		}
-		at := len(s.b)
+		at, inner := len(s.b), p.kind == levels[depth]
 		switch {
-		case p.kind == levels[depth]:
+		case levels[depth] == "" && p.kind != "stsd":
+			s.b = append(s.b, p.stub()...)
+		case inner || int64(at)+p.size <= maxKept:
 			s.b = append(s.b, makeBox(p.kind)...)
-			if err := s.read(off+p.header, off+p.size, depth+1); err != nil {
+			if inner {
+				err = s.read(off+p.header, off+p.size, depth+1)
+			} else {
+				s.b = append(s.b, make([]byte, p.size-p.header)...)
+				err = readFull(s.r, s.b[at+8:], off+p.header)
+			}
+			if err != nil {
 				return err
 			}
 			be.PutUint32(s.b[at:], uint32(len(s.b)-at))
-		case levels[depth] == "" && p.kind != "stsd":
-			s.b = append(s.b, p.stub()...)
-		case int64(at)+p.size <= maxKept:
-			s.b = append(s.b, makeBox(p.kind, make([]byte, p.size-p.header))...)
-			if err := readFull(s.r, s.b[at+8:], off+p.header); err != nil {
-				return err
-			}
 		default:
-			at = maxKept + 1
+			return errKept
 		}
-		if max(at, len(s.b)) > maxKept {
-			return fmt.Errorf("index of more than %d bytes beside its tables: %w", maxKept, ErrUnsupported)
+		if len(s.b) > maxKept {
+			return errKept
 		}
 		off += p.size
 	}
