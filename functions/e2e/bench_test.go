@@ -112,7 +112,7 @@ type bench struct {
 	runs         int
 	dir          string
 	plain        string // the command
-	python       string // with moviepy; empty without
+	python       string // the folder of one that has moviepy; empty without
 	env          map[string]string
 	client       *mongo.Client
 	videos, mp3s *media.GridFS
@@ -132,15 +132,16 @@ func newBench(t *testing.T, runs int) *bench {
 	b.python = installMoviepy(filepath.Join(cache, "soundstrip", "moviepy"))
 	b.client, b.env = databases(t, "bench_"+strings.ToLower(bson.NewObjectID().Hex()))
 	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"), "GODEBUG": "", "CONVERT_TIMEOUT": "1h",
-		"PYTHON": b.python})
+		"FFMPEG_BINARY": "ffmpeg"}) // else moviepy takes one of its own
 	b.videos = media.NewGridFS(b.client.Database(b.env["MONGODB_VIDEOS_DB"]))
 	b.mp3s = media.NewGridFS(b.client.Database(b.env["MONGODB_MP3S_DB"]))
 	return b
 }
 
-// installMoviepy gives the Python of a folder in which moviepy is, installed if need be, or says why it cannot.
-func installMoviepy(dir string) (python string) {
-	python = filepath.Join(dir, "bin", "python")
+// installMoviepy installs moviepy in a folder, unless it is there, and gives that of its Python; or it says why it cannot.
+func installMoviepy(dir string) (programs string) {
+	programs = filepath.Join(dir, "bin")
+	python := filepath.Join(programs, "python3")
 	for _, args := range [][]string{
 		{"python3", "-m", "venv", dir},
 		{python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "plain/requirements.txt"},
@@ -148,12 +149,12 @@ func installMoviepy(dir string) (python string) {
 		if exec.Command(python, "-c", "import moviepy.editor").Run() == nil {
 			break
 		}
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil { //nolint:gosec // of the lines above
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			fmt.Printf("\nWithout moviepy: %q: %v: %s\n", args, err, out)
 			return ""
 		}
 	}
-	return python
+	return programs
 }
 
 const secret = "0123456789abcdef0123456789abcdef"
@@ -271,7 +272,7 @@ func (b *bench) command(t *testing.T, name string, args ...string) (c cost) {
 	for k, v := range b.env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"))
+	cmd.Env = append(cmd.Env, "PATH="+b.python+string(os.PathListSeparator)+os.Getenv("PATH"))
 	began := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %q: %v: %s", name, args, err, out)

@@ -2,7 +2,7 @@
 // GridFS into a temporary file, runs ffmpeg on that, and puts the MP3 into GridFS.
 //
 //	plain ffmpeg ID...   by ffmpeg -i VIDEO -vn -q:a 2
-//	plain moviepy ID...  by moviepy, in the Python that PYTHON names
+//	plain moviepy ID...  by moviepy, in the python3 of the PATH
 //	plain pcm ID...      by what moviepy runs: one ffmpeg that decodes, and a second that encodes at 128 kbit/s
 package main
 
@@ -116,8 +116,7 @@ func twice(ctx context.Context, video, mp3 string) error {
 
 func moviepy(ctx context.Context, video, mp3 string) error {
 	const script = "import sys, moviepy.editor; moviepy.editor.VideoFileClip(sys.argv[1]).audio.write_audiofile(sys.argv[2], logger=None)"
-	cmd := exec.CommandContext(ctx, os.Getenv("PYTHON"), "-c", script, video, mp3) //nolint:gosec // the benchmark names it
-	cmd.Env = append(os.Environ(), "FFMPEG_BINARY=ffmpeg")                         // else it takes one of its own
+	cmd := exec.CommandContext(ctx, "python3", "-c", script, video, mp3) //nolint:gosec // a constant, and paths made here
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }
