@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -170,21 +169,8 @@ func TestSegmentLength(t *testing.T) {
 // BenchmarkFanout compares what 59 minutes cost several converters with what they cost one: all of the CPU time, and that of the
 // slowest way through (dividing, the longest segment, joining), which is the time it takes where each converter has a core.
 func BenchmarkFanout(b *testing.B) {
-	minute, path := filepath.Join(b.TempDir(), "minute.m4a"), filepath.Join(b.TempDir(), "long.m4a")
-	for _, args := range [][]string{
-		{"-f", "lavfi", "-i", music + ":s=48000:d=60", "-c:a", "aac", minute},
-		{"-stream_loop", "58", "-i", minute, "-c", "copy", "-movflags", "+faststart", path},
-	} {
-		if out, err := exec.Command("ffmpeg", append([]string{"-nostdin", "-v", "error"}, args...)...).CombinedOutput(); err != nil {
-			b.Fatalf("ffmpeg: %v: %s", err, out)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		b.Fatal(err)
-	}
 	s := newMemory()
-	src, err := s.Open(b.Context(), s.put(data, media.Info{}))
+	src, err := s.Open(b.Context(), s.put(longSound(b, 59), media.Info{}))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -452,20 +452,7 @@ func TestSegmentsStop(t *testing.T) {
 // comes to where there are as many idle cores as encoders. Then, what two files at once with an encoder each win over one after
 // the other with two each: how many times as many get done in a time.
 func BenchmarkSegments(b *testing.B) {
-	minute := filepath.Join(b.TempDir(), "minute.m4a")
-	path := filepath.Join(b.TempDir(), "sound.m4a")
-	for _, args := range [][]string{
-		{"-f", "lavfi", "-i", music + ":s=48000:d=60", "-c:a", "aac", minute},
-		{"-stream_loop", "9", "-i", minute, "-c", "copy", "-movflags", "+faststart", path},
-	} {
-		if out, err := exec.Command("ffmpeg", append([]string{"-nostdin", "-v", "error"}, args...)...).CombinedOutput(); err != nil {
-			b.Fatalf("ffmpeg: %v: %s", err, out)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		b.Fatal(err)
-	}
+	data := longSound(b, 10)
 	in := ffmpeg.Input{Demuxers: "mov", Feed: func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
@@ -521,6 +508,25 @@ func BenchmarkSegments(b *testing.B) {
 		}
 		b.ReportMetric(inTurn.wall.Seconds()/atOnce.Seconds(), "throughput-ratio")
 	})
+}
+
+// longSound is so many minutes of AAC.
+func longSound(b *testing.B, minutes int) []byte {
+	b.Helper()
+	minute, path := filepath.Join(b.TempDir(), "minute.m4a"), filepath.Join(b.TempDir(), "sound.m4a")
+	for _, args := range [][]string{
+		{"-f", "lavfi", "-i", music + ":s=48000:d=60", "-c:a", "aac", minute},
+		{"-stream_loop", strconv.Itoa(minutes - 1), "-i", minute, "-c", "copy", "-movflags", "+faststart", path},
+	} {
+		if out, err := exec.Command("ffmpeg", append([]string{"-nostdin", "-v", "error"}, args...)...).CombinedOutput(); err != nil {
+			b.Fatalf("ffmpeg: %v: %s", err, out)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
 }
 
 // cpuTime is what this process and its children used so far.

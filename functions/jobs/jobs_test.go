@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,7 +163,7 @@ type files struct {
 	media.Store
 	infos  map[string]media.Info
 	before func(call, id string) error
-	opened int // and not closed
+	opened atomic.Int32 // and not closed; a server closes a file when its client may have the answer already
 }
 
 type file struct {
@@ -172,7 +173,7 @@ type file struct {
 }
 
 func (f *file) Info() media.Info { return f.info }
-func (f *file) Close() error     { f.store.opened--; return nil }
+func (f *file) Close() error     { f.store.opened.Add(-1); return nil }
 
 func (f *files) Open(_ context.Context, id string) (media.File, error) {
 	if f.before != nil {
@@ -184,7 +185,7 @@ func (f *files) Open(_ context.Context, id string) (media.File, error) {
 	if !ok {
 		return nil, media.ErrNotFound
 	}
-	f.opened++
+	f.opened.Add(1)
 	return &file{bytes.NewReader(sound), info, f}, nil
 }
 
@@ -332,7 +333,7 @@ func TestStatus(t *testing.T) {
 			if n := strings.Count(w.Body.String(), "\n"); w.Code >= 400 && n != 1 {
 				t.Errorf("%s %s says %q, want one line", tt.method, tt.target, w.Body)
 			}
-			if s.mp3s.opened+s.videos.opened != 0 {
+			if s.mp3s.opened.Load()+s.videos.opened.Load() != 0 {
 				t.Errorf("%s %s leaves files open", tt.method, tt.target)
 			}
 		})
