@@ -235,7 +235,7 @@ func testFifty(t *testing.T, c *cluster, p *person) {
 }
 
 // long is a video whose conversion lasts longer than it takes Knative to give up an idle pod.
-const long = time.Hour
+const long = 3 * time.Hour
 
 // begun is a long video's job that a converter works on.
 type begun struct{ id, name, pod string }
