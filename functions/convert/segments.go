@@ -14,7 +14,7 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
-// A long sound can be cut into segments that several encoders take turns in. Each encoder decodes all of it, which is a tenth of
+// A long sound can be cut into segments that several encoders take turns in. Each encoder decodes all of it, a small part of
 // the work, and so gets its samples to the bit as the only encoder would have, from any container. It does not begin anew with
 // each segment: it hears the end of the one before, until nothing is left in it of what it heard earlier, and the beginning of
 // the next one, which is where the frames of both are joined.
