@@ -110,7 +110,7 @@ func (f *function) claimed(ctx context.Context, j job.Job, err error) (*event.Ev
 	busy := (*job.BusyError)(nil)
 	switch {
 	case errors.As(err, &busy):
-		return nil, eventing.Busy(max(time.Second, min(busy.For, f.cfg.Lease)), err)
+		return nil, f.busy(busy, err)
 	case errors.Is(err, job.ErrState):
 		return reply(ctx, j)
 	case errors.Is(err, job.ErrNotFound):
@@ -159,6 +159,11 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 		return job.Job{}, err
 	}
 	return f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+}
+
+// busy says when to come again for what another worker holds.
+func (f *function) busy(b *job.BusyError, err error) error {
+	return eventing.Busy(max(time.Second, min(b.For, f.cfg.Lease)), err)
 }
 
 // reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.
@@ -252,16 +257,19 @@ func (f *function) make(ctx context.Context, j job.Job, progress func(int)) (job
 		}
 		slog.WarnContext(ctx, "segments cannot be joined, one converter makes it all", "error", err)
 	}
-	var made Result
-	info, err := f.write(ctx, j, mp3Name(j.Filename), func(video media.File, w media.Writer) (err error) {
-		made, err = f.engine.Convert(ctx, video, j.Options, w, progress)
-		return err
+	return f.makeBy(ctx, j, func(video media.File, w media.Writer) (Result, error) {
+		return f.engine.Convert(ctx, video, j.Options, w, progress)
 	})
-	return mp3Of(info, made), err
 }
 
-func mp3Of(info media.Info, r Result) job.MP3 {
-	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: r.Duration.Seconds(), Plan: r.Plan}
+// makeBy stores the MP3 that the engine makes.
+func (f *function) makeBy(ctx context.Context, j job.Job, engine func(video media.File, w media.Writer) (Result, error)) (job.MP3, error) {
+	var made Result
+	info, err := f.write(ctx, j, mp3Name(j.Filename), func(video media.File, w media.Writer) (err error) {
+		made, err = engine(video, w)
+		return err
+	})
+	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, err
 }
 
 // read gives the job's video to the engine.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -66,7 +65,7 @@ func (f *function) segment(ctx context.Context, e event.Event) (*event.Event, er
 	busy := (*job.BusyError)(nil)
 	switch {
 	case errors.As(err, &busy):
-		return nil, eventing.Busy(max(time.Second, min(busy.For, f.cfg.Lease)), err)
+		return nil, f.busy(busy, err)
 	case errors.Is(err, job.ErrState):
 		return joining(j)
 	case errors.Is(err, job.ErrLost):
@@ -142,10 +141,7 @@ func (f *function) makeOfSegments(ctx context.Context, j job.Job, progress func(
 		defer file.Close()
 		frames = append(frames, file)
 	}
-	var made Result
-	info, err := f.write(ctx, j, mp3Name(j.Filename), func(video media.File, w media.Writer) (err error) {
-		made, err = f.engine.Join(ctx, video, j.Options, *j.Split, frames, w, progress)
-		return err
+	return f.makeBy(ctx, j, func(video media.File, w media.Writer) (Result, error) {
+		return f.engine.Join(ctx, video, j.Options, *j.Split, frames, w, progress)
 	})
-	return mp3Of(info, made), err
 }
