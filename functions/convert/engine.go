@@ -200,7 +200,7 @@ func (f *FFmpeg) check(p *plan, e ffmpeg.Encoding, out *output) error {
 		return permanent(nil, TooLarge, "the MP3 would be larger than %d MB: ask for a lower quality, or for a part with start and end", f.cfg.MaxBytes>>20)
 	case made > f.cfg.MaxDuration+tolerance(0):
 		return f.tooLong()
-	case made < out.expected-tolerance(out.expected):
+	case made < p.sounding(out.expected)-tolerance(out.expected):
 		return truncated(fmt.Errorf("%v of sound were made, %v expected", made, out.expected))
 	case p.framing != nil && e.End == 0 && !p.framing.Whole():
 		return truncated(errors.New("the last box is cut off"))
@@ -210,6 +210,14 @@ func (f *FFmpeg) check(p *plan, e ffmpeg.Encoding, out *output) error {
 		return permanent(nil, NoAudio, "the video's track of sound is empty: there is nothing to convert")
 	}
 	return nil
+}
+
+// sounding is what has sound of so much of the plan's duration.
+func (p *plan) sounding(d time.Duration) time.Duration {
+	if p.silent == nil {
+		return d
+	}
+	return d - p.silent()
 }
 
 func outOfRange() *Failure {

@@ -30,7 +30,7 @@ func TestConvertContainers(t *testing.T) {
 		{"ulaw.mov", []string{"-c:a", "pcm_mulaw", "-ar", "8000"}, PlanIndex, 0},
 		{"ima.mov", []string{"-c:a", "adpcm_ima_qt"}, PlanIndex, 0},
 		{"two_tracks.mp4", []string{"-map", "0:v", "-map", "1:a", "-map", "1:a", "-c:a", "aac"}, PlanIndex, 0},
-		{"fragmented.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}, PlanPipe, 0},
+		{"fragmented.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}, PlanIndex, 0},
 		{"opus.mkv", []string{"-c:a", "libopus"}, PlanPipe, 0},
 		{"vorbis.webm", []string{"-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libvorbis"}, PlanPipe, 0},
 		{"aac.ts", []string{"-c:v", "mpeg2video", "-c:a", "aac"}, PlanPipe, 0},

@@ -19,14 +19,15 @@ import (
 type plan struct {
 	name     string
 	input    ffmpeg.Input
-	stream   int           // index of the sound in the input
-	duration time.Duration // of the sound; 0 when not known
-	delay    time.Duration // of ffmpeg's time, which begins with the first stream fed to it, after the video's
-	lead     time.Duration // of the sound, which is fed to the decoder and not heard
-	mp3      bool          // the sound is MP3 already
-	gaps     *mp3.Gaps     // of that MP3, where it tells them itself
-	skip     time.Duration // at the beginning of that MP3, where its container tells it
-	framing  *mp4.Framing  // follows a file without a size of the whole
+	stream   int                  // index of the sound in the input
+	duration time.Duration        // of the sound; 0 when not known
+	delay    time.Duration        // of ffmpeg's time, which begins with the first stream fed to it, after the video's
+	lead     time.Duration        // of the sound, which is fed to the decoder and not heard
+	mp3      bool                 // the sound is MP3 already
+	gaps     *mp3.Gaps            // of that MP3, where it tells them itself
+	skip     time.Duration        // at the beginning of that MP3, where its container tells it
+	framing  *mp4.Framing         // follows a file without a size of the whole
+	silent   func() time.Duration // how much of the duration has turned out to have no sound; nil when there is all of it
 	tag      mp3.Tag
 	close    func()
 }
@@ -81,21 +82,30 @@ func noAudio() *Failure {
 	return permanent(nil, NoAudio, "the video has no track of sound: there is nothing to convert")
 }
 
+// refused tells what is wrong with an MP4; any other error is as it was.
+func refused(err error) error {
+	switch {
+	case errors.Is(err, mp4.ErrTruncated):
+		return truncated(err)
+	case errors.Is(err, mp4.ErrEncrypted):
+		return permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
+	case errors.Is(err, mp4.ErrElsewhere):
+		return permanent(err, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one")
+	case errors.Is(err, mp4.ErrMixed):
+		return permanent(err, Unsupported, "the sound is of one kind here and of another there: save the video with one kind of sound first")
+	case errors.Is(err, mp4.ErrUnsupported):
+		return unsupported(err)
+	}
+	return err
+}
+
 func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 	x, err := mp4.Read(s, s.size)
 	switch {
-	case errors.Is(err, mp4.ErrTruncated):
-		return nil, truncated(err)
-	case errors.Is(err, mp4.ErrEncrypted):
-		return nil, permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
-	case errors.Is(err, mp4.ErrElsewhere):
-		return nil, permanent(err, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one")
-	case errors.Is(err, mp4.ErrMixed):
-		return nil, permanent(err, Unsupported, "the sound is of one kind here and of another there: save the video with one kind of sound first")
 	case errors.Is(err, mp4.ErrUnsupported):
 		return f.planFile(ctx, s, "mov")
 	case err != nil:
-		return nil, err
+		return nil, refused(err)
 	case x.Audio == nil:
 		return nil, noAudio()
 	}
@@ -113,8 +123,9 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 	}
 	p.input = ffmpeg.Input{Demuxers: "mov", Feed: func(w io.Writer) error { return x.Audio.WriteFile(w, s) }}
 	if stream := x.Audio.Stream; stream != nil {
-		p.delay, p.lead = p.delay-stream.Lead, stream.Lead
-		p.input = ffmpeg.Input{Demuxers: "matroska", Feed: func(w io.Writer) error { return stream.WriteFile(w, s) }}
+		p.delay, p.lead, p.silent = p.delay-stream.Lead, stream.Lead, stream.Silent
+		p.input = ffmpeg.Input{Demuxers: "matroska", Feed: func(w io.Writer) error { return refused(stream.WriteFile(w, s)) }}
+		return p, nil
 	}
 	if !x.Fragmented {
 		return p, nil

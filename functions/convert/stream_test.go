@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,6 +96,72 @@ func TestStream(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestStreamFragments decodes the sound of fragments from the file itself and from the stream, and compares every sample.
+func TestStreamFragments(t *testing.T) {
+	t.Parallel()
+	layouts := map[string]string{
+		"keyframes":         "frag_keyframe+empty_moov",
+		"base is moof":      "frag_keyframe+empty_moov+default_base_moof",
+		"a moof each":       "frag_keyframe+empty_moov+separate_moof",
+		"no offset":         "frag_keyframe+empty_moov+omit_tfhd_offset",
+		"edits":             "frag_keyframe+delay_moov",
+		"edits, no offset":  "frag_keyframe+delay_moov+omit_tfhd_offset",
+		"every frame":       "frag_every_frame+delay_moov",
+		"index, then more":  "frag_keyframe",
+		"short":             "empty_moov+default_base_moof -frag_duration 100000",
+		"dash":              "dash+frag_keyframe+delay_moov -frag_duration 500000",
+		"cmaf":              "cmaf+frag_keyframe+delay_moov -frag_duration 500000",
+		"index of segments": "frag_keyframe+empty_moov+default_base_moof+global_sidx",
+		"no trailer":        "frag_keyframe+empty_moov+skip_trailer",
+		"smooth streaming":  "frag_keyframe+empty_moov -f ismv",
+	}
+	sounds := map[string]string{
+		"mp3":  "-c:a libmp3lame",
+		"ac3":  "-c:a ac3",
+		"eac3": "-c:a eac3",
+		"alac": "-c:a alac",
+		"flac": "-c:a flac -strict -2",
+		"opus": "-c:a libopus",
+		"pcm":  "-f mov -c:a pcm_s16le",
+	}
+	check := func(name, args string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sameSamples(t, video(t, "fragments "+name+".mp4", strings.Fields(args)...))
+		})
+	}
+	for name, flags := range layouts {
+		check("aac "+name, "-c:a aac -movflags "+flags)
+	}
+	for name, encode := range sounds {
+		for _, layout := range []string{"edits", "every frame", "index, then more"} {
+			check(name+" "+layout, encode+" -movflags "+layouts[layout])
+		}
+	}
+}
+
+// sameSamples decodes the sound of a file from the file itself and from the stream, and compares every sample.
+func sameSamples(t *testing.T, path string) {
+	t.Helper()
+	b := read(t, path)
+	x, err := mp4.Read(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := x.Audio.Stream
+	if s == nil {
+		t.Fatalf("Read(%s): no stream", filepath.Base(path))
+	}
+	want := []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-f", "f32le", "-"))
+	got := decode(t, func(w io.Writer) error { return s.WriteFile(w, bytes.NewReader(b)) }, "-af", "atrim=start="+strconv.FormatFloat(s.Lead.Seconds(), 'f', 6, 64))
+	if len(want) == 0 || !bytes.Equal(got, want) {
+		t.Errorf("Stream(%s): %d bytes of samples with lead %v, want the %d of the file", filepath.Base(path), len(got), s.Lead, len(want))
+	}
+	if d := x.Audio.Duration.Seconds(); d < 3.9 || d > 4.2 {
+		t.Errorf("Read(%s): %v s long, want 4", filepath.Base(path), d)
 	}
 }
 

@@ -106,6 +106,99 @@ type part struct {
 	header    int64
 }
 
+// parts iterates over the boxes between two places; the error of one that is cut off there is that given.
+func parts(r io.ReaderAt, off, end int64, cut error) iter.Seq2[part, error] {
+	return func(yield func(part, error) bool) {
+		for end-off >= 8 {
+			p, err := partAt(r, off, end)
+			switch {
+			case err != nil:
+			case p.header > end-off || p.size > end-off:
+				err = fmt.Errorf("box %q at %d has %d bytes of %d: %w", p.kind, off, end-off, p.size, cut)
+			case p.size < p.header:
+				err = fmt.Errorf("box %q of %d bytes: %w", p.kind, p.size, ErrUnsupported)
+			}
+			if !yield(p, err) || err != nil {
+				return
+			}
+			off += p.size
+		}
+	}
+}
+
+// parts iterates over the boxes in a box.
+func (p part) parts(r io.ReaderAt) iter.Seq2[part, error] {
+	return parts(r, p.off+p.header, p.off+p.size, ErrUnsupported)
+}
+
+func (p part) cutOff() error {
+	return fmt.Errorf("box %q at %d is cut off: %w", p.kind, p.off, ErrUnsupported)
+}
+
+// numbers reads the first n bytes of a box, or all if there are fewer.
+func (p part) numbers(r io.ReaderAt, n int64) (numbers, error) {
+	b := make([]byte, min(n, p.size-p.header))
+	return numbers{b: b}, readFull(r, b, p.off+p.header)
+}
+
+// numbers are read one after the other; one that is cut off is 0.
+type numbers struct {
+	b    []byte
+	read int
+	cut  bool
+}
+
+func (n *numbers) next(size int) []byte {
+	var none [8]byte
+	if n.cut = n.cut || n.read+size > len(n.b); n.cut {
+		return none[:size]
+	}
+	n.read += size
+	return n.b[n.read-size : n.read]
+}
+
+func (n *numbers) skip(size int) { _ = n.next(size) }
+func (n *numbers) u32() uint32   { return be.Uint32(n.next(4)) }
+func (n *numbers) u64() uint64   { return be.Uint64(n.next(8)) }
+
+// either reads a number of 64 bits when it is wide, and of 32 otherwise.
+func (n *numbers) either(wide bool) uint64 {
+	if wide {
+		return n.u64()
+	}
+	return uint64(n.u32())
+}
+
+// nearby reads a file in pieces of some kilobytes, for one who looks at small ones that lie together.
+type nearby struct {
+	r         io.ReaderAt
+	off, size int64 // of what was read, and of the file
+	b         []byte
+}
+
+// ReadAt reads within the file.
+func (n *nearby) ReadAt(p []byte, off int64) (int, error) {
+	const piece = 8 << 10
+	if len(p) > piece/2 {
+		return n.r.ReadAt(p, off)
+	}
+	if off < n.off || off+int64(len(p)) > n.off+int64(len(n.b)) {
+		if n.b == nil {
+			n.b = make([]byte, piece)
+		}
+		b := n.b[:max(0, min(piece, n.size-off))]
+		k, err := n.r.ReadAt(b, off)
+		if n.off, n.b = off, b[:k]; k < min(len(p), len(b)) {
+			return copy(p, n.b), err
+		}
+	}
+	k := copy(p, n.b[off-n.off:])
+	if k < len(p) {
+		return k, io.EOF
+	}
+	return k, nil
+}
+
 // table finds the entries of a box that begins with so many bytes and their count; version and flags are 4 of these. It is
 // ErrUnsupported when the box is cut off.
 func (p part) table(r io.ReaderAt, before int64, record int) (rows, error) {

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,26 +20,37 @@ type Stream struct {
 	timescale  uint32
 	layout     layout
 	times      times
-	begin, end uint64 // what is written of the samples' time: those that begin or end in between, and the one around each edge
+	begin, end uint64     // what is written of the samples' time: those that begin or end in between, and the one around each edge
+	fragments  *fragments // whose samples follow; nil when there are none
+
+	silent atomic.Int64 // see Silent
 }
+
+// Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time: the pauses between
+// fragments, and what only overlaps the sound in front of it.
+func (s *Stream) Silent() time.Duration { return time.Duration(s.silent.Load()) }
 
 // pieceSamples is how many samples of PCM are a frame: as many as ffmpeg takes of an MP4, so that the last is the same.
 const pieceSamples = 1024
 
 // stream is nil where Matroska cannot say the same.
-func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times) (*Stream, error) {
-	s := &Stream{timescale: a.track.timescale, layout: a.layout, times: ts}
+func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times, f *fragments) (*Stream, error) {
+	s := &Stream{timescale: a.track.timescale, layout: a.layout, times: ts, end: math.MaxUint64, fragments: f}
 	var ok bool
-	s.codec, ok = codecOf(a.track.description(), a.MP3)
-	from, length, simple := a.track.edit(movieScale)
-	_, shifted := a.track.part("ctts")
-	if !ok || s.timescale == 0 || !simple || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale || from >= ts.sum ||
-		a.layout.packet.samples > 1 {
+	if s.codec, ok = codecOf(a.track.description(), a.MP3); !ok || s.timescale == 0 {
 		return nil, nil
 	}
-	s.end = math.MaxUint64
-	if length < s.end-from {
-		s.end = from + length
+	var from uint64
+	if a.layout.samples > 0 {
+		var length uint64
+		from, length, ok = a.track.edit(movieScale)
+		_, shifted := a.track.part("ctts")
+		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale || from >= ts.sum || a.layout.packet.samples > 1 {
+			return nil, nil
+		}
+		if length < s.end-from {
+			s.end = from + length
+		}
 	}
 	// A second is enough for any decoder, and as much as ffmpeg takes.
 	if from > uint64(s.timescale) {
@@ -51,7 +64,7 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times) (*Stream, err
 		if from == 0 {
 			lead = s.codec.delay
 		}
-		s.Lead = scaled(lead, s.timescale)
+		s.Lead = scaled(lead, s.codec.rate)
 		if lead < s.codec.delay {
 			return nil, nil // an edit list may not have the decoder leave out less
 		}
@@ -84,10 +97,32 @@ func (t track) edit(movieScale uint32) (from, length uint64, simple bool) {
 type frame struct {
 	off, len   int64
 	at, length uint64
+	unheard    bool // it is for the decoder only
 }
 
-// frames iterates over the frames to write, and ends with an error of the reader if there is one.
-func (s *Stream) frames(r io.ReaderAt) func(func(frame, error) bool) {
+// frames iterates over the frames to write, and ends with an error of the reader, or of the fragments, if there is one.
+func (s *Stream) frames(r io.ReaderAt) iter.Seq2[frame, error] {
+	return func(yield func(frame, error) bool) {
+		var last *frame
+		for f, err := range s.indexed(r) {
+			if !yield(f, err) || err != nil {
+				return
+			}
+			last = &f
+		}
+		if s.fragments == nil {
+			return
+		}
+		for f, err := range s.fragments.frames(r, int64(s.times.sum), last) {
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// indexed iterates over the frames that the index tells of.
+func (s *Stream) indexed(r io.ReaderAt) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		clock := s.times.clock(r)
 		most := uint64(1)
@@ -138,6 +173,9 @@ const (
 	cluster        = 0x1f43b675
 	timestamp      = 0xe7
 	simpleBlock    = 0xa3
+	blockGroup     = 0xa0
+	block          = 0xa1
+	discardPadding = 0x75a2
 )
 
 // unknown is the size of what ends with the file.
@@ -149,30 +187,70 @@ func (s *Stream) WriteFile(w io.Writer, r io.ReaderAt) error {
 	_, _ = out.Write(s.head())
 	buf := make([]byte, 256<<10)
 	var b []byte
-	var origin uint64
+	var origin, end, silent uint64
+	var padding int64
 	first := true
 	for f, err := range s.frames(r) {
 		if err != nil {
 			return err
 		}
 		if first {
-			first, origin = false, f.at
+			first, origin, end = false, f.at, f.at
 		}
-		const block = 4 // track, time and flags in front of a frame
-		const clock = 1 + 8 + 8
-		b = appendHead(b[:0], cluster, clock+1+8+block+uint64(f.len))
-		b = appendUint(b, timestamp, nanoseconds(f.at-origin, s.timescale))
-		b = appendHead(b, simpleBlock, block+uint64(f.len))
-		b = append(b, 0x81, 0, 0, 0x80)
+		switch {
+		case f.unheard:
+			silent, padding = silent+f.length, s.allPadding()
+		case padding < 0:
+			padding = noPadding
+		default:
+			padding = 0
+		}
+		if f.at > end {
+			silent += f.at - end
+		}
+		if d := scaled(silent, s.timescale); d > s.Silent() {
+			s.silent.Store(int64(d))
+		}
+		end = f.at + f.length
+		b = appendCluster(b[:0], nanoseconds(max(f.at, origin)-origin, s.timescale), f.len, padding)
 		_, _ = out.Write(b)
 		if err := copyRange(out, r, f.off, f.len, buf); err != nil {
 			return err
+		}
+		if padding != 0 {
+			_, _ = out.Write(appendUint(b[:0], discardPadding, uint64(padding)))
 		}
 	}
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write sound: %w", err)
 	}
 	return nil
+}
+
+// noPadding is said of a frame behind one that is not heard, because ffmpeg leaves out what is said of the beginning of a frame beyond
+// its end too, until another block says anything. It is less than a sample, in nanoseconds.
+const noPadding = 1
+
+// allPadding is said of a frame that is not heard, in nanoseconds; below 0 it is at the beginning of the frame.
+func (s *Stream) allPadding() int64 {
+	if s.codec.id == "A_AC3" || s.codec.id == "A_EAC3" {
+		// Their parser is a frame late: what is said beyond one would take that for another.
+		return -int64(nanoseconds(1536, s.codec.rate))
+	}
+	return -60e9 // more than a frame lasts
+}
+
+// appendCluster begins a cluster with one frame, up to its bytes; behind them its padding is still to come, if it is not 0.
+func appendCluster(b []byte, at uint64, size, padding int64) []byte {
+	const in, head, number = 4, 1 + 8, 1 + 8 + 8 // bytes of a block in front of its frame, in front of an element, and of a number
+	length := in + uint64(size)
+	if padding == 0 {
+		b = appendUint(appendHead(b, cluster, number+head+length), timestamp, at)
+		return append(appendHead(b, simpleBlock, length), 0x81, 0, 0, 0x80)
+	}
+	group := head + length + number + 1 // the last has a longer name
+	b = appendUint(appendHead(b, cluster, number+head+group), timestamp, at)
+	return append(appendHead(appendHead(b, blockGroup, group), block, length), 0x81, 0, 0, 0)
 }
 
 // nanoseconds turns ticks of 1/timescale seconds into the nearest.

@@ -37,7 +37,7 @@ const maxTracks = 1 << 14
 
 // Index is what a file says about itself.
 type Index struct {
-	Fragmented bool          // the samples are described along the way: the file is read from its start as it is
+	Fragmented bool          // samples are described along the way: without a [Stream] the file is to be read from its start as it is
 	Duration   time.Duration // of the whole; 0 when not known
 	Audio      *Audio        // the track to hear; nil when there is none
 	Tags       Tags
@@ -59,7 +59,7 @@ type Chapter struct {
 // Read reads the index of a file of the given size, in bytes. The sound that the index names lies within the file, or the
 // error is ErrTruncated.
 func Read(r io.ReaderAt, size int64) (*Index, error) {
-	moov, err := readMoov(r, size)
+	moov, end, err := readMoov(r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +68,12 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, fmt.Errorf("compressed: %w", ErrUnsupported)
 	}
 	timescale, duration := movieHeader(top.find("mvhd"))
-	x := &Index{Duration: duration, Tags: readTags(top), Fragmented: top.find("mvex") != nil}
-	if d := top.path("mvex", "mehd"); x.Duration == 0 && len(d) >= 8 {
-		x.Duration = scaled(uintOf(d[4:], d[0] == 1), timescale)
+	mvex := top.find("mvex")
+	x := &Index{Duration: duration, Tags: readTags(top), Fragmented: mvex != nil}
+	var told time.Duration // by the index, of all fragments
+	if d := boxes(mvex).find("mehd"); len(d) >= 8 {
+		told = scaled(uintOf(d[4:], d[0] == 1), timescale)
+		x.Duration = max(x.Duration, told)
 	}
 	var tracks []track
 	for b := range top.all {
@@ -79,13 +82,21 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		}
 	}
 	if i := soundTrack(tracks); i >= 0 {
-		if x.Audio, err = readTrack(bytes.Clone(tracks[i].children)).audio(r, size, timescale, x.Fragmented); err != nil {
+		t := readTrack(bytes.Clone(tracks[i].children))
+		var f *fragments
+		if x.Fragmented {
+			f = t.fragments(end, size, mvex, timescale, tracks)
+		}
+		if x.Audio, err = t.audio(r, size, timescale, f, told); err != nil {
 			return nil, err
 		}
 		x.Audio.mvhd = bytes.Clone(top.find("mvhd"))
+		if x.Fragmented {
+			x.Duration = max(x.Duration, x.Audio.Delay+x.Audio.Duration)
+		}
 	}
 	if x.Chapters, err = trackChapters(r, size, tracks); len(x.Chapters) == 0 {
-		x.Chapters = neroChapters(top.path("udta", "chpl"), duration)
+		x.Chapters = neroChapters(top.path("udta", "chpl"), x.Duration)
 	}
 	return x, err
 }
@@ -99,33 +110,23 @@ func soundTrack(tracks []track) int {
 	return slices.IndexFunc(tracks, sound)
 }
 
-// readMoov walks the boxes of the file up to the index and reads that, without its tables.
-func readMoov(r io.ReaderAt, size int64) ([]byte, error) {
-	for off := int64(0); ; {
-		if off+8 > size {
-			return nil, fmt.Errorf("no index: %w", ErrTruncated)
-		}
-		p, err := partAt(r, off, size)
+// readMoov walks the boxes of the file up to the index and reads that, without its tables; it ends at end.
+func readMoov(r io.ReaderAt, size int64) (moov []byte, end int64, err error) {
+	for p, err := range parts(r, 0, size, ErrTruncated) {
 		switch {
 		case err != nil:
-			return nil, err
-		case p.header > size-off:
-			return nil, fmt.Errorf("box %q at %d: %w", p.kind, off, ErrTruncated)
-		case p.size < p.header:
-			return nil, fmt.Errorf("box %q of %d bytes: %w", p.kind, p.size, ErrUnsupported)
-		case p.size > size-off:
-			return nil, fmt.Errorf("box %q at %d has %d bytes of %d: %w", p.kind, off, size-off, p.size, ErrTruncated)
+			return nil, 0, err
 		case p.kind == "moof":
-			return nil, fmt.Errorf("fragments without an index: %w", ErrUnsupported)
+			return nil, 0, fmt.Errorf("fragments without an index: %w", ErrUnsupported)
 		case p.kind == "moov" && p.size > maxMoov:
-			return nil, fmt.Errorf("index of %d bytes: %w", p.size, ErrUnsupported)
+			return nil, 0, fmt.Errorf("index of %d bytes: %w", p.size, ErrUnsupported)
 		case p.kind == "moov":
 			s := skeleton{r: r}
-			err := s.read(off+p.header, off+p.size, 0)
-			return s.b, err
+			err := s.read(p.off+p.header, p.off+p.size, 0)
+			return s.b, p.off + p.size, err
 		}
-		off += p.size
 	}
+	return nil, 0, fmt.Errorf("no index: %w", ErrTruncated)
 }
 
 // partAt reads the header of a box of which at least 8 bytes are in front of end.

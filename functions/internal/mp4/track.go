@@ -77,25 +77,26 @@ type Audio struct {
 	layout layout
 }
 
-// audio checks that all of the track lies within the file.
-func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bool) (*Audio, error) {
+// audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read; told is how long
+// the file says they all last.
+func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, told time.Duration) (*Audio, error) {
 	stsd := t.stbl.find("stsd")
 	if len(stsd) < 16 {
 		return nil, fmt.Errorf("sound without a description: %w", ErrUnsupported)
 	}
 	a := &Audio{track: t}
 	var err error
-	if a.Codec, err = t.codec(r, stsd[8:], fragmented); err != nil {
+	if a.Codec, err = t.codec(r, stsd[8:], f != nil); err != nil {
 		return nil, err
 	}
 	a.Delay, a.Skip = t.begin(movieScale)
-	if fragmented {
-		return a, nil
-	}
 	if !t.selfContained() {
 		return nil, ErrElsewhere
 	}
 	if a.layout, err = t.layout(r, size); err != nil {
+		if f != nil && errors.Is(err, ErrUnsupported) {
+			return a, nil
+		}
 		return nil, err
 	}
 	times, err := t.times(r)
@@ -103,11 +104,25 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, fragmented bo
 		return nil, err
 	}
 	a.Duration = t.duration(movieScale, times)
-	if a.MP3, err = a.beginsWithMP3(r); err != nil {
+	if a.MP3, err = a.beginsWithMP3(r, f); err != nil {
 		return nil, err
 	}
-	a.Stream, err = a.stream(r, movieScale, times)
-	return a, err
+	if a.Stream, err = a.stream(r, movieScale, times, f); err != nil || f == nil || a.Stream == nil {
+		return a, err
+	}
+	return a, a.addFragments(r, f, told)
+}
+
+// addFragments adds what the fragments tell of when there is sound. No edit list leaves out any of theirs.
+func (a *Audio) addFragments(r io.ReaderAt, f *fragments, told time.Duration) error {
+	s, err := f.span(r, int64(a.Stream.times.sum), told)
+	if a.layout.samples == 0 {
+		a.Delay = s.begin - s.zero + a.Stream.Lead
+		a.Duration = max(0, s.end-s.begin)
+	} else {
+		a.Duration = max(0, s.end-a.Delay)
+	}
+	return err
 }
 
 // maxDescriptions is how many descriptions the samples of a track may refer to; those of real ones refer to one, or two.
@@ -152,7 +167,7 @@ func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec 
 
 // beginsWithMP3 looks at the first sample: mp4a may stand for MP3 too (object type 0x6b), and no AAC access unit begins with
 // what is a frame header of Layer III.
-func (a *Audio) beginsWithMP3(r io.ReaderAt) (bool, error) {
+func (a *Audio) beginsWithMP3(r io.ReaderAt, f *fragments) (bool, error) {
 	if a.Codec != "mp4a" && a.Codec != ".mp3" && a.Codec != "ms\x00\x55" {
 		return false, nil
 	}
@@ -161,12 +176,24 @@ func (a *Audio) beginsWithMP3(r io.ReaderAt) (bool, error) {
 			return false, err
 		}
 		if c.len >= 4 {
-			var head [2]byte
-			err := readFull(r, head[:], c.off)
-			return head[0] == 0xff && head[1]&0xe6 == 0xe2, err
+			return isMP3(r, c.off)
+		}
+	}
+	if f != nil {
+		for x, err := range f.frames(r, 0, nil) {
+			if err != nil || x.len < 4 {
+				return false, err
+			}
+			return isMP3(r, x.off)
 		}
 	}
 	return false, nil
+}
+
+func isMP3(r io.ReaderAt, off int64) (bool, error) {
+	var head [2]byte
+	err := readFull(r, head[:], off)
+	return head[0] == 0xff && head[1]&0xe6 == 0xe2, err
 }
 
 // selfContained reports whether the data reference is to the file itself (ISO/IEC 14496-12, section 8.7.2).
