@@ -249,6 +249,8 @@ func (f *FFmpeg) failure(ctx context.Context, err error) *Failure {
 	case ctx.Err() != nil:
 		// Whatever it looks like: a read of the storage that was cancelled, a process that was killed.
 		return broken(errors.Join(context.Cause(ctx), err))
+	case errors.Is(err, ffmpeg.ErrTooLarge):
+		return unsupported(err)
 	case !errors.As(err, &exit):
 		return failureOf(err)
 	case exit.CPU:
@@ -451,8 +453,10 @@ func (s *source) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // feed writes the whole file.
-func (s *source) feed(w io.Writer) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.NewSectionReader(s, 0, s.size)}, make([]byte, 1<<20))
+func (s *source) feed(w io.Writer) error { return copyAll(w, io.NewSectionReader(s, 0, s.size)) }
+
+func copyAll(w io.Writer, r io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 1<<20))
 	return err
 }
 

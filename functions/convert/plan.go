@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -42,6 +43,14 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 		return nil, err
 	}
 	container := media.Sniff(head)
+	if tag := media.TagLen(head); tag >= int64(len(head)) {
+		// A cover hides what is behind it.
+		behind, err := s.read(tag, media.SniffLen)
+		if err != nil {
+			return nil, err
+		}
+		container = cmp.Or(media.Sniff(behind), container)
+	}
 	if container == "" {
 		return nil, notMedia(s.size)
 	}
@@ -54,7 +63,9 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 	if container == "caf" && variable(head) {
 		return f.planFile(ctx, s, container)
 	}
-	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container, Feed: s.feed}, close: func() {}}
+	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container, Feed: func(w io.Writer) error {
+		return copyAll(w, newUnladen(container, s))
+	}}, close: func() {}}
 	if err := f.probe(ctx, p); err != nil {
 		return nil, err
 	}

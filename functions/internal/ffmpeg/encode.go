@@ -118,11 +118,12 @@ func discard(r io.Reader) error {
 func read(r io.Reader, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("ffmpeg wrote more than %d bytes: %w", limit, errTooLarge)
+		err = fmt.Errorf("ffmpeg wrote more than %d bytes: %w", limit, ErrTooLarge)
 	}
 	return b, err
 }
 
-var errTooLarge = errors.New("too large")
+// ErrTooLarge says that a file tells more about itself than is read.
+var ErrTooLarge = errors.New("too large")
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// maxDescription bounds what ffprobe may write, in bytes: it holds tags of any length.
-const maxDescription = 8 << 20
+// maxDescription bounds what ffprobe may write, in bytes: it holds texts and chapters of any number.
+const maxDescription = 4 << 20
 
 // Media is what ffprobe reads of a file.
 type Media struct {
@@ -40,9 +40,9 @@ type Chapter struct {
 
 // Probe reads what the beginning of the input tells.
 func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
-	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time:format_tags:"+
-		"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:stream_tags:"+
-		"chapter=start_time,end_time:chapter_tags")
+	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time:format_tags=title,artist,album,date:"+
+		"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:"+
+		"stream_tags=title,artist,album,date,duration:chapter=start_time,end_time:chapter_tags=title")
 	var b []byte
 	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
 		b, err = read(r, maxDescription)
@@ -67,7 +67,7 @@ func (t *Tool) Picture(ctx context.Context, in Input, stream int, limit int64) (
 		b, err = read(r, limit)
 		return err
 	}, func(string) {})
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, ErrTooLarge) {
 		return nil, nil
 	}
 	return b, err

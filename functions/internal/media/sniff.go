@@ -50,22 +50,40 @@ func Sniff(head []byte) string {
 	return ""
 }
 
-// sniffTagged looks behind an ID3v2 tag (ID3 tag version 2.4.0, section 3.1), which AAC and FLAC files carry too. Where
-// nothing is to be seen there, because a cover fills the head, the tag is taken for that of an MP3.
+// sniffTagged looks behind an ID3v2 tag, which AAC and FLAC files carry too. Where nothing is to be seen there, because a cover
+// fills the head, the tag is taken for that of an MP3.
 func sniffTagged(head []byte) string {
-	if len(head) < 10 {
+	size := TagLen(head)
+	if size == 0 {
 		return ""
 	}
-	size := 10
-	for i, b := range head[6:10] {
-		size += int(b&0x7f) << (7 * (3 - i))
-	}
-	if len(head) > size {
+	if size < int64(len(head)) {
 		if kind := Sniff(head[size:]); kind != "" {
 			return kind
 		}
 	}
 	return "mp3"
+}
+
+// TagLen is the length of the ID3v2 tag that a file begins with (ID3 tag version 2.4.0, section 3.1); 0 when there is none.
+func TagLen(head []byte) int64 {
+	const header, footer = 10, 0x10
+	if len(head) < header || string(head[:3]) != "ID3" {
+		return 0
+	}
+	size := header + Syncsafe(head[6:])
+	if head[5]&footer != 0 {
+		size += header
+	}
+	return size
+}
+
+// Syncsafe reads the four bytes of seven bits that ID3v2 has for a number.
+func Syncsafe(b []byte) (n int64) {
+	for _, x := range b[:4] {
+		n = n<<7 | int64(x&0x7f)
+	}
+	return n
 }
 
 // isMP4Box knows the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12, section 4.3; QuickTime File Format).
