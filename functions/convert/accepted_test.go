@@ -2,6 +2,8 @@ package convert
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,8 +116,7 @@ func TestConvertAccepts(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					asPlain(t, src, out, r.Plan)
-					// ffmpeg 5.1 leaves the delay of an HE-AAC encoder out twice where an edit list tells it.
+					asPlain(t, edited(t, src, container, sound), out, r.Plan)
 					if r.Duration < 3800*time.Millisecond || r.Duration > 4200*time.Millisecond {
 						t.Errorf("Convert(%s with %s): %v, want 4 s", container, sound, r.Duration)
 					}
@@ -123,4 +124,16 @@ func TestConvertAccepts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// edited gives a file of the same sound that ffmpeg decodes as its edit list says: ffmpeg 5.1 leaves out the delay of an HE-AAC encoder twice.
+func edited(t *testing.T, src, container, sound string) string {
+	t.Helper()
+	delay := map[string]string{"HE-AAC": "5058", "HE-AAC v2": "7106"}[sound]
+	if delay == "" || !slices.Contains([]string{"MP4", "MOV", "3GP", "M4A"}, container) {
+		return src
+	}
+	path := filepath.Join(t.TempDir(), "edited.wav")
+	run(t, "ffmpeg", "-nostdin", "-v", "error", "-ignore_editlist", "1", "-i", src, "-map", "0:a", "-af", "atrim=start_sample="+delay, "-c:a", "pcm_f32le", path)
+	return path
 }

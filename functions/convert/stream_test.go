@@ -2,7 +2,9 @@ package convert
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,7 @@ func TestStream(t *testing.T) {
 	for _, tt := range []struct {
 		name, args string
 		file       bool // there is no stream
+		whole      bool // ffmpeg cannot cut it
 	}{
 		{name: "aac.mp4", args: "-c:a aac"},
 		{name: "aac_mono_22050.mp4", args: "-c:a aac -ac 1 -ar 22050"},
@@ -42,7 +45,8 @@ func TestStream(t *testing.T) {
 		{name: "flac.mp4", args: "-c:a flac -strict -2"},
 		{name: "opus.mp4", args: "-c:a libopus"},
 		{name: "opus_long_frames.mp4", args: "-c:a libopus -frame_duration 60 -ac 1"},
-		{name: "vorbis.mp4", args: "-c:a libvorbis", file: true},
+		{name: "mp2.mp4", args: "-c:a mp2"},
+		{name: "vorbis.mp4", args: "-c:a libvorbis"},
 		{name: "s16le.mov", args: "-c:a pcm_s16le"},
 		{name: "s16be.mov", args: "-c:a pcm_s16be -ac 1 -ar 8000"},
 		{name: "s24le.mov", args: "-c:a pcm_s24le -ac 2"},
@@ -52,11 +56,19 @@ func TestStream(t *testing.T) {
 		{name: "s24le_96000.mov", args: "-c:a pcm_s24le -ar 96000"},
 		{name: "f32le.mov", args: "-c:a pcm_f32le"},
 		{name: "f64le.mov", args: "-c:a pcm_f64le"},
-		{name: "f32be.mov", args: "-c:a pcm_f32be", file: true},
-		{name: "mulaw.mov", args: "-c:a pcm_mulaw -ar 8000", file: true},
-		{name: "ima.mov", args: "-c:a adpcm_ima_qt", file: true},
+		{name: "f32be.mov", args: "-c:a pcm_f32be"},
+		{name: "u8.mov", args: "-c:a pcm_u8"},
+		{name: "mulaw.mov", args: "-c:a pcm_mulaw -ar 8000"},
+		{name: "alaw.mov", args: "-c:a pcm_alaw -ac 2"},
+		{name: "ima.mov", args: "-c:a adpcm_ima_qt -ac 2"},
+		{name: "adpcm.mov", args: "-c:a adpcm_ms", whole: true},
+		{name: "gsm.mov", args: "-c:a libgsm -ar 8000"},
+		{name: "g726.mov", args: "-c:a g726 -ar 8000", file: true},
 	} {
 		for _, cut := range []string{"", "0.3", "1.7"} {
+			if tt.whole && cut != "" {
+				continue
+			}
 			name := "stream_" + cut + tt.name
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -140,6 +152,44 @@ func TestStreamFragments(t *testing.T) {
 		for _, layout := range []string{"edits", "every frame", "index, then more"} {
 			check(name+" "+layout, encode+" -movflags "+layouts[layout])
 		}
+	}
+}
+
+// TestStreamDelay checks that what is decoded of HE-AAC is where the encoder got it.
+func TestStreamDelay(t *testing.T) {
+	t.Parallel()
+	floats := func(b []byte) (x []float64) { // a quarter of them
+		for ; len(b) >= 16; b = b[16:] {
+			x = append(x, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
+		}
+		return x
+	}
+	want := floats([]byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i", tone, "-f", "f32le", "-")))
+	for _, name := range []string{"he-aac.m4a", "he-aac-v2.m4a"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := read(t, "testdata/"+name)
+			x, err := mp4.Read(bytes.NewReader(b), int64(len(b)))
+			if err != nil || x.Audio.Stream == nil {
+				t.Fatalf("Read(%s) = %+v, %v, want a stream", name, x, err)
+			}
+			got := floats(decode(t, func(w io.Writer) error { return x.Audio.Stream.WriteFile(w, bytes.NewReader(b)) },
+				"-af", "atrim=start="+strconv.FormatFloat(x.Audio.Stream.Lead.Seconds(), 'f', 6, 64), "-ac", "1"))
+			const second, most = 44100 / 4, 44100 / 4 / 5
+			best, lag := math.Inf(-1), 0
+			for i := -most; i <= most; i++ {
+				var sum float64
+				for j := second / 2; j < 3*second; j++ {
+					sum += want[j] * got[j+i]
+				}
+				if sum > best {
+					best, lag = sum, i
+				}
+			}
+			if abs(lag) > second/1000 {
+				t.Errorf("Stream(%s): sounds %d/%d s late, want a thousandth at most", name, lag, second)
+			}
+		})
 	}
 }
 

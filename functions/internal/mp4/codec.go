@@ -13,12 +13,13 @@ type codec struct {
 	rate     uint32
 	channels uint32
 	bits     uint16 // of a sample of PCM
+	core     uint32 // the rate of what is coded, which the track's time may have as well, where that of the output is another
 	delay    uint64 // what the decoder leaves out at the beginning by itself, in samples
 }
 
 // codecOf reads a sound description (ISO/IEC 14496-12, section 12.2; QuickTime File Format, sound sample descriptions); false
-// for what is not written as Matroska.
-func codecOf(d []byte, isMP3 bool) (c codec, ok bool) {
+// for what is not written as Matroska. The layer is that of MPEG audio, if the samples are such frames.
+func codecOf(d []byte, layer int) (c codec, ok bool) {
 	if len(d) < 36 || int64(be.Uint32(d)) != int64(len(d)) {
 		return c, false // there is another description
 	}
@@ -47,10 +48,10 @@ func codecOf(d []byte, isMP3 bool) (c codec, ok bool) {
 		if esds == nil {
 			esds = wave.find("esds")
 		}
-		return c.esds(esds, isMP3)
+		return c.esds(esds, layer)
 	case ".mp3", "ms\x00\x55":
 		c.id = "A_MPEG/L3"
-		return c, isMP3
+		return c, layer == 3
 	case "ac-3":
 		c.id = "A_AC3"
 		return c, true
@@ -80,7 +81,22 @@ func codecOf(d []byte, isMP3 bool) (c codec, ok bool) {
 		bits := 8 * uint16(bytesAChannel[kind])
 		enda := wave.find("enda")
 		little := kind == "sowt" || len(enda) >= 2 && be.Uint16(enda) == 1
-		return c.pcm(bits, kind[:2] == "fl", little, be.Uint16(d[26:]) != 8)
+		if pcm, ok := c.pcm(bits, kind[:2] == "fl", little, be.Uint16(d[26:]) != 8); ok || little {
+			return pcm, ok
+		}
+		c.bits = bits
+		return c.quickTime(d)
+	case "ulaw", "alaw", "raw ":
+		c.bits = 8
+		return c.quickTime(d)
+	case "ima4", "agsm":
+		return c.quickTime(d)
+	case "samr", "sawb":
+		c.channels = 1 // whatever is said
+		return c.quickTime(d)
+	case "ms\x00\x02", "ms\x00\x11":
+		c.id, c.private = "A_MS/ACM", bytes.Clone(wave.find(kind))
+		return c, len(c.private) >= 18
 	case "lpcm":
 		if header != 72 {
 			return c, false
@@ -106,6 +122,12 @@ func (c codec) pcm(bits uint16, float, little, signed bool) (codec, bool) {
 		c.id = "A_PCM/INT/BIG"
 	}
 	return c, signed && (bits == 16 || bits == 24 || bits == 32)
+}
+
+// quickTime is what Matroska says by the sound description itself.
+func (c codec) quickTime(d []byte) (codec, bool) {
+	c.id, c.private = "A_QUICKTIME", bytes.Clone(d)
+	return c, true
 }
 
 // alac takes the decoder's configuration out of its box.
@@ -134,7 +156,7 @@ func (c codec) opus(dops []byte) (codec, bool) {
 }
 
 // esds reads an elementary stream descriptor (ISO/IEC 14496-1, section 7.2.6.5).
-func (c codec) esds(b []byte, isMP3 bool) (codec, bool) {
+func (c codec) esds(b []byte, layer int) (codec, bool) {
 	const es, config, specific = 3, 4, 5
 	if len(b) < 4 {
 		return c, false
@@ -148,8 +170,8 @@ func (c codec) esds(b []byte, isMP3 bool) (codec, bool) {
 		return c, false
 	}
 	switch kind := b[0]; {
-	case isMP3:
-		c.id = "A_MPEG/L3"
+	case layer == 2 || layer == 3:
+		c.id = "A_MPEG/L3" // the decoder that ffmpeg takes of an MP4 for both
 		return c, kind == 0x69 || kind == 0x6b
 	case kind == 0xa5:
 		c.id = "A_AC3"
@@ -160,6 +182,9 @@ func (c codec) esds(b []byte, isMP3 bool) (codec, bool) {
 	case kind == 0xa9:
 		c.id = "A_DTS"
 		return c, true
+	case kind == 0xdd:
+		c.id, c.private = "A_VORBIS", bytes.Clone(descriptor(b[13:], specific))
+		return c, len(c.private) > 0
 	case kind != 0x40 && kind != 0x66 && kind != 0x67 && kind != 0x68:
 		return c, false
 	}
@@ -167,20 +192,28 @@ func (c codec) esds(b []byte, isMP3 bool) (codec, bool) {
 	return c.aac()
 }
 
-// aac reads the rate of an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1). Of a profile with a second rate it is not
-// told which of them the track's time has.
+// aac reads the rate of an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1); where it tells of spectral band replication, that of the
+// output.
 func (c codec) aac() (codec, bool) {
+	const main, lc, ltp, sbr, ps = 1, 2, 4, 5, 29
 	rates := []uint32{96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
-	const main, lc, ltp = 1, 2, 4
-	if len(c.private) < 2 {
+	var head [4]byte
+	if copy(head[:], c.private) < 2 {
 		return c, false
 	}
-	profile, rate := c.private[0]>>3, int(c.private[0]&7<<1|c.private[1]>>7)
-	if profile != main && profile != lc && profile != ltp || rate >= len(rates) {
+	bits := be.Uint32(head[:]) // profile 5, rate 4, channels 4, rate of the output 4
+	profile, core, out := bits>>27, int(bits>>23&15), int(bits>>15&15)
+	switch {
+	case core >= len(rates):
 		return c, false
+	case profile == main || profile == lc || profile == ltp:
+		c.rate = rates[core]
+		return c, true
+	case (profile == sbr || profile == ps) && out < len(rates):
+		c.core, c.rate = rates[core], rates[out]
+		return c, true
 	}
-	c.rate = rates[rate]
-	return c, true
+	return c, false
 }
 
 // descriptor gives the content of the descriptor that b begins with, if it has the tag.

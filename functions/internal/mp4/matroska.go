@@ -30,14 +30,23 @@ type Stream struct {
 // fragments, and what only overlaps the sound in front of it.
 func (s *Stream) Silent() time.Duration { return time.Duration(s.silent.Load()) }
 
-// pieceSamples is how many samples of PCM are a frame: as many as ffmpeg takes of an MP4, so that the last is the same.
-const pieceSamples = 1024
+// piece is how many samples are a frame: one, or where all are alike and small about as many as ffmpeg takes of an MP4.
+func (s *Stream) piece() uint64 {
+	const most = 1024
+	switch packet := s.layout.packet; {
+	case s.codec.bits > 0:
+		return most
+	case packet.samples > 1:
+		return max(1, most/packet.samples) * packet.samples
+	}
+	return 1
+}
 
 // stream is nil where Matroska cannot say the same.
-func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times, f *fragments) (*Stream, error) {
+func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f *fragments) (*Stream, error) {
 	s := &Stream{timescale: a.track.timescale, layout: a.layout, times: ts, end: math.MaxUint64, fragments: f}
 	var ok bool
-	if s.codec, ok = codecOf(a.track.description(), a.MP3); !ok || s.timescale == 0 {
+	if s.codec, ok = codecOf(a.track.description(), layer); !ok || s.timescale == 0 {
 		return nil, nil
 	}
 	var from uint64
@@ -45,7 +54,7 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times, f *fragments)
 		var length uint64
 		from, length, ok = a.track.edit(movieScale)
 		_, shifted := a.track.part("ctts")
-		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale || from >= ts.sum || a.layout.packet.samples > 1 {
+		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale && s.codec.core != s.timescale || from >= ts.sum {
 			return nil, nil
 		}
 		if length < s.end-from {
@@ -56,16 +65,23 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, ts times, f *fragments)
 	if from > uint64(s.timescale) {
 		s.begin = from - uint64(s.timescale)
 	}
+	var first *frame
 	for f, err := range s.frames(r) {
 		if err != nil {
 			return nil, err
 		}
-		lead := from - f.at
-		if from == 0 {
-			lead = s.codec.delay
+		if first == nil {
+			first = &f
 		}
-		s.Lead = scaled(lead, s.codec.rate)
-		if lead < s.codec.delay {
+		if s.codec.id == "A_VORBIS" && f.at < from {
+			continue // ffmpeg leaves out whole frames of it
+		}
+		if from == 0 {
+			s.Lead = scaled(s.codec.delay, s.codec.rate)
+			return s, nil
+		}
+		s.Lead = scaled(max(from, f.at)-first.at, s.timescale)
+		if s.Lead < scaled(s.codec.delay, s.codec.rate) {
 			return nil, nil // an edit list may not have the decoder leave out less
 		}
 		return s, nil
@@ -125,11 +141,7 @@ func (s *Stream) frames(r io.ReaderAt) iter.Seq2[frame, error] {
 func (s *Stream) indexed(r io.ReaderAt) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		clock := s.times.clock(r)
-		most := uint64(1)
-		if s.codec.bits > 0 {
-			most = pieceSamples
-		}
-		for p, err := range s.layout.pieces(r, most) {
+		for p, err := range s.layout.pieces(r, s.piece()) {
 			f := frame{off: p.off, len: p.len}
 			var ok bool
 			f.at, f.length, ok = clock.tick(p.samples)

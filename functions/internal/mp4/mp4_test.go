@@ -455,13 +455,13 @@ func FuzzCodec(f *testing.F) {
 		{entry("in24", makeBox("wave", makeBox("enda", []byte{0, 1}))), "A_PCM/INT/LIT"},
 		{entry("in24"), "A_PCM/INT/BIG"},
 	} {
-		if c, ok := codecOf(tt.description, false); !ok || c.id != tt.want {
+		if c, ok := codecOf(tt.description, 0); !ok || c.id != tt.want {
 			f.Errorf("codecOf(%q) = %q, %v, want %q", tt.description, c.id, ok, tt.want)
 		}
-		f.Add(tt.description, false)
+		f.Add(tt.description, 0)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, isMP3 bool) {
-		if c, ok := codecOf(b, isMP3); ok && c.id == "" {
+	f.Fuzz(func(t *testing.T, b []byte, layer int) {
+		if c, ok := codecOf(b, layer); ok && c.id == "" {
 			t.Errorf("codecOf = %+v, want a name", c)
 		}
 	})

@@ -104,10 +104,12 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments,
 		return nil, err
 	}
 	a.Duration = t.duration(movieScale, times)
-	if a.MP3, err = a.beginsWithMP3(r, f); err != nil {
+	layer, err := a.layer(r, f)
+	if err != nil {
 		return nil, err
 	}
-	if a.Stream, err = a.stream(r, movieScale, times, f); err != nil || f == nil || a.Stream == nil {
+	a.MP3 = layer == 3
+	if a.Stream, err = a.stream(r, movieScale, layer, times, f); err != nil || f == nil || a.Stream == nil {
 		return a, err
 	}
 	return a, a.addFragments(r, f, told)
@@ -165,35 +167,38 @@ func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec 
 	return codec, nil
 }
 
-// beginsWithMP3 looks at the first sample: mp4a may stand for MP3 too (object type 0x6b), and no AAC access unit begins with
-// what is a frame header of Layer III.
-func (a *Audio) beginsWithMP3(r io.ReaderAt, f *fragments) (bool, error) {
+// layer looks at the first sample: mp4a may stand for MPEG audio of layer II or III too (object types 0x69 and 0x6b), and no AAC access unit
+// begins with what is a frame header of these. It is 0 for anything else.
+func (a *Audio) layer(r io.ReaderAt, f *fragments) (int, error) {
 	if a.Codec != "mp4a" && a.Codec != ".mp3" && a.Codec != "ms\x00\x55" {
-		return false, nil
+		return 0, nil
 	}
 	for c, err := range a.layout.chunks(r) {
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		if c.len >= 4 {
-			return isMP3(r, c.off)
+			return layerAt(r, c.off)
 		}
 	}
-	if f != nil {
-		for x, err := range f.frames(r, 0, nil) {
-			if err != nil || x.len < 4 {
-				return false, err
-			}
-			return isMP3(r, x.off)
-		}
+	if f == nil {
+		return 0, nil
 	}
-	return false, nil
+	for x, err := range f.frames(r, 0, nil) {
+		if err != nil || x.len < 4 {
+			return 0, err
+		}
+		return layerAt(r, x.off)
+	}
+	return 0, nil
 }
 
-func isMP3(r io.ReaderAt, off int64) (bool, error) {
+func layerAt(r io.ReaderAt, off int64) (int, error) {
 	var head [2]byte
-	err := readFull(r, head[:], off)
-	return head[0] == 0xff && head[1]&0xe6 == 0xe2, err
+	if err := readFull(r, head[:], off); err != nil || head[0] != 0xff || head[1]&0xe0 != 0xe0 {
+		return 0, err
+	}
+	return []int{0, 3, 2, 0}[head[1]>>1&3], nil
 }
 
 // selfContained reports whether the data reference is to the file itself (ISO/IEC 14496-12, section 8.7.2).
