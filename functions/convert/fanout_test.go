@@ -61,24 +61,26 @@ func joined(t *testing.T, e *FFmpeg, src string, o eventing.Options, split job.S
 // TestFanout compares what several converters make of a long video with what one makes.
 func TestFanout(t *testing.T) {
 	t.Parallel()
-	src := soundFile(t, "long.mov", music, 11025, 21, "-c:a", "pcm_mulaw")
+	index := soundFile(t, "long.mov", music, 11025, 21, "-c:a", "pcm_mulaw")
+	fragments := soundFile(t, "long_fragments.mp4", music, 11025, 21, "-c:a", "aac", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "2000000")
 	e := newEngine(t, testConfig)
 	for _, tt := range []struct {
-		name       string
+		name, src  string
 		options    eventing.Options
 		converters int
 	}{
-		{"whole", eventing.Options{Bitrate: 32}, 4},
-		{"mono, louder, without its beginning", eventing.Options{Bitrate: 32, Mono: true, Normalize: true, Start: 3.21, Title: "a title"}, 2},
+		{"whole", index, eventing.Options{Bitrate: 32}, 4},
+		{"mono, louder, without its beginning", index, eventing.Options{Bitrate: 32, Mono: true, Normalize: true, Start: 3.21, Title: "a title"}, 2},
+		{"fragments", fragments, eventing.Options{Bitrate: 32}, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			split, err := e.Divide(t.Context(), store(t, src), tt.options, tt.converters)
+			split, err := e.Divide(t.Context(), store(t, tt.src), tt.options, tt.converters)
 			if err != nil || split == nil {
 				t.Fatalf("Divide = %v, %v, want it divided", split, err)
 			}
-			got, path := joined(t, e, src, tt.options, *split)
-			want, onePath, err := convert(t, e, store(t, src), tt.options)
+			got, path := joined(t, e, tt.src, tt.options, *split)
+			want, onePath, err := convert(t, e, store(t, tt.src), tt.options)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -238,15 +238,17 @@ func TestSegmentsEnd(t *testing.T) {
 // TestConvertSegments converts a long video, whose sound is not much work.
 func TestConvertSegments(t *testing.T) {
 	t.Parallel()
-	src := soundFile(t, "long.mov", music, 11025, 21, "-c:a", "pcm_mulaw")
+	index := soundFile(t, "long.mov", music, 11025, 21, "-c:a", "pcm_mulaw")
+	fragments := soundFile(t, "long_fragments.mp4", music, 11025, 21, "-c:a", "aac", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "2000000")
 	c := testConfig
 	c.Segments = 2
 	for _, tt := range []struct {
-		name    string
-		options eventing.Options
+		name, src string
+		options   eventing.Options
 	}{
-		{"whole", eventing.Options{Bitrate: 32}},
-		{"mono, louder, without its beginning", eventing.Options{Bitrate: 32, Mono: true, Normalize: true, Start: 3.21}},
+		{"whole", index, eventing.Options{Bitrate: 32}},
+		{"mono, louder, without its beginning", index, eventing.Options{Bitrate: 32, Mono: true, Normalize: true, Start: 3.21}},
+		{"fragments, without their beginning", fragments, eventing.Options{Bitrate: 32, Start: 3.21}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -255,7 +257,7 @@ func TestConvertSegments(t *testing.T) {
 				t.Fatal(err)
 			}
 			last := 0
-			r, err := newEngine(t, c).Convert(t.Context(), store(t, src), tt.options, dst, func(percent int) {
+			r, err := newEngine(t, c).Convert(t.Context(), store(t, tt.src), tt.options, dst, func(percent int) {
 				if percent <= last || percent > 99 {
 					t.Errorf("progress goes from %d to %d", last, percent)
 				}
@@ -264,7 +266,7 @@ func TestConvertSegments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			one, oneMP3, err := convert(t, newEngine(t, testConfig), store(t, src), tt.options)
+			one, oneMP3, err := convert(t, newEngine(t, testConfig), store(t, tt.src), tt.options)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -290,3 +290,45 @@ func TestFragmentsRefuse(t *testing.T) {
 		})
 	}
 }
+
+const stored = 255 << 10 // bytes of a chunk
+
+// counting tells which chunks are read.
+type counting struct {
+	io.ReaderAt
+	chunks map[int64]bool
+}
+
+func (c counting) ReadAt(p []byte, off int64) (int, error) {
+	for n := off / stored; n <= (off+int64(len(p))-1)/stored; n++ {
+		c.chunks[n] = true
+	}
+	return c.ReaderAt.ReadAt(p, off)
+}
+
+// TestFragmentsRead reads the sound of a file of much picture: of each fragment a chunk or two of its ten, and all of the last one, from which
+// the length is read.
+func TestFragmentsRead(t *testing.T) {
+	t.Parallel()
+	const fragments, picture = 10, 10 * stored
+	data := string(make([]byte, picture)) + "first second third"
+	b := bare(func(uint32) (all []byte) {
+		for i := range uint32(fragments) {
+			all = append(all, fragment(data, func(data uint32) []byte {
+				return slices.Concat(inMoof(0), tfdt(i*1500), trun(runOffset|entrySize, 3, data+picture, 6, 7, 5))
+			})...)
+		}
+		return all
+	})
+	r := counting{bytes.NewReader(b), map[int64]bool{}}
+	x, err := Read(r, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Audio.Stream.WriteFile(io.Discard, r); err != nil {
+		t.Fatal(err)
+	}
+	if got, most := len(r.chunks), fragments*3/2+picture/stored; got > most {
+		t.Errorf("%d of %d chunks are read, want %d at most", got, len(b)/stored, most)
+	}
+}
