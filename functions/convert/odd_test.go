@@ -148,6 +148,23 @@ func edits(b []byte, list ...int32) []byte {
 	}, "moov", "trak", "edts", "elst")
 }
 
+// retimed changes when the fragments of the sound, which is the second track, begin.
+func retimed(b []byte, f func(at uint32) uint32) []byte {
+	b = slices.Clone(b)
+	for rest := b; ; {
+		_, header, found := bytes.Cut(rest, []byte("tfhd"))
+		if !found {
+			return b
+		}
+		rest = header
+		if binary.BigEndian.Uint32(header[4:]) != 2 {
+			continue
+		}
+		low := header[bytes.Index(header, []byte("tfdt"))+12:] // of 64 bits
+		binary.BigEndian.PutUint32(low, f(binary.BigEndian.Uint32(low)))
+	}
+}
+
 // TestConvertOdd makes files that ffmpeg does not write, and compares what is made of them with what ffmpeg makes.
 func TestConvertOdd(t *testing.T) {
 	t.Parallel()
@@ -157,6 +174,9 @@ func TestConvertOdd(t *testing.T) {
 	noise := read(t, makeFile(t, "noise.m4a", "-f", "lavfi", "-i", "anoisesrc=d=4:r=48000", "-c:a", "aac", "-aac_pns", "1", "-b:a", "32k"))
 	adts := makeFile(t, "he.aac", "-i", "testdata/he-aac.m4a", "-c:a", "copy")
 	implicit := read(t, makeFile(t, "implicit.m4a", "-i", adts, "-c:a", "copy"))
+	fragments := read(t, video(t, "odd_fragments.mp4", "-c:a", "aac", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "500000"))
+	const later = "setts=ts=TS+44100*gte(PTS\\,44100)"
+	pause := read(t, makeFile(t, "pause.m4a", "-f", "lavfi", "-i", tone, "-c:a", "aac", "-bsf:a", later))
 	amr, he := read(t, "testdata/amr-nb.3gp"), read(t, "testdata/he-aac-v2.m4a")
 	for _, tt := range []struct {
 		name string
@@ -179,6 +199,11 @@ func TestConvertOdd(t *testing.T) {
 		{"chunks that overlap", overlapping(pcm), PlanIndex},
 		{"HE-AAC told by its frames only", implicit, PlanIndex},
 		{"noise that the decoder makes up", noise, PlanIndex},
+		{"a pause", pause, PlanIndex},
+		{"fragments, a pause", retimed(fragments, func(at uint32) uint32 { return at + at/88200*88200 }), PlanIndex},
+		{"fragments, a second time", retimed(fragments, func(at uint32) uint32 { return at % 88200 }), PlanIndex},
+		{"fragments, overlapping", retimed(fragments, func(at uint32) uint32 { return at / 2 }), PlanIndex},
+		{"fragments, late", retimed(fragments, func(at uint32) uint32 { return at + 1<<30 }), PlanIndex},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

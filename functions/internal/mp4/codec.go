@@ -14,6 +14,7 @@ type codec struct {
 	channels uint32
 	bits     uint16 // of a sample of PCM
 	core     uint32 // the rate of what is coded, which the track's time may have as well, where that of the output is another
+	frame    uint64 // samples of a frame at most, where that is known
 	delay    uint64 // what the decoder leaves out at the beginning by itself, in samples
 }
 
@@ -53,10 +54,10 @@ func codecOf(d []byte, layer int) (c codec, ok bool) {
 		c.id = "A_MPEG/L3"
 		return c, layer == 3
 	case "ac-3":
-		c.id = "A_AC3"
+		c.id, c.frame = "A_AC3", 1536
 		return c, true
 	case "ec-3":
-		c.id = "A_EAC3"
+		c.id, c.frame = "A_EAC3", 1536
 		return c, true
 	case "mlpa":
 		c.id, c.rate = "A_TRUEHD", be.Uint32(d[32:]) // no fixed-point number there
@@ -174,10 +175,10 @@ func (c codec) esds(b []byte, layer int) (codec, bool) {
 		c.id = "A_MPEG/L3" // the decoder that ffmpeg takes of an MP4 for both
 		return c, kind == 0x69 || kind == 0x6b
 	case kind == 0xa5:
-		c.id = "A_AC3"
+		c.id, c.frame = "A_AC3", 1536
 		return c, true
 	case kind == 0xa6:
-		c.id = "A_EAC3"
+		c.id, c.frame = "A_EAC3", 1536
 		return c, true
 	case kind == 0xa9:
 		c.id = "A_DTS"
@@ -207,10 +208,10 @@ func (c codec) aac() (codec, bool) {
 	case core >= len(rates):
 		return c, false
 	case profile == main || profile == lc || profile == ltp:
-		c.rate = rates[core]
+		c.rate, c.frame = rates[core], 1024
 		return c, true
 	case (profile == sbr || profile == ps) && out < len(rates):
-		c.core, c.rate = rates[core], rates[out]
+		c.core, c.rate, c.frame = rates[core], rates[out], 2048
 		return c, true
 	}
 	return c, false

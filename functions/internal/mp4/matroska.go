@@ -26,8 +26,8 @@ type Stream struct {
 	silent atomic.Int64 // see Silent
 }
 
-// Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time: the pauses between
-// fragments, and what only overlaps the sound in front of it.
+// Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time: pauses, and what only
+// overlaps the sound in front of it.
 func (s *Stream) Silent() time.Duration { return time.Duration(s.silent.Load()) }
 
 // piece is how many samples are a frame: one, or where all are alike and small about as many as ffmpeg takes of an MP4.
@@ -46,7 +46,7 @@ func (s *Stream) piece() uint64 {
 func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f *fragments) (*Stream, error) {
 	s := &Stream{timescale: a.track.timescale, layout: a.layout, times: ts, end: math.MaxUint64, fragments: f}
 	var ok bool
-	if s.codec, ok = codecOf(a.track.description(), layer); !ok || s.timescale == 0 {
+	if s.codec, ok = codecOf(a.track.description(), layer); !ok || s.timescale == 0 || s.codec.rate == 0 {
 		return nil, nil
 	}
 	var from uint64
@@ -65,23 +65,24 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 	if from > uint64(s.timescale) {
 		s.begin = from - uint64(s.timescale)
 	}
-	var first *frame
+	var first uint64
+	began := false
 	for f, err := range s.frames(r) {
 		if err != nil {
 			return nil, err
 		}
-		if first == nil {
-			first = &f
+		if !began {
+			began, first = true, f.at
 		}
 		if s.codec.id == "A_VORBIS" && f.at < from {
 			continue // ffmpeg leaves out whole frames of it
 		}
-		if from == 0 {
-			s.Lead = scaled(s.codec.delay, s.codec.rate)
-			return s, nil
+		delay := scaled(s.codec.delay, s.codec.rate)
+		s.Lead = delay
+		if from > 0 {
+			s.Lead = scaled(max(from, f.at)-first, s.timescale)
 		}
-		s.Lead = scaled(max(from, f.at)-first.at, s.timescale)
-		if s.Lead < scaled(s.codec.delay, s.codec.rate) {
+		if s.Lead < delay {
 			return nil, nil // an edit list may not have the decoder leave out less
 		}
 		return s, nil
@@ -199,31 +200,28 @@ func (s *Stream) WriteFile(w io.Writer, r io.ReaderAt) error {
 	_, _ = out.Write(s.head())
 	buf := make([]byte, 256<<10)
 	var b []byte
-	var origin, end, silent uint64
+	var origin uint64
 	var padding int64
-	first := true
+	var silent pauses
 	for f, err := range s.frames(r) {
 		if err != nil {
 			return err
 		}
-		if first {
-			first, origin, end = false, f.at, f.at
+		if !silent.began {
+			origin = f.at
+		}
+		silent.add(f, s.longest())
+		if d := scaled(silent.sum, s.timescale); d > s.Silent() {
+			s.silent.Store(int64(d))
 		}
 		switch {
 		case f.unheard:
-			silent, padding = silent+f.length, s.allPadding()
+			padding = s.allPadding()
 		case padding < 0:
 			padding = noPadding
 		default:
 			padding = 0
 		}
-		if f.at > end {
-			silent += f.at - end
-		}
-		if d := scaled(silent, s.timescale); d > s.Silent() {
-			s.silent.Store(int64(d))
-		}
-		end = f.at + f.length
 		b = appendCluster(b[:0], nanoseconds(max(f.at, origin)-origin, s.timescale), f.len, padding)
 		_, _ = out.Write(b)
 		if err := copyRange(out, r, f.off, f.len, buf); err != nil {
@@ -239,6 +237,31 @@ func (s *Stream) WriteFile(w io.Writer, r io.ReaderAt) error {
 	return nil
 }
 
+// pauses adds up the time in which there is no sound.
+type pauses struct {
+	began bool
+	end   uint64 // of the sound so far
+	sum   uint64
+}
+
+// add adds what is in front of a frame, or that frame when it is not heard. One that claims to last clearly longer than the longest is
+// followed by a pause.
+func (p *pauses) add(f frame, longest uint64) {
+	if p.began && f.at > p.end {
+		p.sum += f.at - p.end
+	}
+	if f.unheard {
+		p.sum += f.length
+	}
+	p.began, p.end = true, f.at+f.length
+	if longest > 0 && f.length > longest+longest/2 {
+		p.end = f.at + longest
+	}
+}
+
+// longest is how long a frame lasts at most, in the track's time; 0 when that is not known.
+func (s *Stream) longest() uint64 { return s.codec.frame * uint64(s.timescale) / uint64(s.codec.rate) }
+
 // noPadding is said of a frame behind one that is not heard, because ffmpeg leaves out what is said of the beginning of a frame beyond
 // its end too, until another block says anything. It is less than a sample, in nanoseconds.
 const noPadding = 1
@@ -247,7 +270,7 @@ const noPadding = 1
 func (s *Stream) allPadding() int64 {
 	if s.codec.id == "A_AC3" || s.codec.id == "A_EAC3" {
 		// Their parser is a frame late: what is said beyond one would take that for another.
-		return -int64(nanoseconds(1536, s.codec.rate))
+		return -int64(nanoseconds(s.codec.frame, s.codec.rate))
 	}
 	return -60e9 // more than a frame lasts
 }
