@@ -171,7 +171,7 @@ func TestConvertOdd(t *testing.T) {
 	e := newEngine(t, testConfig)
 	aac := read(t, video(t, "odd.mp4", "-map", "1:a", "-map", "0:v", "-c:a", "aac"))
 	pcm := read(t, video(t, "odd.mov", "-map", "1:a", "-map", "0:v", "-c:a", "pcm_s16le"))
-	noise := read(t, makeFile(t, "noise.m4a", "-f", "lavfi", "-i", "anoisesrc=d=4:r=48000", "-c:a", "aac", "-aac_pns", "1", "-b:a", "32k"))
+	noise := read(t, makeFile(t, "noise.m4a", "-f", "lavfi", "-i", "anoisesrc=d=4:r=48000:seed=3", "-c:a", "aac", "-aac_pns", "1", "-b:a", "32k"))
 	adts := makeFile(t, "he.aac", "-i", "testdata/he-aac.m4a", "-c:a", "copy")
 	implicit := read(t, makeFile(t, "implicit.m4a", "-i", adts, "-c:a", "copy"))
 	fragments := read(t, video(t, "odd_fragments.mp4", "-c:a", "aac", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "500000"))

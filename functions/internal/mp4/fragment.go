@@ -19,10 +19,11 @@ type fragments struct {
 }
 
 // maxLooked bounds how many fragments are looked at for where the tracks begin, and maxTail how far from the end of the file, in bytes, for
-// where they end: all but a few need less.
+// where they end, and maxBoxes at how many boxes there: all but a few files need less.
 const (
 	maxLooked = 8
 	maxTail   = 64 << 20
+	maxBoxes  = 1 << 16
 )
 
 // inFragments is what the index says of a track's samples in fragments (trex), and of its time.
@@ -305,9 +306,9 @@ func (s *fragmentRun) entry(r io.ReaderAt, i int64) (length, size uint32, shift 
 	return length, size, shift, nil
 }
 
-// frames iterates over the samples of the sound, which go on at the given time, after the last one, if there is one. Those that
-// begin no later than the last one of the run before are only decoded, as ffmpeg does it.
-func (f *fragments) frames(r io.ReaderAt, at int64, last *frame) iter.Seq2[frame, error] {
+// frames iterates over the samples of the sound, which go on at the given time, after one that began at last, or -1. Those that begin no
+// later than the last one of the run before are only decoded, as ffmpeg does it.
+func (f *fragments) frames(r io.ReaderAt, at, last int64) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		r := &nearby{r: r, size: f.size}
 		most := uint64(f.tracks[f.track].timescale) << 32 // 136 years
@@ -328,22 +329,17 @@ func (f *fragments) frames(r io.ReaderAt, at int64, last *frame) iter.Seq2[frame
 				yield(frame{}, fmt.Errorf("samples share their bytes: %w", ErrUnsupported))
 				return
 			}
-			var x frame
 			before := last
 			for i := range run.entries.n {
 				length, size, _, err := run.entry(r, i)
 				if err == nil && size == 0 {
 					err = fmt.Errorf("sample without bytes: %w", ErrUnsupported)
 				}
-				x = frame{off: run.off, len: int64(size), at: uint64(at), length: uint64(length)}
-				x.unheard = before != nil && x.at <= before.at
+				x := frame{off: run.off, len: int64(size), at: uint64(at), length: uint64(length), unheard: at <= before}
 				if !yield(x, err) || err != nil {
 					return
 				}
-				run.off, at = run.off+x.len, at+int64(length)
-			}
-			if run.entries.n > 0 {
-				last = &x
+				run.off, last, at = run.off+x.len, at, at+int64(length)
 			}
 		}
 	}
@@ -375,15 +371,16 @@ type span struct {
 // span looks at the first and the last fragments. Samples without a time go on at the given one. The error is ErrTruncated when the
 // fragments clearly end before what is told of them.
 func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, err error) {
+	r = &nearby{r: r, size: f.size}
 	first, err := f.first(r)
 	begin, ok := first[f.track]
 	if err != nil || !ok {
 		return s, err
 	}
+	sound := f.tracks[f.track]
+	s.zero = sound.time(begin.at)
 	for id, run := range first {
-		if start := f.tracks[id].time(run.at + int64(run.shift)); id == f.track || start < s.zero {
-			s.zero = start
-		}
+		s.zero = min(s.zero, f.tracks[id].time(run.at+int64(run.shift)))
 	}
 	ends, err := f.ends(r, told > 0)
 	if err != nil {
@@ -396,7 +393,6 @@ func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, e
 	if slack := 500*time.Millisecond + told/1000; len(ends) == len(f.tracks) && end < told-slack {
 		return s, fmt.Errorf("fragments up to %v of %v: %w", end, told, ErrTruncated)
 	}
-	sound := f.tracks[f.track]
 	switch last, ok := ends[f.track]; {
 	case !begin.timed:
 		var sum int64
@@ -467,7 +463,7 @@ func (f *fragments) ends(r io.ReaderAt, all bool) (map[uint32]int64, error) {
 // of the file, and that is not far.
 func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 	return func(yield func(part, error) bool) {
-		known := f.size
+		known, left := f.size, maxBoxes
 		b := make([]byte, 256<<10)
 		for to := f.size; to-f.off >= 8 && f.size-to < maxTail; {
 			from := max(f.off, to-int64(len(b)))
@@ -475,12 +471,12 @@ func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 				yield(part{}, err)
 				return
 			}
-			for at := int(to - from); at >= 0; {
+			for at := int(to - from); ; {
 				if at = bytes.LastIndex(b[:at], []byte("moof")); at < 0 {
 					break
 				}
-				moof, ok, err := f.leads(r, from+int64(at)-4, known)
-				if (ok || err != nil) && !yield(moof, err) || err != nil {
+				moof, ok, err := f.leads(r, from+int64(at)-4, known, &left)
+				if (ok || err != nil) && !yield(moof, err) || err != nil || left <= 0 {
 					return
 				}
 				if ok {
@@ -492,8 +488,8 @@ func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 	}
 }
 
-// leads finds the fragment at off, if it is one, and boxes lead from there to known.
-func (f *fragments) leads(r io.ReaderAt, off, known int64) (moof part, ok bool, err error) {
+// leads finds the fragment at off, if it is one, and boxes lead from there to known; it takes those it looks at off what is left.
+func (f *fragments) leads(r io.ReaderAt, off, known int64, left *int) (moof part, ok bool, err error) {
 	const first = 16 // bytes of the box that each begins with
 	if off < f.off || off+8 > known {
 		return part{}, false, nil
@@ -510,7 +506,8 @@ func (f *fragments) leads(r io.ReaderAt, off, known int64) (moof part, ok bool, 
 		if err != nil {
 			return part{}, false, err
 		}
-		if end = p.off + p.size; end >= known {
+		*left--
+		if end = p.off + p.size; end >= known || *left <= 0 {
 			break
 		}
 	}
@@ -519,7 +516,7 @@ func (f *fragments) leads(r io.ReaderAt, off, known int64) (moof part, ok bool, 
 
 // sum is how long all samples of the sound last.
 func (f *fragments) sum(r io.ReaderAt) (sum int64, err error) {
-	for run, err := range f.sound(&nearby{r: r, size: f.size}) {
+	for run, err := range f.sound(r) {
 		if err != nil {
 			return 0, err
 		}

@@ -14,7 +14,7 @@ import (
 // fragmented makes a file of an index, which has more in its mvex, and what rest makes, which is told where it begins.
 func fragmented(m movie, rest func(at uint32) []byte, more ...[]byte) []byte {
 	m.codec = "sowt"
-	m.more = makeBox("mvex", append(more, makeBox("trex", u32(0, 7, 1, 500, 6, 0)))...)
+	m.more = slices.Concat(m.more, makeBox("mvex", append(more, makeBox("trex", u32(0, 7, 1, 500, 6, 0)))...))
 	b := slices.Concat(ftyp, makeBox("mdat"), m.moov(0))
 	if !m.bare {
 		b = slices.Concat(ftyp, m.mdat(), m.moov(uint32(len(ftyp))))
@@ -185,6 +185,31 @@ func TestFragments(t *testing.T) {
 				t.Errorf("Read(%s): %v of sound, %v of them silent, want %v and %v", tt.name, x.Audio.Duration, s.Silent(), tt.length, tt.silent)
 			}
 		})
+	}
+}
+
+// TestFragmentsDelay has a picture that begins before the sound, or after it.
+func TestFragmentsDelay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ sound, picture, want uint32 }{{5000, 3000, 2000}, {3000, 5000, 0}, {5000, 0, 5000}} {
+		m := newMovie()
+		m.bare = true
+		mdia := makeBox("mdia", makeBox("mdhd", u32(0, 0, 0, 1000, 0, 0)), makeBox("hdlr", u32(0, 0), []byte("vide"), make([]byte, 13)))
+		m.more = makeBox("trak", makeBox("tkhd", u32(1, 0, 0, 9), make([]byte, 68)), mdia)
+		b := fragmented(m, func(uint32) []byte {
+			picture := moof(makeBox("traf", makeBox("tfhd", u32(0, 9)), tfdt(tt.picture-100), trun(entrySize|entryShift, 1, 1, 100)))
+			if tt.picture == 0 {
+				picture = moof(makeBox("traf", makeBox("tfhd", u32(0, 9)), tfdt(0), trun(entrySize, 1, 1)))
+			}
+			return slices.Concat(three(tt.sound), picture)
+		}, makeBox("trex", u32(0, 9, 1, 40, 0, 0)))
+		x, err := read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := time.Duration(tt.want) * time.Millisecond; x.Audio.Delay != want {
+			t.Errorf("Read(sound at %d ms, picture at %d): delay %v, want %v", tt.sound, tt.picture, x.Audio.Delay, want)
+		}
 	}
 }
 

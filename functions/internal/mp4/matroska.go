@@ -120,12 +120,12 @@ type frame struct {
 // frames iterates over the frames to write, and ends with an error of the reader, or of the fragments, if there is one.
 func (s *Stream) frames(r io.ReaderAt) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
-		var last *frame
+		last := int64(-1)
 		for f, err := range s.indexed(r) {
 			if !yield(f, err) || err != nil {
 				return
 			}
-			last = &f
+			last = int64(f.at)
 		}
 		if s.fragments == nil {
 			return

@@ -184,7 +184,7 @@ func (a *Audio) layer(r io.ReaderAt, f *fragments) (int, error) {
 	if f == nil {
 		return 0, nil
 	}
-	for x, err := range f.frames(r, 0, nil) {
+	for x, err := range f.frames(r, 0, -1) {
 		if err != nil || x.len < 4 {
 			return 0, err
 		}
