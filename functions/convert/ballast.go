@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/bits"
+	"sync/atomic"
 
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -48,13 +49,14 @@ const (
 	heavy
 )
 
-func newUnladen(container string, s *source) *unladen {
+// newUnladen counts in errs what ffmpeg does not tell of.
+func newUnladen(container string, s *source, errs *atomic.Int64) *unladen {
 	u := &unladen{src: s, left: maxBallast}
 	switch container {
 	case "matroska":
 		u.pieces = matroskaPieces
 	case "avi":
-		u.pieces = aviPieces
+		u.pieces = aviPieces(errs)
 	case "wav":
 		u.pieces = riffPieces(binary.LittleEndian, "data")
 	case "aiff":
@@ -202,23 +204,34 @@ func matroskaPieces(_ int64, b []byte) (piece, bool) {
 }
 
 // aviPieces looks into all lists (Microsoft, AVI RIFF File Reference). Chunks of pictures are hidden when they are heavy, those of
-// sound never.
-func aviPieces(_ int64, b []byte) (piece, bool) {
-	if len(b) < 12 {
-		return piece{}, false
+// sound never. Where a chunk should begin and does not, ffmpeg goes on to the next one without a word.
+func aviPieces(errs *atomic.Int64) pieces {
+	var end int64
+	return func(at int64, b []byte) (piece, bool) {
+		if len(b) < 12 {
+			return piece{}, false
+		}
+		size := int64(binary.LittleEndian.Uint32(b[4:]))
+		p := piece{size: 8 + size + size&1, kind: lasting, cover: []byte("JUNK")}
+		id := string(b[:4])
+		switch stream := id[:2] >= "00" && id[:2] <= "99"; {
+		case id == "RIFF":
+			end = at + p.size
+			return piece{size: 12}, true
+		case id == "LIST":
+			return piece{size: 12}, true
+		case stream && id[2:] == "wb":
+			p.kind = plain
+		case stream:
+			p.kind = fleeting
+		case id[0] < ' ' || id[0] > '~':
+			if at < end {
+				errs.Add(1)
+			}
+			return piece{}, false
+		}
+		return p, true
 	}
-	id := string(b[:4])
-	if id == "RIFF" || id == "LIST" {
-		return piece{size: 12}, true
-	}
-	size := int64(binary.LittleEndian.Uint32(b[4:]))
-	p := piece{size: 8 + size + size&1, kind: lasting, cover: []byte("JUNK")}
-	if stream := id[:2] >= "00" && id[:2] <= "99"; stream && id[2:] == "wb" {
-		p.kind = plain
-	} else if stream {
-		p.kind = fleeting
-	}
-	return p, true
 }
 
 // riffPieces looks into a RIFF or FORM file up to its sound.

@@ -3,11 +3,11 @@ package convert
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
@@ -60,26 +60,34 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 	if err := whole(container, s); err != nil {
 		return nil, err
 	}
+	errs := new(atomic.Int64)
+	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container}, close: func() {}}
+	p.input.Feed = func(w io.Writer) error { return copyAll(w, newUnladen(container, s, errs)) }
 	if container == "caf" && variable(head) {
-		return f.planFile(ctx, s, container)
+		chunks, err := cafChunks(s)
+		if err != nil {
+			return nil, err
+		}
+		p.input.Feed = func(w io.Writer) error { return copyAll(w, inOrder(s, chunks)) }
 	}
-	p := &plan{name: PlanPipe, input: ffmpeg.Input{Demuxers: container, Feed: func(w io.Writer) error {
-		return copyAll(w, newUnladen(container, s))
-	}}, close: func() {}}
 	if err := f.probe(ctx, p); err != nil {
 		return nil, err
 	}
-	if container == "mp3" {
+	switch container {
+	case "mp3":
 		p.gaps, err = mp3.ReadGaps(s)
+	case "matroska", "avi", "asf", "caf":
+		// They announce the time that the sound takes, with pauses, which ffmpeg leaves out, and frames that are not full. Where it met
+		// an error, sound is missing.
+		p.input.Errors = errs
+		p.silent = func() time.Duration {
+			if errs.Load() > 0 {
+				return 0
+			}
+			return p.duration
+		}
 	}
 	return p, err
-}
-
-// variable reports whether the packets of a CAF file are not all of one size, so that a table of them is needed, which may
-// follow them (Apple Core Audio Format Specification 1.0, audio description chunk).
-func variable(head []byte) bool {
-	const bytesPerPacket, framesPerPacket = 36, 40
-	return len(head) < framesPerPacket+4 || binary.BigEndian.Uint32(head[bytesPerPacket:]) == 0 || binary.BigEndian.Uint32(head[framesPerPacket:]) == 0
 }
 
 func notMedia(size int64) *Failure {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // whole tells by what a container says of its own length whether the end of the file is missing. ffmpeg reads such a file
@@ -20,6 +22,10 @@ func whole(container string, s *source) error {
 		end, err = riffEnd(s, binary.LittleEndian)
 	case "aiff":
 		end, err = riffEnd(s, binary.BigEndian)
+	case "asf":
+		end, err = asfEnd(s)
+	case "mp3":
+		return wholeMP3(s)
 	case "flv":
 		return wholeFLV(s)
 	case "mpegts":
@@ -81,17 +87,76 @@ func vint(b []byte) (v int64, n int) {
 	return v, n
 }
 
-// riffEnd is where the first chunk of a RIFF or FORM file ends; 0 when a live writer left it open.
-func riffEnd(s *source, order binary.ByteOrder) (int64, error) {
-	b, err := s.read(0, 8)
-	if err != nil || len(b) < 8 {
-		return 0, err
+// riffEnd is where the last of the chunks of a RIFF or FORM file ends, of which only an AVI has several (OpenDML AVI File Format
+// Extensions 1.02, section 2.0); 0 when a live writer left it open.
+func riffEnd(s *source, order binary.ByteOrder) (end int64, err error) {
+	for end == 0 || end < s.size {
+		b, err := s.read(end, 8)
+		if err != nil || len(b) < 8 || end > 0 && string(b[:4]) != "RIFF" {
+			return end, err
+		}
+		size := order.Uint32(b[4:])
+		if size >= 1<<32-1-8 {
+			return 0, nil
+		}
+		end += 8 + int64(size)
 	}
-	size := order.Uint32(b[4:])
-	if size >= 1<<32-1-8 {
-		return 0, nil
+	return end, nil
+}
+
+// asfEnd is where the packets end (Advanced Systems Format Specification, revision 01.20.05, sections 3.1 and 5.1); 0 when that was not
+// known to their writer.
+func asfEnd(s *source) (int64, error) {
+	const object = 16 + 8
+	at := int64(0)
+	for range 2 { // header, data
+		b, err := s.read(at, object)
+		if err != nil || len(b) < object {
+			return at, err
+		}
+		size := binary.LittleEndian.Uint64(b[object-8:])
+		if size < object || size > 1<<60 {
+			return 0, nil
+		}
+		at += int64(size)
 	}
-	return 8 + int64(size), nil
+	return at, nil
+}
+
+// wholeMP3 checks that there are as many bytes as the first frame says, which Xing's, LAME's and Fraunhofer's encoders made for that.
+// Without such a frame, one that is cut off at the end is no fault: many good files end so.
+func wholeMP3(s *source) error {
+	head, err := s.read(0, media.SniffLen)
+	if err != nil {
+		return err
+	}
+	tag := media.TagLen(head)
+	const vbri, longest = 4 + 32, 4 + 32 + 4 + 14 // a frame's header and side information are in front
+	b, err := s.read(tag, longest)
+	if err != nil || len(b) < longest {
+		return err
+	}
+	be := binary.BigEndian
+	var size int64
+	for _, at := range []int{4 + 9, 4 + 17, vbri} {
+		const frames, bytes = 1, 2
+		switch string(b[at : at+4]) {
+		case "Xing", "Info":
+			flags := be.Uint32(b[at+4:])
+			if flags&bytes != 0 {
+				size = int64(be.Uint32(b[at+8+4*int(flags&frames):]))
+			}
+		case "VBRI":
+			if at == vbri {
+				size = int64(be.Uint32(b[at+10:]))
+			}
+		}
+	}
+	// Some writers count the tag as well.
+	if tag+size > s.size && size != s.size {
+		return truncated(fmt.Errorf("mp3 of %d bytes has %d", tag+size, s.size))
+	}
+	return nil
 }
 
 // wholeFLV checks that the file ends with a tag: the last four bytes are the length of the one before them (Adobe Flash Video

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/cpu"
@@ -75,6 +76,7 @@ type Input struct {
 	Demuxers string                // the only ones allowed, by ffmpeg's names
 	Feed     func(io.Writer) error // writes the media; it may be cut short when no more is wanted
 	File     *os.File              // instead of Feed: for a demuxer that must seek
+	Errors   *atomic.Int64         // counts the errors that a run tells of, when not nil
 }
 
 // args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but of the

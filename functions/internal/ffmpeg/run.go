@@ -77,7 +77,12 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	failing(func() error { return out(stdout) })
 	g.Go(func() error {
 		lines(stderr, func(s string) {
-			said.add(s)
+			if strings.Contains(s, "[error] ") || strings.Contains(s, "[fatal] ") {
+				said.add(s)
+				if in.Errors != nil {
+					in.Errors.Add(1)
+				}
+			}
 			line(s)
 		})
 		return nil
@@ -132,13 +137,10 @@ func lines(r io.Reader, f func(string)) {
 	}
 }
 
-// tail keeps the last errors of what was said.
+// tail keeps the last lines.
 type tail []string
 
 func (t *tail) add(line string) {
-	if !strings.Contains(line, "[error] ") && !strings.Contains(line, "[fatal] ") {
-		return
-	}
 	if len(*t) == 5 {
 		*t = (*t)[1:]
 	}
