@@ -264,6 +264,33 @@ func TestConvertOddAVI(t *testing.T) {
 	}
 }
 
+// TestConvertPauses gives sound that pauses for half of the time: all that there is comes out, unless a part was overwritten.
+func TestConvertPauses(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, testConfig)
+	for name, args := range map[string][]string{
+		"pause.mkv": {"-c:a", "aac"},
+		"pause.avi": {"-c:a", "libmp3lame"},
+		"pause.asf": {"-c:a", "wmav2", "-c:v", "wmv2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := video(t, name, append([]string{"-af", "aselect=lt(t\\,1)+gt(t\\,3)"}, args...)...)
+			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asPlain(t, src, out, r.Plan)
+			b := read(t, src)
+			clear(b[len(b)/3 : len(b)*2/3])
+			_, _, err = convert(t, e, storeBytes(t, b), eventing.Options{})
+			if f := failureIn(t, err); f.Code != Truncated {
+				t.Errorf("Convert(%s with a hole) = %v, want %s", name, f, Truncated)
+			}
+		})
+	}
+}
+
 // TestConvertMixed refuses what ffmpeg would leave out without a word.
 func TestConvertMixed(t *testing.T) {
 	t.Parallel()

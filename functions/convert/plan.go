@@ -42,14 +42,9 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	container := media.Sniff(head)
-	if tag := media.TagLen(head); tag >= int64(len(head)) {
-		// A cover hides what is behind it.
-		behind, err := s.read(tag, media.SniffLen)
-		if err != nil {
-			return nil, err
-		}
-		container = cmp.Or(media.Sniff(behind), container)
+	container, err := sniff(s, head)
+	if err != nil {
+		return nil, err
 	}
 	if container == "" {
 		return nil, notMedia(s.size)
@@ -88,6 +83,17 @@ func (f *FFmpeg) plan(ctx context.Context, s *source) (*plan, error) {
 		}
 	}
 	return p, err
+}
+
+// sniff tells the container, also where the head is full of a tag with a cover.
+func sniff(s *source, head []byte) (string, error) {
+	container := media.Sniff(head)
+	tag := media.TagLen(head)
+	if tag < int64(len(head)) {
+		return container, nil
+	}
+	behind, err := s.read(tag, media.SniffLen)
+	return cmp.Or(media.Sniff(behind), container), err
 }
 
 func notMedia(size int64) *Failure {
