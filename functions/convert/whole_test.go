@@ -23,7 +23,7 @@ func TestWhole(t *testing.T) {
 		{"whole.ogg", "ogg", []string{"-map", "1:a", "-c:a", "libopus", "-page_duration", "20000"}, 5},
 		{"whole.aac", "aac", []string{"-map", "1:a", "-c:a", "aac"}, 10},
 		{"whole.mp3", "mp3", []string{"-map", "1:a", "-c:a", "libmp3lame"}, 1}, // as many bytes are left as the first frame says, with the tag
-		{"whole.asf", "asf", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, 1000}, // an index is at the end
+		{"whole.asf", "asf", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, 1000},  // an index is at the end
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -77,11 +77,8 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	failing(func() error { return out(stdout) })
 	g.Go(func() error {
 		lines(stderr, func(s string) {
-			if strings.Contains(s, "[error] ") || strings.Contains(s, "[fatal] ") {
-				said.add(s)
-				if in.Errors != nil {
-					in.Errors.Add(1)
-				}
+			if said.add(s) && in.Errors != nil {
+				in.Errors.Add(1)
 			}
 			line(s)
 		})
@@ -137,14 +134,19 @@ func lines(r io.Reader, f func(string)) {
 	}
 }
 
-// tail keeps the last lines.
+// tail keeps the last errors of what was said.
 type tail []string
 
-func (t *tail) add(line string) {
+// add tells whether the line is an error.
+func (t *tail) add(line string) bool {
+	if !strings.Contains(line, "[error] ") && !strings.Contains(line, "[fatal] ") {
+		return false
+	}
 	if len(*t) == 5 {
 		*t = (*t)[1:]
 	}
 	*t = append(*t, line)
+	return true
 }
 
 func (t *tail) String() string { return strings.Join(*t, "; ") }
