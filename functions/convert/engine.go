@@ -81,7 +81,7 @@ func (f *FFmpeg) Convert(ctx context.Context, src media.File, o eventing.Options
 		if encoders > 1 {
 			how = PlanSegments
 		}
-		samples, err := f.encode(ctx, s.plan.input, s.Encoding, encoders, out)
+		samples, err := f.encode(ctx, s, encoders, out)
 		return samples, how, err
 	})
 }

@@ -41,7 +41,12 @@ func (f *FFmpeg) divide(ctx context.Context, src media.File, o eventing.Options,
 	if m.Audio == nil {
 		return nil, noAudio()
 	}
-	split := &job.Split{Length: segmentLength(s.expected, m.Audio.Rate, n), Segments: make([]job.Segment, n)}
+	rate := m.Audio.Rate
+	n = min(n, int(segmentLength(s.expected, rate, 1)/(3*most(s.Encoding))))
+	if n < 2 {
+		return nil, nil
+	}
+	split := &job.Split{Length: segmentLength(s.expected, rate, n), Segments: make([]job.Segment, n)}
 	split.Gain, err = f.gain(ctx, s, o)
 	return split, err
 }
@@ -98,7 +103,11 @@ func (f *FFmpeg) Join(ctx context.Context, src media.File, o eventing.Options, s
 	return f.convert(ctx, src, o, dst, progress, func(s sound, out func(io.Reader) error) (int64, string, error) {
 		all := &segments{length: split.Length, limit: s.Encoding}
 		for i, r := range frames {
-			all.encoders = append(all.encoders, &encoder{part: *partOfSplit(split, i, s.Encoding), frames: mp3.NewReader(r), samples: split.Segments[i].Samples})
+			share := s.Encoding
+			share.Part = partOfSplit(split, i, share)
+			x := newEncoder(share)
+			x.frames, x.samples = mp3.NewReader(r), split.Segments[i].Samples
+			all.encoders = append(all.encoders, x)
 		}
 		if err := out(all); err != nil || all.cut {
 			return 0, PlanFanout, err

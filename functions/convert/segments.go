@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,25 +24,39 @@ import (
 // All lengths are in blocks of [ffmpeg.BlockSamples]. They are multiples of cycle, after which LAME's pattern of longer and
 // shorter frames repeats itself at 44.1, 22.05 and 11.025 kHz; at other rates it has none.
 const (
-	cycle   = 49
-	segment = 100 * cycle // about two minutes
-	warmUp  = cycle
-	// What lies before the seam is needed for the data there, and the last frames of an overlap already know of what comes
-	// after it.
-	before, blurred = cycle, 4
+	cycle  = 49
+	warmUp = cycle
+	// agreed is how long both encoders of a seam must say the same before it. They never did for longer than 10 blocks before
+	// they had come to one state. What they know of the loudness takes 95 frames at most to be forgotten.
+	agreed = cycle
+	// The last frames of an overlap already know of what comes after it.
+	blurred = 4
 )
 
 // overlap is how long both encoders of a seam are at work behind it, with segments of that length.
 //
-// At a constant bitrate they make the same frames from where their bit reservoirs came to be alike by chance, the later the fewer
-// bits there are. Of 840 starts at 96 kbit/s and more none took longer than 277 blocks; of 810 below, 1 in 14 took longer than 290,
-// up to 680. There is no bound: at 32 kbit/s one of 12 seams still came too early with what is given here.
+// At a variable bitrate they say the same after 4 blocks. At a constant one they do from where their bit reservoirs came to be alike
+// by chance, the later the fewer bits there are.
 func overlap(e ffmpeg.Encoding, length int64) int64 {
-	n := int64(5 * cycle)
-	if e.Bitrate > 0 && e.Bitrate < 96 {
-		n = 15 * cycle
+	return min(most(e), length-warmUp) // the next seam comes after it
+}
+
+func most(e ffmpeg.Encoding) int64 {
+	switch {
+	case e.Bitrate == 0:
+		return 3 * cycle
+	case e.Bitrate <= 64:
+		return 24 * cycle
+	case e.Bitrate < 128:
+		return 20 * cycle
 	}
-	return min(n, length-before) // the next seam comes after it
+	return 12 * cycle
+}
+
+// segmentOf is how long a segment is when n encoders share a sound: two minutes or more, but no longer than an equal share.
+func segmentOf(e ffmpeg.Encoding, whole time.Duration, n int) int64 {
+	const typical = 48000 // samples a second
+	return max(3*most(e), min(segmentLength(whole, typical, n), max(100*cycle, 10*most(e))))
 }
 
 const (
@@ -82,11 +98,11 @@ func (s Segments) encoders(cores, others int) int {
 }
 
 // encode makes the MP3 with so many encoders.
-func (f *FFmpeg) encode(ctx context.Context, in ffmpeg.Input, e ffmpeg.Encoding, encoders int, out func(io.Reader) error) (samples int64, err error) {
+func (f *FFmpeg) encode(ctx context.Context, s sound, encoders int, out func(io.Reader) error) (samples int64, err error) {
 	if encoders > 1 {
-		return f.encodeSegments(ctx, in, e, encoders, segment, out)
+		return f.encodeSegments(ctx, s.plan.input, s.Encoding, encoders, segmentOf(s.Encoding, s.expected, encoders), out)
 	}
-	return f.tool.Encode(ctx, in, e, out)
+	return f.tool.Encode(ctx, s.plan.input, s.Encoding, out)
 }
 
 // segments are the frames of several encoders put in order.
@@ -94,10 +110,12 @@ type segments struct {
 	encoders []*encoder
 	length   int64 // of a segment, in blocks
 	limit    ffmpeg.Encoding
+	alone    func() *encoder // starts one that makes the whole; nil where there is none
 
 	current int64 // number of the segment
 	next    int64 // the next frame to read of it, counted in the whole
 	last    bool  // it goes on to the end
+	packer  mp3.Packer
 	pending bytes.Buffer
 	ended   bool
 	cut     bool // by the limit
@@ -111,41 +129,52 @@ type encoder struct {
 	blocks  chan []byte // of what it writes
 	block   []byte      // the rest of the current one
 	frames  *mp3.Reader
+	apart   mp3.Unpacker
 	read    int64 // how many were
 	header  mp3.Header
 	samples int64 // what it encoded
 	err     error
 }
 
-// encodeSegments is [ffmpeg.Tool.Encode] with n encoders at once and segments of the given length.
+// encodeSegments is [ffmpeg.Tool.Encode] with n encoders at once and segments of the given length. Where two of them do not come to
+// say the same, one makes it all anew.
 func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.Encoding, n int, length int64, out func(io.Reader) error) (int64, error) {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
+	sharing, stopSharing := context.WithCancel(running)
+	defer stopSharing()
 	s := &segments{length: length, limit: e}
 	var wg sync.WaitGroup
 	const block = 64 << 10
-	for i := range n {
-		x := &encoder{part: partOf(i, n, length, e), blocks: make(chan []byte, maxHeld/block/n)}
+	start := func(ctx context.Context, share ffmpeg.Encoding, failed func()) *encoder {
+		x := newEncoder(share)
+		x.blocks = make(chan []byte, maxHeld/block/n)
 		x.frames = mp3.NewReader(x)
-		s.encoders = append(s.encoders, x)
-		share := e
-		share.Part = &x.part
 		wg.Go(func() {
 			defer close(x.blocks)
-			x.samples, x.err = f.tool.Encode(running, in, share, func(r io.Reader) error { return x.hold(running, r, block) })
+			x.samples, x.err = f.tool.Encode(ctx, in, share, func(r io.Reader) error { return x.hold(ctx, r, block) })
 			if x.err != nil {
-				stop()
+				failed()
 			}
 		})
+		return x
+	}
+	for i := range n {
+		share, part := e, partOf(i, n, length, e)
+		share.Part = &part
+		s.encoders = append(s.encoders, start(sharing, share, stopSharing))
+	}
+	s.alone = func() *encoder {
+		slog.InfoContext(ctx, "encoders do not agree: one makes it all")
+		stopSharing()
+		s.drain()
+		return start(running, e, stop)
 	}
 	err := out(s)
 	if err != nil || s.cut {
 		stop()
 	}
-	for _, x := range s.encoders {
-		for range x.blocks { // to its end, which tells whether all went well
-		}
-	}
+	s.drain()
 	wg.Wait()
 	failed, stopped := s.failures()
 	switch {
@@ -157,6 +186,22 @@ func (f *FFmpeg) encodeSegments(ctx context.Context, in ffmpeg.Input, e ffmpeg.E
 		return 0, err
 	}
 	return s.total()
+}
+
+func newEncoder(e ffmpeg.Encoding) *encoder {
+	x := &encoder{apart: mp3.Unpacker{Variable: e.Bitrate == 0}}
+	if e.Part != nil {
+		x.part = *e.Part
+	}
+	return x
+}
+
+// drain reads what encoders write to its end, which tells whether all went well.
+func (s *segments) drain() {
+	for _, x := range s.encoders {
+		for range x.blocks {
+		}
+	}
 }
 
 // partOf is what encoder i of n gets.
@@ -228,17 +273,17 @@ func (x *encoder) Read(p []byte) (int, error) {
 }
 
 // frame gives the next frame.
-func (x *encoder) frame() ([]byte, error) {
+func (x *encoder) frame() (mp3.Frame, error) {
 	h, b, err := x.frames.Next()
 	if x.frames.Skipped > 0 {
-		return nil, errors.New("ffmpeg wrote bytes that are no frames")
+		return mp3.Frame{}, errors.New("ffmpeg wrote bytes that are no frames")
 	}
 	if err != nil {
-		return nil, err
+		return mp3.Frame{}, err
 	}
 	x.header = h
 	x.read++
-	return b, nil
+	return x.apart.Unpack(h, b)
 }
 
 // Read gives the frames of the whole.
@@ -262,20 +307,19 @@ func (s *segments) encoder(number int64) *encoder {
 // advance takes the next frames of the current segment, or goes to the next one.
 func (s *segments) advance() error {
 	x := s.encoder(s.current)
-	if !s.last && x.part.Length > 0 && x.read > 0 && s.next == s.frames(x, (s.current+1)*s.length-before) {
+	if !s.last && x.part.Length > 0 && x.read > 0 && s.next == s.frames(x, (s.current+1)*s.length) {
 		return s.turn()
 	}
-	b, err := x.frame()
+	f, err := x.frame()
 	if errors.Is(err, io.EOF) {
+		s.put(s.packer.Flush())
 		s.ended = true
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	s.next++
-	s.give(b)
-	return nil
+	return s.give(f)
 }
 
 // frames is how many frames blocks are.
@@ -283,8 +327,21 @@ func (s *segments) frames(x *encoder, blocks int64) int64 {
 	return blocks * int64(ffmpeg.BlockSamples/x.header.Samples)
 }
 
-// give gives frames, as long as the limits are not reached.
-func (s *segments) give(frames ...[]byte) {
+// give gives frames.
+func (s *segments) give(frames ...mp3.Frame) error {
+	for _, f := range frames {
+		done, err := s.packer.Pack(f)
+		if err != nil {
+			return err
+		}
+		s.next++
+		s.put(done)
+	}
+	return nil
+}
+
+// put lets frames be read, as long as the limits are not reached.
+func (s *segments) put(frames [][]byte) {
 	for _, frame := range frames {
 		if s.ended {
 			return
@@ -302,37 +359,49 @@ func (s *segments) give(frames ...[]byte) {
 // turn goes from the current segment to the next one, or finds that the sound ends before that is of use.
 func (s *segments) turn() error {
 	edge := (s.current + 1) * s.length
-	from, to := edge-before, edge+overlap(s.limit, s.length)-blurred
-	a, err := s.take(s.current, from, to)
+	to := edge + overlap(s.limit, s.length) - blurred
+	a, err := s.take(s.current, edge, to)
 	if err != nil {
 		return err
 	}
-	b, err := s.take(s.current+1, from, to)
+	b, err := s.take(s.current+1, edge, to)
 	if err != nil {
 		return err
 	}
-	if int64(len(b)) < s.frames(s.encoder(s.current), to-from) {
+	x := s.encoder(s.current)
+	if int64(len(b)) < s.frames(x, to-edge) {
 		s.last = true
-		s.give(a...)
-		return nil
+		return s.give(a...)
 	}
-	head, next, err := mp3.Join(a, b)
-	if err != nil {
-		return fmt.Errorf("segment %d: %w", s.current, err)
+	at := mp3.Seam(a, b, int(s.frames(x, agreed)))
+	if at < 0 {
+		return s.fallBack()
 	}
-	s.give(head...)
-	s.give(b[next:]...)
 	s.current++
-	s.next += int64(len(b))
+	return s.give(slices.Concat(a[:at], b[at:])...)
+}
+
+// fallBack has one encoder make all anew, and goes on with what it makes where the others are.
+func (s *segments) fallBack() error {
+	if s.alone == nil {
+		return fmt.Errorf("segment %d: %w", s.current, mp3.ErrSeam)
+	}
+	x := s.alone()
+	for range s.next {
+		if _, err := x.frame(); err != nil {
+			return err
+		}
+	}
+	s.encoders, s.current, s.last = []*encoder{x}, 0, true
 	return nil
 }
 
 // take reads the frames of a segment from one block of the whole up to another, fewer at the end of the sound.
-func (s *segments) take(number, from, to int64) (frames [][]byte, err error) {
+func (s *segments) take(number, from, to int64) (frames []mp3.Frame, err error) {
 	x := s.encoder(number)
 	shift := x.part.Shift(number / int64(len(s.encoders)))
 	for {
-		b, err := x.frame()
+		f, err := x.frame()
 		if errors.Is(err, io.EOF) {
 			return frames, nil
 		}
@@ -340,7 +409,7 @@ func (s *segments) take(number, from, to int64) (frames [][]byte, err error) {
 			return nil, err
 		}
 		if x.read > s.frames(x, from-shift) {
-			frames = append(frames, bytes.Clone(b))
+			frames = append(frames, f)
 		}
 		if x.read == s.frames(x, to-shift) {
 			return frames, nil

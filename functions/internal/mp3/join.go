@@ -5,162 +5,109 @@ import (
 	"errors"
 )
 
-// ErrSeam says that no frame of the one stream can be followed by one of the other.
-var ErrSeam = errors.New("mp3: the streams cannot be joined")
+// ErrSeam says that frames cannot be joined.
+var ErrSeam = errors.New("mp3: the frames cannot be joined")
 
-// Join goes from one stream to another. Frames a and b with the same index are the same piece of one sound, encoded twice. The
-// frames to write are those of head, which takes the place of the first ones of a, and then those of b from next on.
-//
-// A frame's data may begin in the frames in front of it, the bit reservoir (ISO/IEC 11172-3, section 2.4.3.4), so the bytes of b
-// that lie there move to the end of head. Where two encoders of one constant bitrate have come to the same state, nothing
-// changes by that, and the whole is what one encoder would have made. Otherwise the seam lies where the frames around it, or in
-// front of it, say the same, if there is such a place, and where there is room for the bytes. A frame gets a higher bitrate for want of
-// room: at a variable bitrate rather than that frames differ, at a constant one if there is no other place.
-func Join(a, b [][]byte) (head [][]byte, next int, err error) {
-	x, y := newSpan(a), newSpan(b)
-	best := seam{rank: impossible}
-	for i := 1; i < min(len(x.frames), len(y.frames)); i++ {
-		// Of equals the last: the encoder of b has heard the most by then.
-		if s := seamAt(x, y, i); s.rank != impossible && !best.better(s) {
-			best = s
-		}
-	}
-	if best.rank == impossible {
-		return nil, 0, ErrSeam
-	}
-	for _, f := range a[:best.at] {
-		head = append(head, bytes.Clone(f))
-	}
-	last := len(head) - 1
-	if best.raised.Size > 0 {
-		copy(head[last], best.raised.identity[:])
-		head[last] = append(head[last], make([]byte, best.raised.Size-len(head[last]))...)
-	}
-	borrowed := y.main[y.frames[best.at].own-y.frames[best.at].begin : y.frames[best.at].own]
-	for i := last; len(borrowed) > 0; i-- {
-		room := head[i][x.frames[i].area:]
-		n := min(len(room), len(borrowed))
-		copy(room[len(room)-n:], borrowed[len(borrowed)-n:])
-		borrowed = borrowed[:len(borrowed)-n]
-	}
-	return head, best.at, nil
-}
-
-// seam is a place to go from one stream to the other.
-type seam struct {
-	at     int
-	rank   rank
-	waste  int    // bytes that are no frame's any more
-	raised Header // of the frame in front, when it must be longer
-}
-
-// rank is how good a seam is.
-type rank int
-
-const (
-	impossible rank = iota
-	raising         // a frame gets a bitrate that is not that of the others
-	fitting         // the frames in front of the seam are not alike
-	alike           // they are
-	among           // those behind it are as well
-	equal           // and as many bytes are in front of the seam: nothing changes
-)
-
-func (s seam) better(o seam) bool { return s.rank > o.rank || s.rank == o.rank && s.waste < o.waste }
-
-func seamAt(a, b span, i int) seam {
-	before, after := a.frames[i-1], b.frames[i]
-	room := a.frames[i].own - before.end()
-	s := seam{at: i, waste: room - after.begin}
-	switch {
-	case room < 0 || after.begin > min(after.own, a.frames[i].own):
-		// A frame is damaged, or its data begins before the span, or would.
-	case s.waste < 0:
-		if h, ok := raise(before.Header, -s.waste); ok {
-			s.rank, s.raised, s.waste = raising, h, h.Size-before.Size+s.waste
-			if a.variable && alikeAround(a, b, i) { // where one bitrate more is no harm
-				s.rank = among
-			}
-		}
-	case !same(a, b, i-1):
-		s.rank = fitting
-	case after.begin == a.frames[i].begin && after.identity == a.frames[i].identity:
-		s.rank, s.waste = equal, 0
-	case alikeAround(a, b, i):
-		s.rank = among
-	default:
-		s.rank = alike
-	}
-	return s
-}
-
-// alikeAround tells whether what the two frames on either side of a seam say is the same in both streams. The sound of a frame
-// depends on the one in front of it.
-func alikeAround(a, b span, i int) bool {
-	for k := i - 2; k < i+2; k++ {
-		if k < 0 || k >= min(len(a.frames), len(b.frames)) || !same(a, b, k) {
-			return false
-		}
-	}
-	return true
-}
-
-// raise gives the header of the next higher bitrate at which the frame has more room by so many bytes. A frame with a CRC, which
-// covers the header, stays as it is.
-func raise(h Header, more int) (Header, bool) {
-	b := h.identity
-	for b[1]&1 != 0 && b[2]>>4 < 14 {
-		b[2] += 1 << 4
-		if r, _ := ParseHeader(b[:]); r.Size >= h.Size+more {
-			return r, true
-		}
-	}
-	return Header{}, false
-}
-
-// span is a run of frames of one stream, with their data one after the other.
-type span struct {
-	frames   []spanFrame
-	main     []byte
-	variable bool // bitrate
-}
-
-type spanFrame struct {
+// Frame is what a frame says, wherever in the stream its data lies. It may begin in the frames in front of it, the bit reservoir
+// (ISO/IEC 11172-3, section 2.4.3.4).
+type Frame struct {
 	Header
-	side  []byte // side information, without where the data begins
-	area  int    // where in the frame there is room for data
-	own   int    // where in the span that room begins
-	begin int    // how many bytes before it the frame's data begins
-	bits  int    // how long that is
+	side     []byte // side information, without where the data begins
+	begin    int    // how many bytes in front of the frame's own room that is
+	data     []byte // ends with zeros
+	bits     int    // how long it is
+	variable bool   // bitrate
+	fixed    bool   // bitrate and begin are to stay as they are
+	silent   bool   // otherwise: nothing of it can be heard
 }
 
-// end is where in the span the frame's data ends.
-func (f spanFrame) end() int { return f.own - f.begin + (f.bits+7)/8 }
-
-// newSpan reads frames up to the first that is none.
-func newSpan(frames [][]byte) (s span) {
-	for _, b := range frames {
-		h, ok := ParseHeader(b)
-		f := spanFrame{Header: h, area: HeaderLen + h.sideInfo()}
-		if ok && b[1]&1 == 0 {
-			f.area += 2 // a CRC lies in front of the side information
-		}
-		if !ok || len(b) != h.Size || len(b) < f.area {
-			return s
-		}
-		s.variable = s.variable || len(s.frames) > 0 && f.Bitrate != s.frames[0].Bitrate
-		f.own = len(s.main)
-		f.readSide(b[f.area-h.sideInfo() : f.area])
-		s.frames = append(s.frames, f)
-		s.main = append(s.main, b[f.area:]...)
+// same tells whether two frames say the same to a decoder. At a variable bitrate they can do so at different bitrates.
+func (f Frame) same(o Frame) bool {
+	x, y := f.identity, o.identity
+	if f.variable {
+		x[2], y[2] = x[2]&0x0f, y[2]&0x0f
+	} else if f.begin != o.begin {
+		return false
 	}
-	return s
+	return x == y && bytes.Equal(f.side, o.side) && bytes.Equal(f.data, o.data)
 }
+
+// Seam finds where to go from a to b, the same frames of one sound by two encoders: where n in a row are the same, as late as there are
+// such. It is -1 when there is none.
+//
+// At a constant bitrate all must be the same from there on, which shows that the encoders have come to one state. At a variable one
+// that does not take long, if they are ours. Otherwise they differ now and then for ever, and the seam is where there is room for
+// what the next frame has in front of it.
+func Seam(a, b []Frame, n int) int {
+	same, seam := 0, -1
+	for i := min(len(a), len(b)) - 1; i >= 0; i-- {
+		if !a[i].same(b[i]) {
+			if !a[i].variable {
+				return -1
+			}
+			same, seam = 0, -1
+			continue
+		}
+		if seam < 0 && (!b[i].fixed || b[i].begin <= a[i].begin) {
+			seam = i
+		}
+		if same++; same >= n && seam >= 0 {
+			return seam
+		}
+	}
+	return -1
+}
+
+// area is the frame's own room for data, in bytes.
+func (h Header) area() int { return h.Size - HeaderLen - h.sideInfo() }
+
+// Unpacker takes the frames of an encoder's stream apart, from the first one on.
+type Unpacker struct {
+	Variable bool // bitrate
+
+	main  []byte // what is left of the frames' rooms so far
+	saved reservoir
+	other bool // the encoder is not ours, which writes zeros where it has room to spare, and reckons as reservoir does
+}
+
+// Unpack takes the next frame.
+func (u *Unpacker) Unpack(h Header, b []byte) (Frame, error) {
+	if b[1]&1 == 0 { // a CRC
+		return Frame{}, ErrSeam
+	}
+	f := Frame{Header: h, side: bytes.Clone(b[HeaderLen : HeaderLen+h.sideInfo()]), variable: u.Variable}
+	f.readSide()
+	u.main = append(u.main, b[HeaderLen+h.sideInfo():]...)
+	at := len(u.main) - h.area() - f.begin
+	to := at + (f.bits+7)/8
+	if at < 0 || to > len(u.main) {
+		return Frame{}, ErrSeam
+	}
+	f.data = bytes.Clone(u.main[at:to])
+	u.main = append(u.main[:0], u.main[max(0, len(u.main)-maxBegin):]...)
+	if over := f.bits % 8; over > 0 {
+		last := &f.data[len(f.data)-1]
+		u.other = u.other || *last<<over != 0
+		*last &= 0xff << (8 - over)
+	}
+	if u.Variable && !u.other {
+		var ok bool
+		var begin int
+		f.silent, ok = u.saved.silent(f)
+		begin, u.saved = u.saved.add(f)
+		u.other = !ok || begin != f.begin
+	}
+	f.fixed = !u.Variable || u.other
+	return f, nil
+}
+
+// maxBegin is the furthest that a frame's data can begin in front of its room, in bytes.
+const maxBegin = 511
 
 // readSide reads the side information (ISO/IEC 11172-3, section 2.4.1.7; 13818-3, section 2.4.1.7): where the data begins, and
 // the length of each part of it.
-func (f *spanFrame) readSide(b []byte) {
-	r := bitReader{b: b}
+func (f *Frame) readSide() {
+	r := bitReader{b: f.side}
 	channels := 2
 	if f.Mono {
 		channels = 1
@@ -179,7 +126,6 @@ func (f *spanFrame) readSide(b []byte) {
 		f.bits += r.read(12)
 		r.at = start + granule
 	}
-	f.side = bytes.Clone(b)
 	if f.side[0] = 0; !f.lsf {
 		f.side[1] &= 0x7f
 	}
@@ -198,20 +144,60 @@ func (r *bitReader) read(bits int) (v int) {
 	return v
 }
 
-// same tells whether two frames say the same to a decoder, wherever their data lies. Up to seven last bits are not looked at.
-func same(a, b span, i int) bool {
-	x, y := a.frames[i], b.frames[i]
-	p, q := a.data(i), b.data(i)
-	return x.lsf == y.lsf && x.Rate == y.Rate && x.identity[3] == y.identity[3] && bytes.Equal(x.side, y.side) &&
-		p != nil && bytes.Equal(p, q)
+// Packer makes a stream of frames that may come from several ones. What no frame needs of it is zero.
+//
+// Frames of our encoder at a variable bitrate get the one that it would have given them: the stream is what it makes of all. Others stay
+// as they are.
+type Packer struct {
+	heads []packedHead // of frames whose room is not full yet
+	main  []byte       // what is in there
+	room  int          // how much there is of it
+	saved reservoir
 }
 
-// data is that of a frame, or nil where the span does not have it all.
-func (s span) data(i int) []byte {
-	f := s.frames[i]
-	from, to := f.own-f.begin, f.own-f.begin+f.bits/8
-	if from < 0 || to > len(s.main) {
-		return nil
+type packedHead struct {
+	bytes []byte // header and side information
+	area  int
+}
+
+// Pack adds a frame, and gives those that are complete by that.
+func (p *Packer) Pack(f Frame) (done [][]byte, err error) {
+	if !f.fixed {
+		f.Header = p.saved.choose(f, f.silent)
+		f.begin, p.saved = p.saved.add(f)
 	}
-	return s.main[from:to:to]
+	at := p.room - f.begin
+	if at < len(p.main) || len(f.data) > f.begin+f.area() {
+		return nil, ErrSeam
+	}
+	p.room += f.area()
+	p.fill(at)
+	p.main = append(p.main, f.data...)
+	head := append(f.identity[:], f.side...)
+	if f.lsf {
+		head[HeaderLen] = byte(f.begin)
+	} else {
+		head[HeaderLen] = byte(f.begin >> 1)
+		head[HeaderLen+1] |= byte(f.begin << 7)
+	}
+	p.heads = append(p.heads, packedHead{head, f.area()})
+	return p.done(), nil
+}
+
+// Flush gives the last frames.
+func (p *Packer) Flush() [][]byte {
+	p.fill(p.room)
+	return p.done()
+}
+
+// fill lets the data go on at a place.
+func (p *Packer) fill(to int) { p.main = append(p.main, make([]byte, to-len(p.main))...) }
+
+func (p *Packer) done() (frames [][]byte) {
+	for len(p.heads) > 0 && len(p.main) >= p.heads[0].area {
+		h := p.heads[0]
+		frames = append(frames, append(h.bytes, p.main[:h.area]...))
+		p.heads, p.main, p.room = p.heads[1:], p.main[h.area:], p.room-h.area
+	}
+	return frames
 }

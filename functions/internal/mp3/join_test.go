@@ -6,37 +6,45 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-const (
-	sideLen   = 32
-	reservoir = 511
-)
-
-// stream makes frames of stereo, at the bitrate with the index, with data of those lengths that depends on the seed and the place.
-// A frame whose data has no room gets less.
-func stream(bitrate byte, lengths []int, seed uint64) (frames [][]byte) {
-	area := len(frame(bitrate)) - HeaderLen - sideLen
-	main := make([]byte, area*len(lengths))
-	end := 0
-	for i, n := range lengths {
-		own := i * area
-		at := max(end, own-reservoir)
-		end = min(at+n, own+area)
-		rnd := rand.New(rand.NewPCG(seed, uint64(i)))
-		for k := at; k < end; k++ {
-			main[k] = byte(rnd.Uint32())
+// spoken makes what frames say, at random: each as much as those in front of it leave room for, at most.
+func spoken(t testing.TB, header []byte, variable bool, frames int, rnd *rand.Rand, bits func() int) (said []Frame) {
+	t.Helper()
+	for range frames {
+		f := Frame{Header: mustParse(t, header), bits: bits(), variable: variable, fixed: !variable}
+		f.side = make([]byte, f.sideInfo())
+		first, granule, parts := 20, 59, 4 // of stereo
+		if f.lsf {
+			first, granule, parts = 9, 63, 1 // of mono
 		}
-		f := frame(bitrate)
-		put(f[HeaderLen:], 0, own-at, 9)
-		put(f[HeaderLen:], 20, min(8*(end-at), 4095), 12) // the length of the first part, and of the second
-		put(f[HeaderLen:], 79, 8*(end-at)-min(8*(end-at), 4095), 12)
-		frames = append(frames, f)
+		for i, left := 0, f.bits; i < parts; i++ {
+			n := min(left, 4095)
+			put(f.side, first+i*granule, n, 12)
+			left -= n
+		}
+		f.data = make([]byte, (f.bits+7)/8)
+		for i := range f.data {
+			f.data[i] = byte(rnd.Uint32())
+		}
+		if over := f.bits % 8; over > 0 {
+			f.data[len(f.data)-1] &= 0xff << (8 - over)
+		}
+		f.silent = f.bits == 0
+		said = append(said, f)
 	}
-	for i, f := range frames {
-		copy(f[HeaderLen+sideLen:], main[i*area:])
+	return said
+}
+
+func mustParse(t testing.TB, b []byte) Header {
+	t.Helper()
+	h, ok := ParseHeader(b)
+	if !ok {
+		t.Fatalf("% x is no header", b)
 	}
-	return frames
+	return h
 }
 
 func put(b []byte, at, v, bits int) {
@@ -45,165 +53,278 @@ func put(b []byte, at, v, bits int) {
 	}
 }
 
-// twice makes two streams of one sound, whose encoders became of one mind after some frames, though not of one reservoir.
-func twice(bitrateA, bitrateB byte, frames int, rnd *rand.Rand) (a, b [][]byte) {
-	mean := len(frame(min(bitrateA, bitrateB))) - HeaderLen - sideLen
-	lengths := make([]int, frames)
-	for i := range lengths {
-		lengths[i] = max(1, mean-40+rnd.IntN(80))
+// pack makes a stream.
+func pack(t testing.TB, frames ...Frame) (stream []byte) {
+	t.Helper()
+	var p Packer
+	for i, f := range frames {
+		done, err := p.Pack(f)
+		if err != nil {
+			t.Fatalf("Pack of frame %d: %v", i, err)
+		}
+		stream = append(stream, bytes.Join(done, nil)...)
 	}
-	seed := rnd.Uint64()
-	a = stream(bitrateA, lengths, seed)
-	lead := slices.Clone(lengths)
-	for i := range frames / 4 {
-		lead[i] += rnd.IntN(100)
-	}
-	return a, stream(bitrateB, lead, seed)
+	return append(stream, bytes.Join(p.Flush(), nil)...)
 }
 
-// TestJoin checks that a decoder finds all of a up to the seam, and all of b after it.
+// unpack takes a stream apart.
+func unpack(stream []byte, variable bool) (frames []Frame, err error) {
+	u := Unpacker{Variable: variable}
+	for r := NewReader(bytes.NewReader(stream)); ; {
+		h, b, err := r.Next()
+		if err != nil {
+			return frames, nil
+		}
+		f, err := u.Unpack(h, b)
+		if err != nil {
+			return frames, err
+		}
+		frames = append(frames, f)
+	}
+}
+
+func mustUnpack(t testing.TB, stream []byte, variable bool) []Frame {
+	t.Helper()
+	frames, err := unpack(stream, variable)
+	if err != nil {
+		t.Fatalf("Unpack of frame %d: %v", len(frames), err)
+	}
+	return frames
+}
+
+var (
+	stereo128 = []byte{0xff, 0xfb, 0x90, 0x44}
+	mono8     = []byte{0xff, 0xe3, 0x18, 0xc0} // MPEG-2.5
+)
+
+// TestJoin checks that two streams of the same frames, whose encoders began at different places, become the stream of all of them.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name string
-		a, b byte // bitrates, by index
+		name     string
+		header   []byte
+		variable bool
+		most     int // bits of a frame
 	}{
-		{"alike", 9, 9},
-		{"low", 1, 1},
-		{"more room in the second", 9, 11},
-		{"less room in the second", 11, 9},
+		{"constant", stereo128, false, 3060},
+		{"constant and low", mono8, false, 400},
+		{"variable", stereo128, true, 5000},
+		{"variable, with silence", stereo128, true, 100},
+		{"variable and loud", stereo128, true, 8000},
+		{"variable and low", mono8, true, 700},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(1, 2))
 			for range 30 {
-				a, b := twice(tt.a, tt.b, 40+rnd.IntN(60), rnd)
-				head, next, err := Join(a, b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				joined := slices.Concat(head, b[next:])
-				for _, f := range joined {
-					if h, ok := ParseHeader(f); !ok || h.Size != len(f) {
-						t.Fatalf("Join made a frame of %d bytes with the header % x", len(f), f[:HeaderLen])
+				said := spoken(t, tt.header, tt.variable, 200, rnd, func() int { return max(0, rnd.IntN(tt.most)-20) })
+				start := 2 * (10 + rnd.IntN(30))
+				if !tt.variable {
+					for i := range said {
+						said[i].begin = i % 2
 					}
 				}
-				x, y, whole := newSpan(a), newSpan(b), newSpan(joined)
-				if tt.a == tt.b && !same(x, y, next-1) {
-					t.Fatalf("Join at %d, where the streams are not alike", next)
+				whole := pack(t, said...)
+				a, b := mustUnpack(t, whole, tt.variable), mustUnpack(t, pack(t, said[start:]...), tt.variable)
+				end := start + 10 + rnd.IntN(80)
+				seam := Seam(a[start:end], b[:end-start], 10)
+				if seam != end-start-1 {
+					t.Fatalf("Seam = %d, want the last of %d", seam, end-start)
 				}
-				if len(whole.frames) != len(a) {
-					t.Fatalf("Join made %d frames, want %d", len(whole.frames), len(a))
-				}
-				for i := range joined {
-					from := x
-					if i >= next {
-						from = y
-					}
-					if from.data(i) != nil && !same(from, whole, i) {
-						t.Fatalf("Join at %d: frame %d does not say what it did", next, i)
-					}
+				if got := pack(t, slices.Concat(a[:start+seam], b[seam:])...); !bytes.Equal(got, whole) {
+					t.Fatalf("joined at %d of %d frames is not the whole", start+seam, len(said))
 				}
 			}
 		})
 	}
 }
 
-// TestJoinEqual checks that where both encoders came to the same state the whole is what the first had made of it.
-func TestJoinEqual(t *testing.T) {
+// TestSeam tries frames that are not all the same in both streams.
+func TestSeam(t *testing.T) {
+	t.Parallel()
+	other := func(f *Frame) { f.data = []byte{1} }
+	later := func(f *Frame) { f.begin = 2 }
+	for _, tt := range []struct {
+		name     string
+		variable bool
+		others   bool // encoders
+		change   func(*Frame)
+		from, to int // of 20 frames, are changed
+		want     int
+	}{
+		{"all the same", false, false, other, 0, 0, 19},
+		{"not the first", false, false, other, 0, 15, 19},
+		{"too few", false, false, other, 0, 16, -1},
+		{"not the last", false, false, other, 19, 20, -1},
+		{"not as much in the reservoir", false, false, later, 18, 20, -1},
+		{"not one in between", false, false, other, 17, 18, -1},
+		{"variable, all the same", true, false, other, 0, 0, 19},
+		{"variable, not the last", true, false, other, 19, 20, 18},
+		{"variable, none", true, false, other, 4, 16, -1},
+		{"variable, not as much in the reservoir", true, false, later, 0, 20, 19},
+		{"others', all the same", true, true, other, 0, 0, 19},
+		{"others', no room behind the last", true, true, later, 18, 20, 17},
+		{"others', no room", true, true, later, 0, 20, -1},
+		{"others', room where frames differ", true, true, func(f *Frame) { f.begin = 1 + len(f.data)/100; other(f) }, 6, 20, 5},
+	} {
+		a := spoken(t, stereo128, tt.variable, 20, rand.New(rand.NewPCG(9, 10)), func() int { return 1000 })
+		for i := range a {
+			a[i].begin, a[i].fixed = 1, !tt.variable || tt.others
+		}
+		b := slices.Clone(a)
+		for i := tt.from; i < tt.to; i++ {
+			tt.change(&b[i])
+		}
+		if got := Seam(a, b, 5); got != tt.want {
+			t.Errorf("Seam(%s) = %d, want %d", tt.name, got, tt.want)
+		}
+	}
+	if got := Seam(nil, nil, 1); got != -1 {
+		t.Errorf("Seam of nothing = %d, want -1", got)
+	}
+}
+
+// TestPackerVariable checks what LAME does with room: it makes a frame longer as long as what is left can be used, which is up to 511
+// bytes in front of the next one, and what is left more behind silence lies in front of that.
+func TestPackerVariable(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 4))
-	a, _ := twice(9, 9, 90, rnd)
-	b := append(stream(9, []int{1, 300, 20, 400}, 0), a[4:]...)
-	head, next, err := Join(a, b)
-	if err != nil || next != len(a)-1 {
-		t.Fatalf("Join = %d, %v, want the last frame", next, err)
+	lengths := []int{0, 3000, 3000, 3000, 0, 0, 3000, 8000, 8000, 8000}
+	next := 0
+	said := spoken(t, stereo128, true, len(lengths), rnd, func() int { next++; return lengths[next-1] })
+	var bitrates, begins []int
+	for _, f := range mustUnpack(t, pack(t, said...), true) {
+		bitrates, begins = append(bitrates, f.Bitrate), append(begins, f.begin)
 	}
-	if got := slices.Concat(head, b[next:]); !bytes.Equal(bytes.Join(got, nil), bytes.Join(a, nil)) {
-		t.Error("Join changes frames, want those of the first stream")
+	if diff := cmp.Diff([]int{32, 256, 128, 128, 32, 32, 112, 320, 320, 320}, bitrates); diff != "" {
+		t.Errorf("bitrates (-want +got):\n%s", diff)
 	}
-}
-
-// TestJoinRaises checks that a frame gets longer when there is no room for what the next one has in front of it.
-func TestJoinRaises(t *testing.T) {
-	t.Parallel()
-	full := stream(9, slices.Repeat([]int{381}, 20), 1)                         // leaves nothing for the next
-	thrifty := stream(9, append([]int{1}, slices.Repeat([]int{381}, 19)...), 2) // each begins 380 bytes early
-	head, next, err := Join(full, thrifty)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := head[len(head)-1]
-	if h, ok := ParseHeader(last); !ok || h.Size != len(last) || h.Bitrate != 256 {
-		t.Errorf("Join leaves %d bytes with the header % x in front of the seam, want a frame of 256 kbit/s", len(last), last[:HeaderLen])
-	}
-	if !same(newSpan(thrifty), newSpan(slices.Concat(head, thrifty[next:])), next) {
-		t.Error("Join does not move what the frame after the seam needs")
-	}
-	full, thrifty = stream(14, slices.Repeat([]int{1008}, 20), 1), stream(14, append([]int{1}, slices.Repeat([]int{1008}, 19)...), 2)
-	if _, _, err := Join(full, thrifty); !errors.Is(err, ErrSeam) {
-		t.Errorf("Join at the highest bitrate = %v, want %v", err, ErrSeam)
+	if diff := cmp.Diff([]int{0, 68, 492, 498, 443, 443, 511, 465, 473, 481}, begins); diff != "" {
+		t.Errorf("begins (-want +got):\n%s", diff)
 	}
 }
 
-// TestJoinVariable checks that a longer frame is better than a seam between unlike frames, but only at a variable bitrate.
-func TestJoinVariable(t *testing.T) {
+// TestUnpackerOthers checks that frames of an encoder that is not ours stay as they are.
+func TestUnpackerOthers(t *testing.T) {
 	t.Parallel()
-	full := stream(9, slices.Repeat([]int{381}, 20), 1)
-	thrifty := stream(9, append([]int{1}, slices.Repeat([]int{381}, 19)...), 1)
-	full[0] = stream(9, []int{1}, 2)[0] // there is room behind this one
-	if _, next, err := Join(full, thrifty); err != nil || next != 1 {
-		t.Errorf("Join at a constant bitrate = %d, %v, want 1", next, err)
+	said := spoken(t, stereo128, false, 20, rand.New(rand.NewPCG(5, 6)), func() int { return 2001 })
+	constant := pack(t, said...)
+	for i := range said {
+		said[i].variable, said[i].fixed = true, false
 	}
-	full[19] = stream(8, []int{1}, 1)[0]
-	head, next, err := Join(full, thrifty)
-	if err != nil || next == 1 || len(head[next-1]) <= len(full[next-1]) {
-		t.Fatalf("Join at a variable bitrate = %d, %v, want a longer frame further on", next, err)
-	}
-	joined := newSpan(slices.Concat(head, thrifty[next:]))
-	for i := 1; i < 19; i++ {
-		if !same(joined, newSpan(full), i) {
-			t.Errorf("Join at %d: frame %d does not say what it did", next, i)
+	variable := pack(t, said...)
+	filled := bytes.Clone(variable)
+	filled[HeaderLen+32+250] |= 1
+	for _, tt := range []struct {
+		name   string
+		stream []byte
+		fixed  bool
+	}{
+		{"ours", variable, false},
+		{"other bitrates", constant, true},
+		{"ones for filling", filled, true},
+	} {
+		frames := mustUnpack(t, tt.stream, true)
+		if got := frames[len(frames)-1].fixed; got != tt.fixed {
+			t.Errorf("Unpack(%s): the last frame is fixed: %t, want %t", tt.name, got, tt.fixed)
+		}
+		if got := pack(t, frames...); !bytes.Equal(got, tt.stream) && tt.name != "ones for filling" {
+			t.Errorf("Pack(%s) makes other frames of them", tt.name)
 		}
 	}
 }
 
-func TestJoinNothing(t *testing.T) {
+// TestJoinMisfits are frames that cannot be taken, or not be put behind others.
+func TestJoinMisfits(t *testing.T) {
 	t.Parallel()
-	f := frame(9)
-	for _, tt := range [][2][][]byte{{}, {{f}, {f}}, {{f, f}, nil}, {{f, f[:20]}, {f, f}}, {{f, f}, {f, []byte("no frame")}}} {
-		if head, next, err := Join(tt[0], tt[1]); !errors.Is(err, ErrSeam) {
-			t.Errorf("Join(%d frames, %d frames) = %d frames, %d, %v, want %v", len(tt[0]), len(tt[1]), len(head), next, err, ErrSeam)
+	rnd := rand.New(rand.NewPCG(5, 6))
+	said := spoken(t, stereo128, false, 20, rnd, func() int { return 2000 })
+	whole := pack(t, said...)
+	size := len(whole) / len(said)
+	for _, tt := range []struct {
+		name   string
+		change func(b []byte)
+		frame  int // the first that is not taken
+	}{
+		{"not damaged", func([]byte) {}, 20},
+		{"a CRC", func(b []byte) { b[3*size+1] &^= 1 }, 3},
+		{"data before the first frame", func(b []byte) { b[HeaderLen] = 1 }, 0},
+		{"too much data", func(b []byte) { put(b[4*size+HeaderLen:], 79, 4095, 12) }, 4},
+	} {
+		b := bytes.Clone(whole)
+		tt.change(b)
+		frames, err := unpack(b, false)
+		if len(frames) != tt.frame || (err != nil) != (tt.frame < 20) || err != nil && !errors.Is(err, ErrSeam) {
+			t.Errorf("Unpack(%s) takes %d frames, %v, want %d", tt.name, len(frames), err, tt.frame)
+		}
+	}
+	early, long := said[1], spoken(t, stereo128, true, 1, rnd, func() int { return 9000 })[0]
+	early.begin = 200
+	longer := long
+	longer.fixed = true
+	for _, tt := range []struct {
+		name   string
+		frames []Frame
+	}{
+		{"begins in another's data", []Frame{said[0], early}},
+		{"begins in front of all", []Frame{early}},
+		{"longer than its room", []Frame{longer}},
+		{"longer than the longest", []Frame{long}},
+	} {
+		var p Packer
+		var err error
+		for _, f := range tt.frames {
+			_, err = p.Pack(f)
+		}
+		if !errors.Is(err, ErrSeam) {
+			t.Errorf("Pack(%s) = %v, want %v", tt.name, err, ErrSeam)
 		}
 	}
 }
 
-// FuzzJoin joins streams that are damaged: whatever comes of it is made of whole frames.
+// FuzzJoin takes streams apart that are damaged, and joins what there is of them: it becomes whole frames that say what they did.
 func FuzzJoin(f *testing.F) {
 	rnd := rand.New(rand.NewPCG(7, 8))
-	for _, bitrate := range []byte{1, 9, 14} {
-		a, b := twice(bitrate, bitrate, 12, rnd)
-		f.Add(bytes.Join(a, nil), bytes.Join(b, nil))
+	for _, header := range [][]byte{stereo128, mono8} {
+		for _, variable := range []bool{false, true} {
+			said := spoken(f, header, variable, 12, rnd, func() int { return rnd.IntN(300) })
+			f.Add(pack(f, said...), pack(f, said[5:]...), uint8(3), uint8(4), variable)
+		}
 	}
-	f.Add([]byte("\xff\xe3\x18\xc0"+string(make([]byte, 68))), []byte("\xff\xf3\x84\x00"+string(make([]byte, 188))))
-	f.Fuzz(func(t *testing.T, x, y []byte) {
-		a, _, _ := walk(bytes.NewReader(x))
-		b, _, _ := walk(bytes.NewReader(y))
-		head, next, err := Join(a, b)
-		if err != nil {
-			return
+	f.Fuzz(func(t *testing.T, x, y []byte, start, agreed uint8, variable bool) {
+		a, _ := unpack(x, variable)
+		b, _ := unpack(y, variable)
+		start = min(start, uint8(min(len(a), 255)))
+		said := a
+		if seam := Seam(a[start:], b, int(agreed)); seam >= 0 {
+			said = slices.Concat(a[:int(start)+seam], b[seam:])
 		}
-		if next != len(head) || next < 1 || next >= min(len(a), len(b)) {
-			t.Fatalf("Join gives %d frames and goes on at %d of %d", len(head), next, len(b))
+		var p Packer
+		var packed []byte
+		n := 0
+		for _, f := range said {
+			done, err := p.Pack(f)
+			if err != nil {
+				return
+			}
+			packed = append(packed, bytes.Join(done, nil)...)
+			n++
 		}
-		for i, frame := range head {
-			h, ok := ParseHeader(frame)
-			if !ok || h.Size != len(frame) {
-				t.Fatalf("frame %d has %d bytes, header %+v", i, len(frame), h)
+		packed = append(packed, bytes.Join(p.Flush(), nil)...)
+		var u Unpacker
+		for at := 0; at < len(packed); n-- {
+			h, ok := ParseHeader(packed[at:])
+			if !ok || at+h.Size > len(packed) {
+				t.Fatalf("%d bytes from the end there is no frame", len(packed)-at)
 			}
-			if i < len(head)-1 && len(frame) != len(a[i]) {
-				t.Fatalf("frame %d has %d bytes, had %d", i, len(frame), len(a[i]))
+			got, err := u.Unpack(h, packed[at:at+h.Size])
+			if want := said[len(said)-n]; err != nil || !bytes.Equal(got.data, want.data) || !bytes.Equal(got.side, want.side) {
+				t.Fatalf("frame %d says % x, %v, want % x", len(said)-n, got.data, err, want.data)
 			}
+			at += h.Size
+		}
+		if n != 0 {
+			t.Fatalf("%d frames are missing", n)
 		}
 	})
 }
