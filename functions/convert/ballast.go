@@ -236,7 +236,7 @@ func aviPieces(errs *atomic.Int64) pieces {
 
 // riffPieces looks into a RIFF or FORM file up to its sound.
 func riffPieces(order binary.ByteOrder, sound string) pieces {
-	return func(at int64, b []byte) (piece, bool) {
+	return func(_ int64, b []byte) (piece, bool) {
 		if len(b) < 12 || string(b[:4]) == sound {
 			return piece{}, false
 		}

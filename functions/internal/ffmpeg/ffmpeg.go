@@ -79,8 +79,8 @@ type Input struct {
 	Errors   *atomic.Int64         // counts the errors that a run tells of, when not nil
 }
 
-// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but of the
-// demuxers that it is used with caf opens no other file, and mov none unless told so (enable_drefs).
+// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but mov, the
+// demuxer that it is used with, opens no other file unless told so (enable_drefs).
 func (in Input) args(level string) []string {
 	protocol, url := "pipe", "pipe:0"
 	if in.File != nil {
