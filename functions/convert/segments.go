@@ -26,7 +26,7 @@ import (
 const (
 	cycle  = 49
 	warmUp = cycle
-	// agreed is how long both encoders of a seam must say the same before it. They never did for longer than 10 blocks before
+	// agreed is how long both encoders of a seam must say the same before it. They never did for longer than 11 blocks before
 	// they had come to one state. What they know of the loudness takes 95 frames at most to be forgotten.
 	agreed = cycle
 	// The last frames of an overlap already know of what comes after it.
@@ -36,21 +36,22 @@ const (
 // overlap is how long both encoders of a seam are at work behind it, with segments of that length.
 //
 // At a variable bitrate they say the same after 4 blocks. At a constant one they do from where their bit reservoirs came to be alike
-// by chance, the later the fewer bits there are.
+// by chance, the later the fewer bits there are: of 18,000 starts (speech, music, beats, noise) none took longer than 923 blocks below
+// 128 kbit/s, and 318 from there on. Each cycle more leaves about two thirds of those that took the longest, or fewer, so that less than one
+// hour of 400 is to have a seam where this is too short.
 func overlap(e ffmpeg.Encoding, length int64) int64 {
 	return min(most(e), length-warmUp) // the next seam comes after it
 }
 
+// most is the overlap of segments that are long enough.
 func most(e ffmpeg.Encoding) int64 {
 	switch {
 	case e.Bitrate == 0:
 		return 3 * cycle
-	case e.Bitrate <= 64:
-		return 24 * cycle
 	case e.Bitrate < 128:
-		return 20 * cycle
+		return 28 * cycle
 	}
-	return 12 * cycle
+	return 14 * cycle
 }
 
 // segmentOf is how long a segment is when n encoders share a sound: two minutes or more, but no longer than an equal share.
