@@ -128,7 +128,7 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 	x, err := mp4.Read(s, s.size)
 	switch {
 	case errors.Is(err, mp4.ErrUnsupported):
-		return f.planFile(ctx, s, "mov")
+		return f.planFile(ctx, s)
 	case err != nil:
 		return nil, refused(err)
 	case x.Audio == nil:
@@ -165,9 +165,9 @@ func (f *FFmpeg) planMP4(ctx context.Context, s *source) (*plan, error) {
 	return p, err
 }
 
-// planFile lays the video down for a demuxer that must seek. The file has no name from the start, so that nothing finds it and
+// planFile lays an MP4 down, because its demuxer must seek. The file has no name from the start, so that nothing finds it and
 // nothing of it stays, whatever dies.
-func (f *FFmpeg) planFile(ctx context.Context, s *source, demuxers string) (*plan, error) {
+func (f *FFmpeg) planFile(ctx context.Context, s *source) (*plan, error) {
 	if s.size > maxTemp {
 		return nil, permanent(nil, Unsupported, "the video has an index that cannot be read at this size: save it as MP4 first")
 	}
@@ -175,7 +175,7 @@ func (f *FFmpeg) planFile(ctx context.Context, s *source, demuxers string) (*pla
 	if err != nil {
 		return nil, fmt.Errorf("lay down video: %w", err)
 	}
-	p := &plan{name: PlanFile, input: ffmpeg.Input{Demuxers: demuxers, File: file}, close: func() { _ = file.Close() }}
+	p := &plan{name: PlanFile, input: ffmpeg.Input{Demuxers: "mov", File: file}, close: func() { _ = file.Close() }}
 	err = errors.Join(os.Remove(file.Name()), s.feed(file))
 	if err == nil {
 		err = f.probe(ctx, p)
