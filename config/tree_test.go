@@ -45,7 +45,7 @@ type tree []metav1.Object
 func load(t *testing.T) tree {
 	t.Helper()
 	var objects tree
-	for _, dir := range []string{"stores", "fanout", "."} {
+	for _, dir := range []string{"stores", "."} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("Glob(%s/*.yaml) = %v, %v, want files", dir, files, err)

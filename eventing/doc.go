@@ -3,8 +3,6 @@
 //
 //	type                                        producer  consumer  data
 //	dev.soundstrip.video.uploaded.v1            upload    convert   VideoUploaded
-//	dev.soundstrip.video.segment.requested.v1   convert   convert   SegmentRequested
-//	dev.soundstrip.video.segments.converted.v1  convert   convert   SegmentsConverted
 //	dev.soundstrip.audio.converted.v1           convert   notify    AudioConverted
 //	dev.soundstrip.conversion.failed.v1         convert   notify    ConversionFailed
 //	dev.soundstrip.notification.sent.v1         notify    anyone    NotificationSent

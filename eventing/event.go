@@ -11,16 +11,17 @@ import (
 
 // The types of Soundstrip's events.
 const (
-	TypeVideoUploaded     = "dev.soundstrip.video.uploaded.v1"
-	TypeSegmentRequested  = "dev.soundstrip.video.segment.requested.v1"
-	TypeSegmentsConverted = "dev.soundstrip.video.segments.converted.v1"
-	TypeAudioConverted    = "dev.soundstrip.audio.converted.v1"
-	TypeConversionFailed  = "dev.soundstrip.conversion.failed.v1"
-	TypeNotificationSent  = "dev.soundstrip.notification.sent.v1"
+	TypeVideoUploaded    = "dev.soundstrip.video.uploaded.v1"
+	TypeAudioConverted   = "dev.soundstrip.audio.converted.v1"
+	TypeConversionFailed = "dev.soundstrip.conversion.failed.v1"
+	TypeNotificationSent = "dev.soundstrip.notification.sent.v1"
 )
 
-// PrefixVideo is that of the types that convert takes.
-const PrefixVideo = "dev.soundstrip.video."
+// Types that versions until November 2026 sent, when several converters shared a long sound. They may still wait in a queue.
+const (
+	TypeSegmentRequested  = "dev.soundstrip.video.segment.requested.v1"
+	TypeSegmentsConverted = "dev.soundstrip.video.segments.converted.v1"
+)
 
 // Payload is the data of an event; it knows the event's type.
 type Payload interface {
@@ -61,37 +62,6 @@ func (VideoUploaded) Type() string { return TypeVideoUploaded }
 
 // Validate reports a missing reference and bad options.
 func (p VideoUploaded) Validate() error { return errors.Join(p.validate(), p.Options.Validate()) }
-
-// SegmentRequested asks for one segment of a sound that several converters share.
-type SegmentRequested struct {
-	Reference
-	Epoch   int `json:"epoch"`   // of the job's lease under which the sound was divided
-	Segment int `json:"segment"` // its number, from 0
-}
-
-// Type is [TypeSegmentRequested].
-func (SegmentRequested) Type() string { return TypeSegmentRequested }
-
-// Validate reports a missing reference or epoch, and a number below 0.
-func (p SegmentRequested) Validate() error {
-	err := p.validate()
-	if p.Epoch < 1 {
-		err = errors.Join(err, errors.New("epoch is missing"))
-	}
-	if p.Segment < 0 {
-		err = errors.Join(err, fmt.Errorf("segment is %d: want 0 or more", p.Segment))
-	}
-	return err
-}
-
-// SegmentsConverted says that all segments of a sound are stored and wait to be joined.
-type SegmentsConverted struct{ Reference }
-
-// Type is [TypeSegmentsConverted].
-func (SegmentsConverted) Type() string { return TypeSegmentsConverted }
-
-// Validate reports a missing reference.
-func (p SegmentsConverted) Validate() error { return p.validate() }
 
 // AudioConverted says that the MP3 of a video is stored.
 type AudioConverted struct {

@@ -16,8 +16,6 @@ func payloads() []eventing.Payload {
 	converted.MP3FID = new("65f0a1b2c3d4e5f60123beef")
 	return []eventing.Payload{
 		eventing.VideoUploaded{Reference: stored, Filename: "Urlaub <3.mp4", Options: eventing.Options{Quality: new(0), Start: 1.5, Mono: true, Title: "Süd"}},
-		eventing.SegmentRequested{Reference: stored, Epoch: 1, Segment: 3},
-		eventing.SegmentsConverted{Reference: stored},
 		eventing.AudioConverted{Reference: converted, Filename: "talk.mp4", Options: eventing.Options{Bitrate: 192}, Duration: 1834.5, Bytes: 44028000, SHA256: strings.Repeat("ab", 32)},
 		eventing.ConversionFailed{Reference: stored, Filename: "slides.mp4", Error: eventing.Failure{Code: "no_audio", Message: "the video has no sound"}},
 		eventing.NotificationSent{Reference: converted, Channel: "email"},
@@ -38,8 +36,6 @@ func TestPayloads(t *testing.T) {
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	uploaded := decode[eventing.VideoUploaded]
-	segment := decode[eventing.SegmentRequested]
-	segments := decode[eventing.SegmentsConverted]
 	converted := decode[eventing.AudioConverted]
 	failed := decode[eventing.ConversionFailed]
 	sent := decode[eventing.NotificationSent]
@@ -60,10 +56,6 @@ func TestDecode(t *testing.T) {
 		{name: "video is a number", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":1,"mp3_fid":null,"username":"a"}`, err: "is not the JSON"},
 		{name: "an array", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `[]`, err: "is not the JSON"},
 		{name: "no mp3_fid", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","username":"a"}`, loose: true},
-		{name: "segment", decode: segment, typ: eventing.TypeSegmentRequested, data: `{"video_fid":"1","mp3_fid":null,"username":"a","epoch":1,"segment":0}`},
-		{name: "segment of no epoch", decode: segment, typ: eventing.TypeSegmentRequested, data: `{"video_fid":"1","mp3_fid":null,"username":"a","segment":0}`, err: "epoch is missing"},
-		{name: "segment below 0", decode: segment, typ: eventing.TypeSegmentRequested, data: `{"video_fid":"1","mp3_fid":null,"username":"a","epoch":1,"segment":-1}`, err: "segment is -1"},
-		{name: "segments of nobody", decode: segments, typ: eventing.TypeSegmentsConverted, data: `{"video_fid":"1","mp3_fid":null,"username":""}`, err: "username is missing"},
 		{name: "converted without an MP3", decode: converted, typ: eventing.TypeAudioConverted, data: `{"video_fid":"1","mp3_fid":null,"username":"a","duration":1,"bytes":1,"sha256":"` + strings.Repeat("0", 64) + `"}`, err: "mp3_fid is missing"},
 		{name: "the old converter's message", decode: converted, typ: eventing.TypeAudioConverted, data: `{"video_fid":"1","mp3_fid":"2","username":"a"}`, loose: true},
 		{name: "failed without a code", decode: failed, typ: eventing.TypeConversionFailed, data: `{"video_fid":"1","mp3_fid":null,"username":"a","error":{"code":"","message":"x"}}`, err: "error.code is missing"},

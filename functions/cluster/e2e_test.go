@@ -51,7 +51,6 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"revision replaced", testReplaced},
 		{"pod deleted", testDeleted},
 		{"pod killed", testKilled},
-		{"several converters share", testShared},
 		{"kn service update", testUpdate},
 		{"traffic split and rollback", testSplit},
 	} {
@@ -333,33 +332,6 @@ func testKilled(t *testing.T, c *cluster, p *person) {
 	b := begin(t, c, p)
 	c.delete(b.pod, ptr.To[int64](0))
 	whole(t, c, p, b, 2)
-}
-
-// testShared has several converters share the sound of a long video, as the README says how.
-func testShared(t *testing.T, c *cluster, p *person) {
-	c.run("kubectl", "apply", "-f", "config/fanout")
-	alone := c.service(namespace, "convert").Spec.Template.Spec.Containers[0].Env
-	c.update("convert", func(s *servingv1.ServiceSpec) {
-		env := &s.Template.Spec.Containers[0].Env
-		*env = append(*env, corev1.EnvVar{Name: "CONVERT_FANOUT", Value: "3"}, corev1.EnvVar{Name: "K_SINK", Value: "http://broker.soundstrip.svc.cluster.local"})
-	})
-	c.zero(namespace, "convert")
-	pods := c.watch("convert")
-	name := unique("shared")
-	j := p.await(p.upload(video(t, name+".mp4", int(long.Seconds()))))
-	most, err := pods.read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if j.MP3 == nil || !strings.HasSuffix(j.MP3.Plan, "+fanout") || len(j.Attempts) != 2 || most < 2 {
-		t.Errorf("%d converters made %+v in %d attempts, want several and two: to divide and to join", most, j.MP3, len(j.Attempts))
-	}
-	if length := p.download(j.MP3.FID); length < long.Seconds()-1 || length > long.Seconds()+1 {
-		t.Errorf("the MP3 lasts %v s, want %v", length, long.Seconds())
-	}
-	t.Logf("a video of %v, from zero, by several converters: %s\n%s", long, seconds(j.Attempts[1].To.Sub(j.Attempts[0].From)), pods)
-	c.once(name, j.ID)
-	c.update("convert", func(s *servingv1.ServiceSpec) { s.Template.Spec.Containers[0].Env = alone })
 }
 
 // testUpdate does what `kn service update convert --scale-max 5 --concurrency-limit 1` does.

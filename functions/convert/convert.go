@@ -1,5 +1,4 @@
-// Package convert makes the MP3 of a video: it takes video.uploaded, and replies audio.converted or conversion.failed. Several
-// converters can share a long sound: then it takes video.segment.requested and video.segments.converted as well.
+// Package convert makes the MP3 of a video: it takes video.uploaded, and replies audio.converted or conversion.failed.
 package convert
 
 import (
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +28,6 @@ type Jobs interface {
 	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
 	Release(ctx context.Context, id string, epoch int, reason string) error
-	Divide(ctx context.Context, id string, epoch int, s job.Split, ttl time.Duration) (job.Job, error)
-	ClaimSegment(ctx context.Context, id string, t job.Turn, ttl time.Duration) (job.Job, job.Turn, error)
-	HeartbeatSegment(ctx context.Context, id string, t job.Turn, ttl time.Duration, progress int) error
-	FinishSegment(ctx context.Context, id string, t job.Turn, made job.Segment) (job.Job, error)
-	ReleaseSegment(ctx context.Context, id string, t job.Turn) error
-}
-
-// Sender sends an event and returns when it is taken.
-type Sender interface {
-	Send(ctx context.Context, e event.Event) error
 }
 
 // Source is the source of the events that the function makes.
@@ -56,27 +44,18 @@ type function struct {
 	jobs         Jobs
 	videos, mp3s media.Store
 	engine       Engine
-	events       Sender
 	cfg          Config
 	worker       string
 }
 
-// New makes the function. It sends events only when sounds are to be shared (see [Config]); without that, events may be nil.
-func New(jobs Jobs, videos, mp3s media.Store, engine Engine, events Sender, cfg Config) http.Handler {
+// New makes the function.
+func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Handler {
 	worker, err := os.Hostname()
 	if err != nil {
 		worker = "unknown"
 	}
-	f := &function{jobs: jobs, videos: videos, mp3s: mp3s, engine: engine, events: events, cfg: cfg, worker: worker}
-	return eventing.Func(func(ctx context.Context, e event.Event) (*event.Event, error) {
-		switch e.Type() {
-		case eventing.TypeSegmentRequested:
-			return f.segment(ctx, e)
-		case eventing.TypeSegmentsConverted:
-			return f.join(ctx, e)
-		}
-		return f.convert(ctx, e)
-	})
+	f := &function{jobs: jobs, videos: videos, mp3s: mp3s, engine: engine, cfg: cfg, worker: worker}
+	return eventing.Func(f.convert)
 }
 
 // convert takes video.uploaded.
@@ -86,31 +65,22 @@ func New(jobs Jobs, videos, mp3s media.Store, engine Engine, events Sender, cfg 
 // job was cancelled, deleted, or goes on with other workers. Anything else leaves the job free for the next delivery. Of the
 // event only the job's id is trusted, unless the job did not begin with us.
 func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, error) {
+	if t := e.Type(); t == eventing.TypeSegmentRequested || t == eventing.TypeSegmentsConverted {
+		slog.InfoContext(ctx, "event of a version that shared sounds: sweep sends video.uploaded of its job again")
+		return nil, nil
+	}
 	p, err := eventing.Decode[eventing.VideoUploaded](e)
 	if err != nil {
 		return nil, err
 	}
-	if err := about(e, p.Reference); err != nil {
-		return nil, err
+	if !media.ValidID(p.VideoFID) || e.Subject() != "" && e.Subject() != p.VideoFID {
+		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), p.VideoFID))
 	}
 	j, err := f.claim(ctx, p)
-	return f.claimed(ctx, j, err)
-}
-
-// about reports an event that is not about one video.
-func about(e event.Event, r eventing.Reference) error {
-	if !media.ValidID(r.VideoFID) || e.Subject() != "" && e.Subject() != r.VideoFID {
-		return eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), r.VideoFID))
-	}
-	return nil
-}
-
-// claimed works on a job, unless it could not be claimed.
-func (f *function) claimed(ctx context.Context, j job.Job, err error) (*event.Event, error) {
 	busy := (*job.BusyError)(nil)
 	switch {
 	case errors.As(err, &busy):
-		return nil, f.busy(busy, err)
+		return nil, eventing.Busy(max(time.Second, min(busy.For, f.cfg.Lease)), err)
 	case errors.Is(err, job.ErrState):
 		return reply(ctx, j)
 	case errors.Is(err, job.ErrNotFound):
@@ -161,11 +131,6 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 	return f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 }
 
-// busy says when to come again for what another worker holds.
-func (f *function) busy(b *job.BusyError, err error) error {
-	return eventing.Busy(max(time.Second, min(b.For, f.cfg.Lease)), err)
-}
-
 // reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.
 func reply(ctx context.Context, j job.Job) (*event.Event, error) {
 	if j.State == job.Cancelled || j.State == job.Expired {
@@ -179,64 +144,25 @@ func reply(ctx context.Context, j job.Job) (*event.Event, error) {
 	return &e, nil
 }
 
-// work converts a claimed job, or hands it on to several converters.
+// work converts a claimed job, and records how that ended.
 func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
-	return f.run(ctx, j, task{
-		heartbeat: func(ctx context.Context, percent int) error {
-			return f.jobs.Heartbeat(ctx, j.ID, j.Lease.Epoch, f.cfg.Lease, percent)
-		},
-		do: func(ctx context.Context, progress func(int)) (*event.Event, error) {
-			if shared, err := f.share(ctx, j); shared || err != nil {
-				return nil, err
-			}
-			mp3, err := f.make(ctx, j, progress)
-			if err != nil {
-				return nil, err
-			}
-			ended, err := f.finish(ctx, j, mp3)
-			if err != nil {
-				return nil, err
-			}
-			return reply(ctx, ended)
-		},
-		release: func(ctx context.Context, reason string) error {
-			return f.jobs.Release(ctx, j.ID, j.Lease.Epoch, reason)
-		},
-	})
-}
-
-// task is work under a lease.
-type task struct {
-	heartbeat heartbeat
-	do        func(ctx context.Context, progress func(percent int)) (*event.Event, error)
-	release   func(ctx context.Context, reason string) error // gives the lease back
-}
-
-// run does a task, and records a failure of it.
-func (f *function) run(ctx context.Context, j job.Job, t task) (*event.Event, error) {
 	began := time.Now()
 	working, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	var next *event.Event
-	err := f.hold(working, t.heartbeat, func(ctx context.Context, progress func(int)) (err error) {
-		next, err = t.do(ctx, progress)
-		return err
-	})
-	if err == nil {
-		slog.InfoContext(ctx, "work ended", "seconds", time.Since(began).Seconds(), "video_bytes", j.Video.Length)
-		return next, nil
-	}
+	mp3, err := f.make(working, j)
 	last, cancel := afterwards(ctx)
 	defer cancel()
-	ended := j
-	if !errors.Is(err, job.ErrLost) {
+	if err == nil {
+		j, err = f.finish(last, j, mp3)
+	} else if !errors.Is(err, job.ErrLost) {
 		failed := failureOf(err)
 		if failed.Passing {
 			// The lease ends by itself when it cannot be given back.
-			return nil, eventing.RetryAfter(retryAfter, errors.Join(err, t.release(last, failed.Message)))
+			err = errors.Join(err, f.jobs.Release(last, j.ID, j.Lease.Epoch, failed.Message))
+			return nil, eventing.RetryAfter(retryAfter, err)
 		}
 		slog.InfoContext(ctx, "conversion failed", "code", failed.Code, "error", err)
-		ended, err = f.jobs.Fail(last, j.ID, j.Lease.Epoch, failed.Failure)
+		j, err = f.jobs.Fail(last, j.ID, j.Lease.Epoch, failed.Failure)
 	}
 	switch {
 	case errors.Is(err, job.ErrLost):
@@ -245,97 +171,56 @@ func (f *function) run(ctx context.Context, j job.Job, t task) (*event.Event, er
 	case err != nil:
 		return nil, eventing.RetryAfter(retryAfter, err)
 	}
-	return reply(ctx, ended)
+	slog.InfoContext(ctx, "conversion ended", "state", j.State, "seconds", time.Since(began).Seconds(), "video_bytes", j.Video.Length)
+	return reply(ctx, j)
 }
 
-// make makes and stores the MP3; with an error nothing is stored.
-func (f *function) make(ctx context.Context, j job.Job, progress func(int)) (job.MP3, error) {
-	if j.Split.Whole() {
-		m, err := f.makeOfSegments(ctx, j, progress)
-		if err == nil || ctx.Err() != nil {
-			return m, err
-		}
-		slog.WarnContext(ctx, "segments cannot be joined, one converter makes it all", "error", err)
-	}
-	return f.makeBy(ctx, j, func(video media.File, w media.Writer) (Result, error) {
-		return f.engine.Convert(ctx, video, j.Options, w, progress)
-	})
-}
-
-// makeBy stores the MP3 that the engine makes.
-func (f *function) makeBy(ctx context.Context, j job.Job, engine func(video media.File, w media.Writer) (Result, error)) (job.MP3, error) {
-	var made Result
-	info, err := f.write(ctx, j, mp3Name(j.Filename), func(video media.File, w media.Writer) (err error) {
-		made, err = engine(video, w)
-		return err
-	})
-	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, err
-}
-
-// read gives the job's video to the engine.
-func (f *function) read(ctx context.Context, j job.Job, engine func(video media.File) error) error {
+// make makes and stores the MP3 while it keeps the lease; with an error nothing is stored.
+func (f *function) make(ctx context.Context, j job.Job) (mp3 job.MP3, err error) {
+	ctx, lease := f.hold(ctx, j)
+	defer func() { err = lease.end(err) }()
 	video, err := f.videos.Open(ctx, j.ID)
 	if errors.Is(err, media.ErrNotFound) {
-		return permanent(err, Gone, "the video is no longer stored: upload it again")
+		return mp3, permanent(err, Gone, "the video is no longer stored: upload it again")
 	}
 	if err != nil {
-		return passing(err, Storage, storageMessage)
+		return mp3, passing(err, Storage, storageMessage)
 	}
 	defer video.Close()
-	return engine(video)
-}
-
-// write stores what the engine makes of the job's video; with an error nothing is stored.
-func (f *function) write(ctx context.Context, j job.Job, name string, engine func(video media.File, w media.Writer) error) (info media.Info, err error) {
-	err = f.read(ctx, j, func(video media.File) error {
-		w, err := f.mp3s.Create(ctx, media.Info{ID: media.NewID(), Name: name, Owner: j.Owner})
-		if err != nil {
-			return passing(err, Storage, storageMessage)
-		}
-		err = engine(video, w)
-		last, cancel := afterwards(ctx)
-		defer cancel()
-		if err != nil {
-			return errors.Join(err, w.Abort(last))
-		}
-		if info, err = w.Commit(last); err != nil {
-			return passing(errors.Join(err, w.Abort(last)), Storage, storageMessage)
-		}
-		return nil
-	})
-	return info, err
-}
-
-// finish records the MP3, even when the one who asked for it has gone. Of its segments nobody hears any more.
-func (f *function) finish(ctx context.Context, j job.Job, mp3 job.MP3) (job.Job, error) {
+	w, err := f.mp3s.Create(ctx, media.Info{ID: media.NewID(), Name: mp3Name(j.Filename), Owner: j.Owner})
+	if err != nil {
+		return mp3, passing(err, Storage, storageMessage)
+	}
+	made, err := f.engine.Convert(ctx, video, j.Options, w, lease.progress)
 	last, cancel := afterwards(ctx)
 	defer cancel()
-	ended, err := f.jobs.Finish(last, j.ID, j.Lease.Epoch, mp3)
-	if errors.Is(err, job.ErrLost) {
-		ended, err = f.settle(last, j.ID, mp3.FID, err)
-	}
 	if err != nil {
-		return j, err
+		return mp3, errors.Join(err, w.Abort(last))
 	}
-	for _, id := range j.Split.Files() {
-		if err := f.mp3s.Delete(last, id); err != nil {
-			slog.WarnContext(ctx, "segment left to sweep", "error", err)
-		}
+	info, err := w.Commit(last)
+	if err != nil {
+		return mp3, passing(errors.Join(err, w.Abort(last)), Storage, storageMessage)
 	}
-	return ended, nil
+	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, nil
 }
 
-// settle looks whether a file counts although the job seems to be lost: a write that was repeated below us finds the job changed
-// by itself. A file that does not count is deleted; when it is not known whether it does, it is left to the sweep.
-func (f *function) settle(ctx context.Context, id, fid string, lost error) (job.Job, error) {
-	now, err := f.jobs.Get(ctx, id)
-	switch {
-	case err == nil && (now.MP3 != nil && now.MP3.FID == fid || slices.Contains(now.Split.Files(), fid)):
-		return now, nil
-	case err == nil || errors.Is(err, job.ErrNotFound):
-		return now, errors.Join(lost, f.mp3s.Delete(ctx, fid))
+// finish records the MP3, even when the one who asked for it has gone.
+//
+// The job may seem to be lost because the driver sent the write again and found the job changed by the first try. So an MP3 is
+// deleted only when the job does not name it; when that is not known, it is left to sweep.
+func (f *function) finish(ctx context.Context, j job.Job, mp3 job.MP3) (job.Job, error) {
+	ended, err := f.jobs.Finish(ctx, j.ID, j.Lease.Epoch, mp3)
+	if !errors.Is(err, job.ErrLost) {
+		return ended, err
 	}
-	return now, err
+	now, reading := f.jobs.Get(ctx, j.ID)
+	switch {
+	case reading == nil && now.MP3 != nil && now.MP3.FID == mp3.FID:
+		return now, nil
+	case reading == nil || errors.Is(reading, job.ErrNotFound):
+		return now, errors.Join(err, f.mp3s.Delete(ctx, mp3.FID))
+	}
+	return now, reading
 }
 
 // afterwards is the time for what must be done when the work's own may be over.

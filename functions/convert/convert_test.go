@@ -3,7 +3,6 @@ package convert
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,8 +26,6 @@ const mp3Data = "the frames of an MP3"
 type fakeEngine struct {
 	calls   atomic.Int32
 	convert func(ctx context.Context, progress func(int)) error
-	segment func(ctx context.Context, number int) error // fails Segment, when not nil
-	join    func() error                                // fails Join, when not nil
 }
 
 func (e *fakeEngine) Convert(ctx context.Context, _ media.File, _ eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
@@ -40,56 +37,6 @@ func (e *fakeEngine) Convert(ctx context.Context, _ media.File, _ eventing.Optio
 	}
 	_, err := io.WriteString(dst, mp3Data)
 	return Result{Duration: 90 * time.Second, Frames: 3446, Plan: PlanIndex}, err
-}
-
-// Divide divides every sound.
-func (e *fakeEngine) Divide(_ context.Context, _ media.File, _ eventing.Options, n int) (*job.Split, error) {
-	return &job.Split{Length: 49, Gain: 1.5, Segments: make([]job.Segment, n)}, nil
-}
-
-func (e *fakeEngine) Segment(ctx context.Context, _ media.File, _ eventing.Options, s job.Split, number int, dst media.Writer, progress func(int)) (int64, error) {
-	if e.segment != nil {
-		if err := e.segment(ctx, number); err != nil {
-			return 0, err
-		}
-	}
-	progress(50)
-	_, err := fmt.Fprintf(dst, "segment %d of %d at %v dB, ", number, len(s.Segments), s.Gain)
-	return int64(1000 + number), err
-}
-
-func (e *fakeEngine) Join(_ context.Context, _ media.File, _ eventing.Options, s job.Split, frames []io.Reader, dst media.Writer, _ func(int)) (Result, error) {
-	if e.join != nil {
-		if err := e.join(); err != nil {
-			return Result{}, err
-		}
-	}
-	var samples int64
-	for i, r := range frames {
-		samples += s.Segments[i].Samples
-		if _, err := io.Copy(dst, r); err != nil {
-			return Result{}, err
-		}
-	}
-	_, err := fmt.Fprintf(dst, "%d samples", samples)
-	return Result{Duration: 90 * time.Second, Plan: PlanIndex + PlanFanout}, err
-}
-
-// outbox is a sender that keeps what is sent.
-type outbox struct {
-	events []event.Event
-	send   func() error // fails Send, when not nil
-}
-
-func (o *outbox) Send(ctx context.Context, e event.Event) error {
-	if o.send != nil {
-		if err := o.send(); err != nil {
-			return err
-		}
-	}
-	eventing.SetTrace(ctx, &e)
-	o.events = append(o.events, e)
-	return nil
 }
 
 // fakeJobs are jobs whose answers can be changed.
@@ -119,17 +66,10 @@ type bench struct {
 	jobs         *fakeJobs
 	videos, mp3s *memory
 	engine       *fakeEngine
-	sent         *outbox
 	handler      http.Handler
 }
 
 func newBench(t *testing.T) *bench {
-	t.Helper()
-	return newFanout(t, 0)
-}
-
-// newFanout is newBench where so many converters share a sound.
-func newFanout(t *testing.T, converters int) *bench {
 	t.Helper()
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
 	if err != nil {
@@ -140,11 +80,10 @@ func newFanout(t *testing.T, converters int) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{jobs: &fakeJobs{SQLite: jobs}, videos: newMemory(), mp3s: newMemory(), engine: &fakeEngine{}, sent: &outbox{}}
+	b := &bench{jobs: &fakeJobs{SQLite: jobs}, videos: newMemory(), mp3s: newMemory(), engine: &fakeEngine{}}
 	c := testConfig
-	c.Fanout = converters
 	c.Lease = 300 * time.Millisecond
-	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, b.sent, c)
+	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, c)
 	return b
 }
 
@@ -442,8 +381,16 @@ func TestNothingToDo(t *testing.T) {
 	if _, err := b.jobs.Cancel(t.Context(), cancelled.ID); err != nil {
 		t.Fatal(err)
 	}
-	for name, id := range map[string]string{"cancelled": cancelled.ID, "deleted": media.NewID()} {
-		if resp, _ := b.post(t.Context(), t, uploaded(t, id, eventing.VideoUploaded{})); resp.StatusCode != http.StatusNoContent {
+	segment, segments := uploaded(t, cancelled.ID, eventing.VideoUploaded{}), uploaded(t, cancelled.ID, eventing.VideoUploaded{})
+	segment.SetType(eventing.TypeSegmentRequested)
+	segments.SetType(eventing.TypeSegmentsConverted)
+	for name, e := range map[string]event.Event{
+		"cancelled":               uploaded(t, cancelled.ID, eventing.VideoUploaded{}),
+		"deleted":                 uploaded(t, media.NewID(), eventing.VideoUploaded{}),
+		"a version before: one":   segment,
+		"a version before: joins": segments,
+	} {
+		if resp, _ := b.post(t.Context(), t, e); resp.StatusCode != http.StatusNoContent {
 			t.Errorf("%s: answer is %d, want 204", name, resp.StatusCode)
 		}
 	}

@@ -7,12 +7,10 @@ import (
 	"io"
 	"math"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
@@ -22,12 +20,6 @@ type Engine interface {
 	// Convert writes the MP3 to dst, which the caller commits or aborts, and tells progress in percent, 99 at most, rising,
 	// and no more than once a second. The deadline of the context is that of the work. The error is a *Failure.
 	Convert(ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(percent int)) (Result, error)
-	// Divide says how n converters can share the sound; nil when one is to make all of it.
-	Divide(ctx context.Context, src media.File, o eventing.Options, n int) (*job.Split, error)
-	// Segment writes the frames of one segment, as Convert does, and tells how many samples went into the encoder.
-	Segment(ctx context.Context, src media.File, o eventing.Options, s job.Split, number int, dst media.Writer, progress func(percent int)) (samples int64, err error)
-	// Join is Convert by the frames of the segments, in order.
-	Join(ctx context.Context, src media.File, o eventing.Options, s job.Split, frames []io.Reader, dst media.Writer, progress func(percent int)) (Result, error)
 }
 
 // Result is what became of a video.
@@ -43,16 +35,12 @@ const (
 	PlanPipe  = "pipe"      // the file is fed as it is
 	PlanFile  = "file"      // the file is laid down first, because its demuxer must seek
 	PlanCopy  = "copy"      // the sound is MP3 already and taken as it is
-
-	PlanSegments = "+segments" // behind one of the others: several encoders shared the sound
-	PlanFanout   = "+fanout"   // the same, of several converters
 )
 
 // FFmpeg is the engine that ffmpeg drives.
 type FFmpeg struct {
 	tool *ffmpeg.Tool
 	cfg  Config
-	busy atomic.Int64 // encoders at work
 }
 
 // NewEngine finds ffmpeg; the error says how to get it. It does not run it, so that a converter starts from zero at once.
@@ -70,73 +58,43 @@ func (f *FFmpeg) Check(ctx context.Context) error { return f.tool.Check(ctx) }
 // Convert implements [Engine]. An exit code of 0 proves nothing (a file that was cut exits so): the MP3 counts when its frames
 // last as long as the source says, and no limit was met.
 func (f *FFmpeg) Convert(ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
-	return f.convert(ctx, src, o, dst, progress, func(s sound, out func(io.Reader) error) (int64, string, error) {
-		var err error
-		if s.Gain, err = f.gain(ctx, s, o); err != nil {
-			return 0, "", err
-		}
-		encoders, done := f.encoders(s)
-		defer done()
-		how := ""
-		if encoders > 1 {
-			how = PlanSegments
-		}
-		samples, err := f.encode(ctx, s, encoders, out)
-		return samples, how, err
-	})
-}
-
-// sound is one that is to be encoded.
-type sound struct {
-	ffmpeg.Encoding
-	plan     *plan
-	expected time.Duration // of the MP3; 0 when not known
-}
-
-// sound plans how to encode the sound of a video; its plan is to be closed.
-func (f *FFmpeg) sound(ctx context.Context, src media.File, o eventing.Options) (s sound, err error) {
-	if s.plan, err = f.plan(ctx, &source{File: src, size: src.Info().Length}); err != nil {
-		return s, err
-	}
-	if s.Encoding, s.expected, err = f.encoding(s.plan, o); err != nil {
-		s.plan.close()
-	}
-	return s, err
-}
-
-// convert makes the MP3 of the frames that encode gives to out; encode also tells how many samples they were made of, and how it
-// went about it.
-func (f *FFmpeg) convert(
-	ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(int),
-	encode func(s sound, out func(io.Reader) error) (samples int64, how string, err error),
-) (r Result, err error) {
-	defer func() {
-		if err != nil {
-			r, err = Result{}, f.failure(ctx, err)
-		}
-	}()
-	s, err := f.sound(ctx, src, o)
+	r, err := f.convert(ctx, src, o, dst, progress)
 	if err != nil {
-		return r, err
+		return Result{}, f.failure(ctx, err)
 	}
-	defer s.plan.close()
-	out := &output{dst: dst, expected: s.expected, progress: progress}
-	if err := out.begin(tagOf(s.plan, o)); err != nil {
-		return r, err
-	}
-	samples, how, err := encode(s, out.take)
+	return r, nil
+}
+
+func (f *FFmpeg) convert(ctx context.Context, src media.File, o eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
+	p, err := f.plan(ctx, &source{File: src, size: src.Info().Length})
 	if err != nil {
-		return r, err
+		return Result{}, err
 	}
-	if err := f.check(s.plan, s.Encoding, out); err != nil {
-		return r, err
+	defer p.close()
+	e, expected, err := f.encoding(p, o)
+	if err != nil {
+		return Result{}, err
 	}
-	plan, gaps := s.plan.name+how, encoderGaps(out.info, samples)
-	if s.Copy {
-		plan, gaps = PlanCopy, copiedGaps(s.plan, out)
+	if e.Gain, err = f.gain(ctx, p, e, o); err != nil {
+		return Result{}, err
+	}
+	out := &output{dst: dst, expected: expected, progress: progress}
+	if err := out.begin(tagOf(p, o)); err != nil {
+		return Result{}, err
+	}
+	samples, err := f.tool.Encode(ctx, p.input, e, out.take)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := f.check(p, e, out); err != nil {
+		return Result{}, err
+	}
+	plan, gaps := p.name, encoderGaps(out.info, samples)
+	if e.Copy {
+		plan, gaps = PlanCopy, copiedGaps(p, out)
 	}
 	if err := out.end(gaps); err != nil {
-		return r, err
+		return Result{}, err
 	}
 	heard := out.info.Samples
 	if gaps != nil {
@@ -268,11 +226,11 @@ func (f *FFmpeg) timeout(cause error) *Failure {
 }
 
 // gain measures how much louder the sound is to be, in dB, if that was asked for.
-func (f *FFmpeg) gain(ctx context.Context, s sound, o eventing.Options) (float64, error) {
+func (f *FFmpeg) gain(ctx context.Context, p *plan, e ffmpeg.Encoding, o eventing.Options) (float64, error) {
 	if !o.Normalize {
 		return 0, nil
 	}
-	loud, err := f.tool.Loudness(ctx, s.plan.input, s.Encoding)
+	loud, err := f.tool.Loudness(ctx, p.input, e)
 	return gain(loud), err
 }
 
@@ -314,7 +272,6 @@ type output struct {
 	dst      media.Writer
 	expected time.Duration
 	progress func(int)
-	bare     bool // frames only
 
 	info    *mp3.Info // nil until the first frame
 	rate    int
@@ -354,9 +311,6 @@ func (o *output) take(r io.Reader) error {
 
 // reserve leaves room for the first frame.
 func (o *output) reserve() error {
-	if o.bare {
-		return nil
-	}
 	if err := o.dst.Reserve(o.info.Size()); err != nil {
 		return passing(err, Storage, storageMessage)
 	}

@@ -9,37 +9,52 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
-// heartbeat keeps a lease, and records progress.
-type heartbeat func(ctx context.Context, percent int) error
+// lease is kept by a goroutine from [function.hold] until its end.
+type lease struct {
+	jobs     Jobs
+	job      job.Job
+	ttl      time.Duration
+	percents chan int
+	lose     context.CancelCauseFunc
+	lost     func() error // why the work was broken off
+	done     chan struct{}
+}
 
-// hold runs work while it keeps the lease. When the job is lost, work's context ends, and the error is job.ErrLost. When
-// the lease may run out because the jobs cannot be reached, the context ends too: another worker could begin.
-func (f *function) hold(ctx context.Context, h heartbeat, work func(ctx context.Context, progress func(percent int)) error) error {
+// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends when the
+// lease may run out because the jobs cannot be reached: another worker could begin.
+func (f *function) hold(ctx context.Context, j job.Job) (context.Context, *lease) {
 	ctx, lose := context.WithCancelCause(ctx)
-	percents := make(chan int, 1)
-	done := make(chan struct{})
+	l := &lease{jobs: f.jobs, job: j, ttl: f.cfg.Lease, percents: make(chan int, 1), lose: lose, done: make(chan struct{})}
+	l.lost = func() error { return context.Cause(ctx) }
 	go func() {
-		defer close(done)
-		lose(f.beat(ctx, h, percents))
+		defer close(l.done)
+		lose(l.keep(ctx))
 	}()
-	err := work(ctx, func(percent int) {
-		select {
-		case percents <- percent:
-		default: // the last one is on its way, the next will come
-		}
-	})
-	if lost := context.Cause(ctx); err != nil && errors.Is(lost, job.ErrLost) {
+	return ctx, l
+}
+
+// progress has the next heartbeat record the percent.
+func (l *lease) progress(percent int) {
+	select {
+	case l.percents <- percent:
+	default: // the last one is on its way, the next will come
+	}
+}
+
+// end ends the heartbeats. Work that failed because the job was lost is job.ErrLost.
+func (l *lease) end(err error) error {
+	if lost := l.lost(); err != nil && errors.Is(lost, job.ErrLost) {
 		err = errors.Join(lost, err)
 	}
-	lose(nil)
-	<-done
+	l.lose(nil)
+	<-l.done
 	return err
 }
 
-// beat sends a heartbeat with each progress, and at a third of the lease, until the context ends (nil) or the lease does. A
-// heartbeat that fails is tried again as long as the lease surely holds.
-func (f *function) beat(ctx context.Context, h heartbeat, percents <-chan int) error {
-	interval := f.cfg.Lease / 3
+// keep sends a heartbeat with each progress, and at a third of the lease, until the context ends (nil) or the lease does. A
+// heartbeat that fails is sent again as long as the lease surely holds.
+func (l *lease) keep(ctx context.Context) error {
+	interval := l.ttl / 3
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	held := time.Now()
@@ -48,12 +63,12 @@ func (f *function) beat(ctx context.Context, h heartbeat, percents <-chan int) e
 		select {
 		case <-ctx.Done():
 			return nil
-		case percent = <-percents:
+		case percent = <-l.percents:
 		case <-tick.C:
 		}
 		now := time.Now()
 		call, cancel := context.WithTimeout(ctx, interval)
-		err := h(call, percent)
+		err := l.jobs.Heartbeat(call, l.job.ID, l.job.Lease.Epoch, l.ttl, percent)
 		cancel()
 		switch {
 		case err == nil:

@@ -235,7 +235,8 @@ type view struct {
 		Length   int64   `json:"length"`
 		Plan     string  `json:"plan"`
 	} `json:"mp3"`
-	Error *struct{ Code, Message string } `json:"error"`
+	Error    *struct{ Code, Message string } `json:"error"`
+	Attempts []struct{ Error string }        `json:"attempts"`
 }
 
 // upload uploads by the old system's own command and gives the job's id.

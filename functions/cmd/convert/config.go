@@ -12,17 +12,4 @@ type config struct {
 	MongoDB mongodb.Config
 	Convert convert.Config
 	Events  eventing.SourceConfig
-	Sink    string `env:"K_SINK"` // needed with CONVERT_FANOUT only
-}
-
-func (c config) sink() eventing.SinkConfig {
-	return eventing.SinkConfig{URL: c.Sink, Secret: c.Events.Secret}
-}
-
-// Validate reports a sink that is missing where sounds are to be shared.
-func (c config) Validate() error {
-	if c.Convert.Fanout < 2 {
-		return nil
-	}
-	return c.sink().Validate()
 }

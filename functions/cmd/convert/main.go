@@ -30,7 +30,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	handler := convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.sink().Sender(), c.Convert)
+	handler := convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.Convert)
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "convert",
 		Handler: c.Events.Authenticated("convert", handler),

@@ -56,8 +56,7 @@ func triggers(c convert.Config) broker.Triggers {
 		return broker.Filter{Attributes: map[string]string{"type": eventType}}
 	}
 	return broker.Triggers{
-		{Name: "convert", Queue: "video", Filter: broker.Filter{Prefix: map[string]string{"type": eventing.PrefixVideo}},
-			Type: eventing.TypeVideoUploaded, Subscriber: "http://convert", Parallelism: runtime.GOMAXPROCS(0),
+		{Name: "convert", Queue: "video", Filter: filter(eventing.TypeVideoUploaded), Subscriber: "http://convert", Parallelism: runtime.GOMAXPROCS(0),
 			Delivery: broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
 		{Name: "notify", Queue: "mp3", Filter: filter(eventing.TypeAudioConverted), Subscriber: "http://notify"},
 		{Name: "notify-failed", Filter: filter(eventing.TypeConversionFailed), Subscriber: "http://notify"},
@@ -172,7 +171,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	}
 	p.Handler = mux
 	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
-		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, engine, send, c.Convert)),
+		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, engine, c.Convert)),
 		"notify":  notify.New(files.jobs, channels, c.Notify),
 	})
 	sweeper := sweep.New(files.jobs, files.videos, files.mp3s, send, c.Sweep)

@@ -23,7 +23,6 @@ type Encoding struct {
 	Gain        float64       // dB
 	MaxDuration time.Duration // the sound is cut here
 	MaxBytes    int64         // and here
-	Part        *Part         // what to take of all that; nil is everything
 }
 
 // filters are what the sound goes through. atrim cuts at the sample, where seeking would not.
@@ -59,9 +58,6 @@ func (t *Tool) Encode(ctx context.Context, in Input, e Encoding, out func(io.Rea
 		var last []string
 		if e.Gain != 0 {
 			last = append(last, "volume="+strconv.FormatFloat(e.Gain, 'f', 2, 64)+"dB")
-		}
-		if e.Part != nil {
-			last = append(last, e.Part.filters()...)
 		}
 		args = append(args, "-af", e.filters(last...), "-c:a", "libmp3lame", "-compression_level", "5")
 		if e.Bitrate > 0 {

@@ -33,6 +33,7 @@ func (r *record) apply(f change, now time.Time) error {
 		return err
 	}
 	r.Rev++
+	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
 	r.settle()
 	return nil
 }
@@ -109,9 +110,7 @@ func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) 
 			return err
 		}
 		r.endAttempt(now, "the worker went away")
-		if r.State = Converting; !r.Split.Whole() {
-			r.Split, r.Progress = nil, 0
-		}
+		r.State, r.Progress = Converting, 0
 		r.Lease = Lease{Epoch: r.Lease.Epoch + 1, Until: now.Add(ttl)}
 		r.Attempts = append(r.Attempts, Attempt{Epoch: r.Lease.Epoch, Worker: worker, From: now})
 		return nil
@@ -178,7 +177,7 @@ func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, 
 	repeated := func(r *record) bool { return r.MP3 != nil && r.MP3.FID == mp3.FID }
 	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, "")
-		r.State, r.Progress, r.MP3, r.Split = Converted, 100, &mp3, nil
+		r.State, r.Progress, r.MP3 = Converted, 100, &mp3
 		r.Lease.Until = time.Time{}
 		return nil
 	})
@@ -268,7 +267,7 @@ func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 		if r.State != Failed && r.State != Cancelled {
 			return ErrState
 		}
-		r.State, r.Progress, r.Attempts, r.Split, r.Error = Stored, 0, nil, nil, nil
+		r.State, r.Progress, r.Attempts, r.Error = Stored, 0, nil, nil
 		r.Round++
 		r.Lease.Epoch++
 		return nil

@@ -49,7 +49,6 @@ type Job struct {
 	MP3      *MP3              `bson:"mp3,omitempty" json:"mp3,omitempty"`
 	Progress int               `bson:"progress" json:"progress"` // percent; 100 only when the MP3 is stored
 	Attempts []Attempt         `bson:"attempts,omitempty" json:"attempts,omitempty"`
-	Split    *Split            `bson:"split,omitempty" json:"-"`
 	Lease    Lease             `bson:"lease" json:"-"`
 	Error    *eventing.Failure `bson:"error,omitempty" json:"error,omitempty"`
 	Notices  []Notice          `bson:"notices,omitempty" json:"notices,omitempty"`

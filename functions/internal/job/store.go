@@ -28,26 +28,11 @@ type Store interface {
 	// out for as long again as it has been unchanged, an hour at most.
 	Resent(ctx context.Context, id string) error
 	// Claim gives an unfinished job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
-	// begun. Segments that are not all there are given up. *BusyError while another lease runs; ErrState when it is finished,
-	// with the job.
+	// begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
 	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost when
 	// the epoch is not the job's any more, or the job was cancelled or deleted.
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
-	// Divide records how the sound is divided into segments, and ends the attempt: from now on the lease is that of the
-	// workers that claim them, of the same epoch, and runs for ttl. Errors as with Heartbeat.
-	Divide(ctx context.Context, id string, epoch int, s Split, ttl time.Duration) (Job, error)
-	// ClaimSegment gives a segment to a worker. *BusyError while another has it; ErrState when it is done, with the job; ErrLost
-	// as with Heartbeat.
-	ClaimSegment(ctx context.Context, id string, t Turn, ttl time.Duration) (Job, Turn, error)
-	// HeartbeatSegment prolongs the leases of segment and job, and records progress. ErrLost as with Heartbeat, and when
-	// another worker took the segment.
-	HeartbeatSegment(ctx context.Context, id string, t Turn, ttl time.Duration, progress int) error
-	// FinishSegment records a segment's frames. With the last one the job's lease ends, so that it can be claimed to be joined.
-	// Errors as with HeartbeatSegment.
-	FinishSegment(ctx context.Context, id string, t Turn, made Segment) (Job, error)
-	// ReleaseSegment gives the segment back. Errors as with HeartbeatSegment.
-	ReleaseSegment(ctx context.Context, id string, t Turn) error
 	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat; no error when this very call was made before.
 	Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error)
 	// Fail records why there will be no MP3: Failed. Errors as with Finish.

@@ -94,9 +94,6 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"changes by many", testChangesByMany},
 		{"heartbeat", testHeartbeat},
 		{"finish", testFinish},
-		{"divide", testDivide},
-		{"segment", testSegment},
-		{"segments by many", testSegmentsByMany},
 		{"keeps", testKeeps},
 		{"fail", testFail},
 		{"release", testRelease},
@@ -246,7 +243,6 @@ func heldCalls(ctx context.Context, s job.Store, id string, epoch int) map[strin
 		"Finish":    func() error { _, err := s.Finish(ctx, id, epoch, job.MP3{FID: newID()}); return err },
 		"Fail":      func() error { _, err := s.Fail(ctx, id, epoch, failure); return err },
 		"Release":   func() error { return s.Release(ctx, id, epoch, "r") },
-		"Divide":    func() error { _, err := s.Divide(ctx, id, epoch, three(), running); return err },
 	}
 }
 
