@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -28,6 +30,12 @@ type Jobs interface {
 	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
 	Release(ctx context.Context, id string, epoch int, reason string) error
+}
+
+// Engine makes the MP3 of a video; see [engine.Engine].
+type Engine interface {
+	Convert(ctx context.Context, src io.ReaderAt, size int64, o eventing.Options, dst engine.Destination,
+		progress func(percent int)) (engine.Result, error)
 }
 
 // Source is the source of the events that the function makes.
@@ -155,7 +163,7 @@ func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
 	if err == nil {
 		j, err = f.finish(last, j, mp3)
 	} else if !errors.Is(err, job.ErrLost) {
-		failed := failureOf(err)
+		failed := engine.FailureOf(err)
 		if failed.Passing {
 			// The lease ends by itself when it cannot be given back.
 			err = errors.Join(err, f.jobs.Release(last, j.ID, j.Lease.Epoch, failed.Message))
@@ -181,25 +189,23 @@ func (f *function) make(ctx context.Context, j job.Job) (mp3 job.MP3, err error)
 	defer func() { err = lease.end(err) }()
 	video, err := f.videos.Open(ctx, j.ID)
 	if errors.Is(err, media.ErrNotFound) {
-		return mp3, permanent(err, Gone, "the video is no longer stored: upload it again")
+		return mp3, engine.GoneFailure(err)
 	}
 	if err != nil {
-		return mp3, passing(err, Storage, storageMessage)
+		return mp3, engine.StorageFailure(err)
 	}
 	defer video.Close()
 	w, err := f.mp3s.Create(ctx, media.Info{ID: media.NewID(), Name: mp3Name(j.Filename), Owner: j.Owner})
 	if err != nil {
-		return mp3, passing(err, Storage, storageMessage)
+		return mp3, engine.StorageFailure(err)
 	}
-	made, err := f.engine.Convert(ctx, video, j.Options, w, lease.progress)
-	last, cancel := afterwards(ctx)
-	defer cancel()
+	made, err := f.engine.Convert(ctx, video, video.Info().Length, j.Options, w, lease.progress)
 	if err != nil {
-		return mp3, errors.Join(err, w.Abort(last))
+		return mp3, errors.Join(err, w.Abort(ctx))
 	}
-	info, err := w.Commit(last)
+	info, err := w.Commit(ctx)
 	if err != nil {
-		return mp3, passing(errors.Join(err, w.Abort(last)), Storage, storageMessage)
+		return mp3, engine.StorageFailure(errors.Join(err, w.Abort(ctx)))
 	}
 	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, nil
 }

@@ -15,10 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
 )
+
+var noAudio = &engine.Failure{Failure: eventing.Failure{Code: engine.NoAudio, Message: "the video has no sound"}}
 
 const mp3Data = "the frames of an MP3"
 
@@ -28,15 +31,15 @@ type fakeEngine struct {
 	convert func(ctx context.Context, progress func(int)) error
 }
 
-func (e *fakeEngine) Convert(ctx context.Context, _ media.File, _ eventing.Options, dst media.Writer, progress func(int)) (Result, error) {
+func (e *fakeEngine) Convert(ctx context.Context, _ io.ReaderAt, _ int64, _ eventing.Options, dst engine.Destination, progress func(int)) (engine.Result, error) {
 	e.calls.Add(1)
 	if e.convert != nil {
 		if err := e.convert(ctx, progress); err != nil {
-			return Result{}, err
+			return engine.Result{}, err
 		}
 	}
 	_, err := io.WriteString(dst, mp3Data)
-	return Result{Duration: 90 * time.Second, Frames: 3446, Plan: PlanIndex}, err
+	return engine.Result{Duration: 90 * time.Second, Frames: 3446, Plan: engine.PlanIndex}, err
 }
 
 // fakeJobs are jobs whose answers can be changed.
@@ -81,9 +84,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{jobs: &fakeJobs{SQLite: jobs}, videos: newMemory(), mp3s: newMemory(), engine: &fakeEngine{}}
-	c := testConfig
-	c.Lease = 300 * time.Millisecond
-	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, c)
+	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, Config{Timeout: 5 * time.Minute, Lease: 300 * time.Millisecond})
 	return b
 }
 
@@ -153,7 +154,7 @@ func TestConverted(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := b.state(t, j.ID)
-	if stored.State != job.Converted || stored.MP3 == nil || stored.MP3.Plan != PlanIndex {
+	if stored.State != job.Converted || stored.MP3 == nil || stored.MP3.Plan != engine.PlanIndex {
 		t.Fatalf("job is %+v, want it converted by the index", stored)
 	}
 	info := b.mp3s.files[stored.MP3.FID].info
@@ -181,15 +182,15 @@ func TestConversionFailed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	j := b.upload(t)
-	b.engine.convert = func(context.Context, func(int)) error { return noAudio() }
+	b.engine.convert = func(context.Context, func(int)) error { return noAudio }
 	e := uploaded(t, j.ID, eventing.VideoUploaded{})
 	_, first := b.post(t.Context(), t, e)
 	p, err := eventing.Decode[eventing.ConversionFailed](*first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Error != noAudio().Failure || b.state(t, j.ID).State != job.Failed {
-		t.Errorf("reply has %+v, job is %s, want %s, failed", p.Error, b.state(t, j.ID).State, NoAudio)
+	if p.Error != noAudio.Failure || b.state(t, j.ID).State != job.Failed {
+		t.Errorf("reply has %+v, job is %s, want %s, failed", p.Error, b.state(t, j.ID).State, engine.NoAudio)
 	}
 	_, second := b.post(t.Context(), t, e)
 	if diff := cmp.Diff(first, second); diff != "" {
@@ -206,8 +207,8 @@ func TestVideoGone(t *testing.T) {
 	j := b.upload(t)
 	_ = b.videos.Delete(t.Context(), j.ID)
 	_, reply := b.post(t.Context(), t, uploaded(t, j.ID, eventing.VideoUploaded{}))
-	if p, err := eventing.Decode[eventing.ConversionFailed](*reply); err != nil || p.Error.Code != Gone {
-		t.Errorf("reply is %+v, %v, want %s", p, err, Gone)
+	if p, err := eventing.Decode[eventing.ConversionFailed](*reply); err != nil || p.Error.Code != engine.Gone {
+		t.Errorf("reply is %+v, %v, want %s", p, err, engine.Gone)
 	}
 }
 
@@ -221,7 +222,9 @@ func TestPassing(t *testing.T) {
 		lost    bool // where not even giving back the job works
 	}{
 		{name: "engine", arrange: func(b *bench) {
-			b.engine.convert = func(context.Context, func(int)) error { return passing(away, Killed, "stopped") }
+			b.engine.convert = func(context.Context, func(int)) error {
+				return &engine.Failure{Failure: eventing.Failure{Code: engine.Killed}, Passing: true, Err: away}
+			}
 		}},
 		{name: "engine, without a word", arrange: func(b *bench) {
 			b.engine.convert = func(context.Context, func(int)) error { return away }

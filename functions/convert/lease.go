@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
@@ -76,7 +77,7 @@ func (l *lease) keep(ctx context.Context) error {
 		case errors.Is(err, job.ErrLost):
 			return err
 		case ctx.Err() == nil && time.Since(held) >= 2*interval:
-			return passing(fmt.Errorf("no heartbeat for %v: %w", time.Since(held), err), Storage, storageMessage)
+			return engine.StorageFailure(fmt.Errorf("no heartbeat for %v: %w", time.Since(held), err))
 		}
 	}
 }

@@ -17,10 +17,8 @@ type memory struct {
 	mu      sync.Mutex
 	files   map[string]memoryFile
 	aborted int
-	open    func(id string) error                                   // fails Open, when not nil
-	readAt  func(r *bytes.Reader, p []byte, off int64) (int, error) // instead of reading, when not nil
-	write   func(p []byte) error                                    // fails Write, when not nil
-	commit  func() error                                            // fails Commit, when not nil
+	open    func(id string) error // fails Open, when not nil
+	commit  func() error          // fails Commit, when not nil
 }
 
 type memoryFile struct {
@@ -70,7 +68,7 @@ func (m *memory) Open(_ context.Context, id string) (media.File, error) {
 	if !ok {
 		return nil, media.ErrNotFound
 	}
-	return &memoryReader{Reader: bytes.NewReader(f.data), store: m, info: f.info}, nil
+	return &memoryReader{Reader: bytes.NewReader(f.data), info: f.info}, nil
 }
 
 func (m *memory) Delete(_ context.Context, id string) error {
@@ -88,47 +86,30 @@ func (m *memory) Ping(context.Context) error { return nil }
 
 type memoryReader struct {
 	*bytes.Reader
-	store *memory
-	info  media.Info
+	info media.Info
 }
 
 func (r *memoryReader) Info() media.Info { return r.info }
 func (r *memoryReader) Close() error     { return nil }
 
-func (r *memoryReader) ReadAt(p []byte, off int64) (int, error) {
-	if r.store.readAt != nil {
-		return r.store.readAt(r.Reader, p, off)
-	}
-	return r.Reader.ReadAt(p, off)
-}
-
 type memoryWriter struct {
-	store    *memory
-	info     media.Info
-	buf      bytes.Buffer
+	store *memory
+	info  media.Info
+	bytes.Buffer
 	reserved [2]int
-}
-
-func (w *memoryWriter) Write(p []byte) (int, error) {
-	if w.store.write != nil {
-		if err := w.store.write(p); err != nil {
-			return 0, err
-		}
-	}
-	return w.buf.Write(p)
 }
 
 func (w *memoryWriter) Reserve(n int) error {
 	if n > media.MaxReserve || w.reserved[1] != 0 {
 		return errors.New("too much, or not the first time")
 	}
-	w.reserved = [2]int{w.buf.Len(), w.buf.Len() + n}
-	w.buf.Write(make([]byte, n))
+	w.reserved = [2]int{w.Len(), w.Len() + n}
+	w.Write(make([]byte, n))
 	return nil
 }
 
 func (w *memoryWriter) Patch(p []byte) error {
-	if copy(w.buf.Bytes()[w.reserved[0]:w.reserved[1]], p) != w.reserved[1]-w.reserved[0] {
+	if copy(w.Bytes()[w.reserved[0]:w.reserved[1]], p) != w.reserved[1]-w.reserved[0] {
 		return errors.New("patch does not fill what was reserved")
 	}
 	return nil
@@ -140,7 +121,7 @@ func (w *memoryWriter) Commit(context.Context) (media.Info, error) {
 			return media.Info{}, err
 		}
 	}
-	w.store.put(w.buf.Bytes(), w.info)
+	w.store.put(w.Bytes(), w.info)
 	return w.store.files[w.info.ID].info, nil
 }
 

@@ -26,7 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/soundstrip/soundstrip/eventing"
-	"github.com/soundstrip/soundstrip/functions/convert"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
@@ -397,7 +397,7 @@ func (b *bench) chunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer video.Close()
-	engine, err := convert.NewEngine(convert.Config{FFmpeg: b.env["FFMPEG"], Timeout: time.Hour, MaxDuration: time.Hour, MaxBytes: 1 << 30})
+	e, err := engine.New(engine.Config{FFmpeg: b.env["FFMPEG"], MaxDuration: time.Hour, MaxBytes: 1 << 30}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +405,7 @@ func (b *bench) chunks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = engine.Convert(t.Context(), video, eventing.Options{}, dst, func(int) {})
+	_, err = e.Convert(t.Context(), video, video.Info().Length, eventing.Options{}, dst, func(int) {})
 	if err := dst.Abort(context.Background()); err != nil {
 		t.Error(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -111,13 +112,13 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 // receive streams a video into the store. Nothing of it is visible before its Commit, and nothing is left when receive fails.
 func (u *uploader) receive(ctx context.Context, name string, content io.Reader) (media.Writer, error) {
 	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
-	head, err := buffered.Peek(media.SniffLen)
+	head, err := buffered.Peek(container.SniffLen)
 	switch {
 	case err != nil && err != io.EOF: //nolint:errorlint // bufio returns it bare
 		return nil, err
 	case len(head) == 0:
 		return nil, problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
-	case media.Sniff(head) == "":
+	case container.Sniff(head) == "":
 		return nil, problem.New(problem.Unsupported, "%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
 			"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
 	}

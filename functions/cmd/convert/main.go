@@ -9,6 +9,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 )
 
@@ -22,7 +23,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
 		return err
 	}
-	engine, err := convert.NewEngine(c.Convert)
+	e, err := engine.New(c.Engine, c.Convert.Timeout)
 	if err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	handler := convert.New(stores.Jobs, stores.Videos, stores.MP3s, engine, c.Convert)
+	handler := convert.New(stores.Jobs, stores.Videos, stores.MP3s, e, c.Convert)
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "convert",
 		Handler: c.Events.Authenticated("convert", handler),

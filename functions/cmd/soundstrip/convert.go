@@ -19,7 +19,7 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 )
 
 const convertUsage = `usage: soundstrip convert [options] VIDEO
@@ -51,14 +51,14 @@ With any but 0 no MP3 is left behind.
 `
 
 var exitCodes = map[string]int{
-	convert.NotMedia:    exitUnsupported,
-	convert.Unsupported: exitUnsupported,
-	convert.NoAudio:     exitNoAudio,
-	convert.Truncated:   exitTruncated,
-	convert.TooLong:     exitLimit,
-	convert.TooLarge:    exitLimit,
-	convert.Timeout:     exitLimit,
-	convert.OutOfRange:  exitUsage,
+	engine.NotMedia:    exitUnsupported,
+	engine.Unsupported: exitUnsupported,
+	engine.NoAudio:     exitNoAudio,
+	engine.Truncated:   exitTruncated,
+	engine.TooLong:     exitLimit,
+	engine.TooLarge:    exitLimit,
+	engine.Timeout:     exitLimit,
+	engine.OutOfRange:  exitUsage,
 }
 
 // conversion is what the command line asks for.
@@ -76,20 +76,23 @@ func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) erro
 	if err != nil {
 		return usage(err)
 	}
-	var cfg convert.Config
+	var cfg struct {
+		Convert convert.Config
+		Engine  engine.Config
+	}
 	if err := serve.Load(ctx, envconfig.MultiLookuper(env, envconfig.MapLookuper(map[string]string{"CONVERT_TIMEOUT": "24h"})), &cfg); err != nil {
 		return err
 	}
-	engine, err := convert.NewEngine(cfg)
+	encoder, err := engine.New(cfg.Engine, cfg.Convert.Timeout)
 	if err != nil {
 		return err
 	}
 	// A terminal that is closed stops the work as Ctrl-C does.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, cfg.Convert.Timeout)
 	defer cancel()
-	return c.run(ctx, engine)
+	return c.run(ctx, encoder)
 }
 
 func usage(err error) error {
@@ -157,8 +160,8 @@ func parseConversion(args []string) (c conversion, err error) {
 	return c, err
 }
 
-func (c conversion) run(ctx context.Context, engine convert.Engine) (err error) {
-	video, err := openVideo(c.video)
+func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error) {
+	video, size, err := openVideo(c.video)
 	if err != nil {
 		return usage(err)
 	}
@@ -172,25 +175,25 @@ func (c conversion) run(ctx context.Context, engine convert.Engine) (err error) 
 	if err != nil {
 		return usage(err)
 	}
-	defer func() { err = errors.Join(err, dst.Abort(ctx)) }()
-	made, err := engine.Convert(ctx, video, c.options, dst, bar.told)
+	defer func() { err = errors.Join(err, dst.Abort()) }()
+	made, err := encoder.Convert(ctx, video, size, c.options, dst, bar.told)
 	if err != nil {
 		return c.failed(ctx, err)
 	}
 	if err := c.mayWrite(); err != nil { // somebody else may have made it meanwhile
 		return usage(err)
 	}
-	info, err := dst.Commit(ctx)
+	length, err := dst.Commit()
 	if err != nil {
 		return fmt.Errorf("soundstrip convert: %w", err)
 	}
-	bar.done(c.mp3, made.Duration, info.Length)
+	bar.done(c.mp3, made.Duration, length)
 	return nil
 }
 
 // failed says why there is no MP3.
 func (c conversion) failed(ctx context.Context, err error) error {
-	f := (*convert.Failure)(nil)
+	f := (*engine.Failure)(nil)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errors.New("soundstrip convert: stopped")
@@ -204,29 +207,21 @@ func (c conversion) failed(ctx context.Context, err error) error {
 	return &serve.Exit{Code: exitCodes[f.Code], Err: errors.New("soundstrip convert: " + text)}
 }
 
-// video is a file that is converted where it lies.
-type video struct {
-	*os.File
-	info media.Info
-}
-
-func openVideo(path string) (media.File, error) {
+// openVideo gives a file and its length in bytes.
+func openVideo(path string) (*os.File, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	stat, err := f.Stat()
 	if err == nil && !stat.Mode().IsRegular() {
 		err = fmt.Errorf("%s is no file", path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	return &video{f, media.Info{ID: path, Name: stat.Name(), Length: stat.Size()}}, nil
+	return f, stat.Size(), nil
 }
-
-// Info is of [media.File].
-func (v *video) Info() media.Info { return v.info }
 
 // mayWrite reports why the MP3 cannot have the name it is to have, if so.
 func (c conversion) mayWrite() error {

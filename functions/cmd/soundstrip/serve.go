@@ -24,6 +24,7 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
 	"github.com/soundstrip/soundstrip/functions/gateway"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/mail"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/jobs"
@@ -44,6 +45,7 @@ type config struct {
 	Login    login.Config
 	Upload   upload.Config
 	Convert  convert.Config
+	Engine   engine.Config
 	Notify   notify.Config
 	Mail     mail.Config
 	Webhook  notify.WebhookConfig
@@ -144,9 +146,9 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	if err != nil {
 		return p, err
 	}
-	engine, err := convert.NewEngine(c.Convert)
+	encoder, err := engine.New(c.Engine, c.Convert.Timeout)
 	if err == nil {
-		err = engine.Check(ctx)
+		err = encoder.Check(ctx)
 	}
 	if err != nil {
 		return p, err
@@ -171,7 +173,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	}
 	p.Handler = mux
 	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
-		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, engine, c.Convert)),
+		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, encoder, c.Convert)),
 		"notify":  notify.New(files.jobs, channels, c.Notify),
 	})
 	sweeper := sweep.New(files.jobs, files.videos, files.mp3s, send, c.Sweep)

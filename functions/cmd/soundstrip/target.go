@@ -2,15 +2,12 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-
-	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // target is the MP3 on its way to where it is to be. Until it is whole it lies beside that under a name of its own; for
@@ -40,7 +37,7 @@ func (c conversion) create(bar *bar) (*target, error) {
 	return t, err
 }
 
-// Write is of [media.Writer]. The engine writes frame by frame.
+// Write is of [engine.Destination]. The engine writes frame by frame.
 func (t *target) Write(p []byte) (int, error) {
 	n, err := t.buf.Write(p)
 	t.length += int64(n)
@@ -48,14 +45,14 @@ func (t *target) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Reserve is of [media.Writer].
+// Reserve is of [engine.Destination].
 func (t *target) Reserve(n int) error {
 	t.reserved = t.length
 	_, err := t.Write(make([]byte, n))
 	return err
 }
 
-// Patch is of [media.Writer].
+// Patch is of [engine.Destination].
 func (t *target) Patch(p []byte) error {
 	if err := t.buf.Flush(); err != nil {
 		return err
@@ -64,25 +61,24 @@ func (t *target) Patch(p []byte) error {
 	return err
 }
 
-// Commit is of [media.Writer].
-func (t *target) Commit(context.Context) (media.Info, error) {
-	info := media.Info{ID: t.path, Name: filepath.Base(t.path), Length: t.length}
+// Commit gives the MP3 its name, or writes it to standard output, and tells its length in bytes.
+func (t *target) Commit() (int64, error) {
 	if t.path == "" {
 		_, err := io.Copy(os.Stdout, io.NewSectionReader(t.file, 0, t.length))
-		return info, err
+		return t.length, err
 	}
 	if err := errors.Join(t.file.Sync(), t.file.Close()); err != nil {
-		return info, err
+		return 0, err
 	}
 	if err := os.Rename(t.file.Name(), t.path); err != nil {
-		return info, err
+		return 0, err
 	}
 	t.file = nil
-	return info, nil
+	return t.length, nil
 }
 
-// Abort is of [media.Writer].
-func (t *target) Abort(context.Context) error {
+// Abort removes what was written; after Commit it does nothing.
+func (t *target) Abort() error {
 	if t.file == nil {
 		return nil
 	}

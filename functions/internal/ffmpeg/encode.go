@@ -20,14 +20,21 @@ type Encoding struct {
 	Quality     int           // of a variable bitrate, 0 (best) to 9
 	Start, End  time.Duration // in the input's time; an End of 0 is that of the input
 	Mono        bool
+	Float       bool          // the samples are floating-point numbers of a file, which may be none
 	Gain        float64       // dB
 	MaxDuration time.Duration // the sound is cut here
 	MaxBytes    int64         // and here
 }
 
+// numbers makes silence of what is no number, on which LAME aborts, and bounds what its sums cannot hold.
+const numbers = `aeval=exprs='if(isnan(val(ch))+isinf(val(ch)),0,clip(val(ch),-64,64))':c=same`
+
 // filters are what the sound goes through. atrim cuts at the sample, where seeking would not.
 func (e Encoding) filters(last ...string) string {
 	var fs []string
+	if e.Float {
+		fs = append(fs, numbers)
+	}
 	if e.Start > 0 || e.End > 0 {
 		trim := "atrim=start=" + seconds(e.Start)
 		if e.End > 0 {

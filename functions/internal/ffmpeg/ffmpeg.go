@@ -76,6 +76,7 @@ type Input struct {
 	Demuxers string                // the only ones allowed, by ffmpeg's names
 	Feed     func(io.Writer) error // writes the media; it may be cut short when no more is wanted
 	File     *os.File              // instead of Feed: for a demuxer that must seek
+	Decoder  string                // of the sound, by ffmpeg's name; empty for the one that ffmpeg would take
 	Errors   *atomic.Int64         // counts the errors that a run tells of, when not nil
 }
 
@@ -86,8 +87,12 @@ func (in Input) args(level string) []string {
 	if in.File != nil {
 		protocol, url = "file", "file:/dev/stdin"
 	}
-	return []string{"-hide_banner", "-v", level, "-protocol_whitelist", protocol, "-format_whitelist", in.Demuxers,
-		"-max_streams", "64", "-i", url}
+	args := []string{"-hide_banner", "-v", level, "-protocol_whitelist", protocol, "-format_whitelist", in.Demuxers,
+		"-max_streams", "64"}
+	if in.Decoder != "" {
+		args = append(args, "-c:a", in.Decoder)
+	}
+	return append(args, "-i", url)
 }
 
 // ExitError is a run that did not end well by itself: it failed, or somebody killed it.

@@ -58,6 +58,36 @@ func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
 	return d.media(), nil
 }
 
+// Overlong tells whether the decoder that ffmpeg would take makes more samples of the sound's first packet than the
+// packet lasts. False is the answer, too, where the container does not tell how long a packet lasts.
+func (t *Tool) Overlong(ctx context.Context, in Input, s *Stream) (bool, error) {
+	args := append(in.args("level+error"), "-of", "json", "-select_streams", strconv.Itoa(s.Index),
+		"-read_intervals", "%+#1", "-show_entries", "packet=duration_time:frame=nb_samples")
+	var b []byte
+	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
+		b, err = read(r, maxDescription)
+		return err
+	}, func(string) {})
+	if err != nil {
+		return false, err
+	}
+	var d struct {
+		Both []struct { // a packet, and the frame that it decodes to
+			Duration clock `json:"duration_time"`
+			Samples  int   `json:"nb_samples"`
+		} `json:"packets_and_frames"`
+	}
+	if err := json.Unmarshal(b, &d); err != nil {
+		return false, fmt.Errorf("read what ffprobe wrote: %w", err)
+	}
+	var lasts time.Duration
+	samples := 0
+	for _, x := range d.Both {
+		lasts, samples = lasts+time.Duration(x.Duration), samples+x.Samples
+	}
+	return lasts > 0 && float64(samples) > 1.5*lasts.Seconds()*float64(s.Rate), nil
+}
+
 // Picture reads the picture that a stream is, or nothing when it has more bytes than limit.
 func (t *Tool) Picture(ctx context.Context, in Input, stream int, limit int64) ([]byte, error) {
 	args := append(in.args("level+error"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(stream), "-c", "copy", "-frames:v", "1",

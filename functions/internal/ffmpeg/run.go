@@ -100,13 +100,15 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 
 // exitError reads how a process ended that did not end well.
 func exitError(state *os.ProcessState, spent bool, said string) *ExitError {
-	// ffmpeg exits with 255 when a signal tells it to end, SIGXCPU among them.
-	const told = 255
-	e := &ExitError{Code: state.ExitCode(), Lines: said, Killed: state.ExitCode() == told}
+	// ffmpeg exits with 255 when a signal tells it to end, SIGXCPU among them, and with 123 when one tells it again and again.
+	const told, insisted = 255, 123
+	e := &ExitError{Code: state.ExitCode(), Lines: said, Killed: state.ExitCode() == told || state.ExitCode() == insisted}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.Signal = status.Signal().String()
 		switch status.Signal() {
-		case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGXCPU:
+		case syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSEGV, syscall.SIGSYS, syscall.SIGTRAP:
+			// It crashed.
+		default:
 			e.Killed = true
 		}
 	}

@@ -59,6 +59,9 @@ func ParseHeader(b []byte) (Header, bool) {
 	return h, true
 }
 
+// maxSideInfo is the length of the longest side information, in bytes.
+const maxSideInfo = 32
+
 // sideInfo is the length of the side information, in bytes.
 func (h Header) sideInfo() int {
 	switch {
@@ -67,11 +70,11 @@ func (h Header) sideInfo() int {
 	case h.lsf || h.Mono:
 		return 17
 	}
-	return 32
+	return maxSideInfo
 }
 
-// sameStream reports whether both may be frames of one stream: version, layer and sampling rate are alike.
-func (h Header) sameStream(o Header) bool { return h.lsf == o.lsf && h.Rate == o.Rate }
+// SameStream reports whether both may be frames of one stream: version, layer and sampling rate are alike.
+func (h Header) SameStream(o Header) bool { return h.lsf == o.lsf && h.Rate == o.Rate }
 
 // Reader reads a stream frame by frame. What lies between frames is skipped.
 type Reader struct {
@@ -100,7 +103,7 @@ func (r *Reader) Next() (Header, []byte, error) {
 		if ok && !r.synced && h.Size < len(b) {
 			// Chance makes a header every few thousand bytes: two of one stream in a row it does not.
 			next, follows := ParseHeader(b[h.Size:])
-			ok = follows && next.sameStream(h)
+			ok = follows && next.SameStream(h)
 		}
 		if r.synced = ok; !ok {
 			n, _ := r.r.Discard(1)

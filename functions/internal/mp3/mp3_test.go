@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 	"testing/iotest"
 	"time"
 )
@@ -155,15 +157,16 @@ func TestInfoFrame(t *testing.T) {
 					t.Errorf("seek point %d is %d, want %d", i, got, want)
 				}
 			}
-			if g, err := ReadGaps(bytes.NewReader(file)); err != nil || g == nil || *g != (Gaps{576, 1234}) {
-				t.Errorf("ReadGaps = %v, %v, want 576 and 1234", g, err)
+			want := VBRHeader{Bytes: int64(len(file)), Gaps: &Gaps{576, 1234}}
+			if v, err := ReadVBRHeader(bytes.NewReader(file), 0); err != nil || !cmp.Equal(v, want) {
+				t.Errorf("ReadVBRHeader = %+v, %v, want %+v", v, err, want)
 			}
-			tagged := append(Tag{Title: "x"}.Encode(), file...)
-			if g, err := ReadGaps(bytes.NewReader(tagged)); err != nil || g == nil {
-				t.Errorf("ReadGaps behind a tag = %v, %v, want them", g, err)
+			tag := Tag{Title: "x"}.Encode()
+			if v, err := ReadVBRHeader(bytes.NewReader(append(tag, file...)), int64(len(tag))); err != nil || !cmp.Equal(v, want) {
+				t.Errorf("ReadVBRHeader behind a tag = %+v, %v, want %+v", v, err, want)
 			}
-			if g, err := ReadGaps(bytes.NewReader(append(x.Frame(nil), all...))); err != nil || g != nil {
-				t.Errorf("ReadGaps without any = %v, %v, want nil", g, err)
+			if v, err := ReadVBRHeader(bytes.NewReader(append(x.Frame(nil), all...)), 0); err != nil || v.Gaps != nil {
+				t.Errorf("ReadVBRHeader without gaps = %+v, %v, want none", v, err)
 			}
 		})
 	}
@@ -227,7 +230,7 @@ func FuzzReader(f *testing.F) {
 		if n := len(bytes.Join(frames, nil)); int64(n)+skipped != int64(len(b)) {
 			t.Errorf("%d bytes of frames and %d skipped, want %d", n, skipped, len(b))
 		}
-		_, _ = ReadGaps(bytes.NewReader(b))
+		_, _ = ReadVBRHeader(bytes.NewReader(b), 0)
 		var x *Info
 		for _, fr := range frames {
 			h, _ := ParseHeader(fr)

@@ -13,8 +13,8 @@ import (
 // Stream writes the sound as Matroska (RFC 9559), a frame at a time: its reader needs no table of them, and so no more memory for
 // a long sound than for a short one. Frames and times are the same as in the file of [Audio.WriteFile].
 type Stream struct {
-	// Lead is how much of the sound is written before what is to be heard, because a decoder needs it.
-	Lead time.Duration
+	// Preroll is how much of the sound is written before what is to be heard, because a decoder needs it.
+	Preroll time.Duration
 
 	codec      codec
 	timescale  uint32
@@ -78,11 +78,11 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 			continue // ffmpeg leaves out whole frames of it
 		}
 		delay := scaled(s.codec.delay, s.codec.rate)
-		s.Lead = delay
+		s.Preroll = delay
 		if from > 0 {
-			s.Lead = scaled(max(from, f.at)-first, s.timescale)
+			s.Preroll = scaled(max(from, f.at)-first, s.timescale)
 		}
-		if s.Lead < delay {
+		if s.Preroll < delay {
 			return nil, nil // an edit list may not have the decoder leave out less
 		}
 		return s, nil

@@ -119,7 +119,7 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments,
 func (a *Audio) addFragments(r io.ReaderAt, f *fragments, told time.Duration) error {
 	s, err := f.span(r, int64(a.Stream.times.sum), told)
 	if a.layout.samples == 0 {
-		a.Delay = s.begin - s.zero + a.Stream.Lead
+		a.Delay = s.begin - s.zero + a.Stream.Preroll
 		a.Duration = max(0, s.end-s.begin)
 	} else {
 		a.Duration = max(0, s.end-a.Delay)

@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"math"
@@ -57,7 +57,7 @@ func TestConvertContainers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			src := video(t, tt.name, tt.args...)
-			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			r, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,8 +1,9 @@
-package convert
+package engine
 
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -211,7 +212,7 @@ func TestConvertOdd(t *testing.T) {
 			if err := os.WriteFile(src, tt.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			r, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +232,7 @@ func TestConvertOddAVI(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			src := video(t, name, append([]string{"-c:a", "libmp3lame"}, rate...)...)
-			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			r, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +240,7 @@ func TestConvertOddAVI(t *testing.T) {
 			want, _ := framesOf(t, out)
 
 			odd := shifted(read(t, src), bytes.Repeat([]byte("no frame "), 10))
-			r, out, err = convert(t, e, storeBytes(t, odd), eventing.Options{})
+			r, out, err = convert(t, e, odd, eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +250,7 @@ func TestConvertOddAVI(t *testing.T) {
 			}
 
 			// Encoded anew, there is as much sound.
-			_, again, err := convert(t, e, storeBytes(t, odd), eventing.Options{Bitrate: 64})
+			_, again, err := convert(t, e, odd, eventing.Options{Bitrate: 64})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -276,18 +277,54 @@ func TestConvertPauses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			src := video(t, name, append([]string{"-af", "aselect=lt(t\\,1)+gt(t\\,3)"}, args...)...)
-			r, out, err := convert(t, e, store(t, src), eventing.Options{})
+			r, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			asPlain(t, src, out, r.Plan)
 			b := read(t, src)
 			clear(b[len(b)/3 : len(b)*2/3])
-			_, _, err = convert(t, e, storeBytes(t, b), eventing.Options{})
+			_, _, err = convert(t, e, b, eventing.Options{})
 			if f := failureIn(t, err); f.Code != Truncated {
 				t.Errorf("Convert(%s with a hole) = %v, want %s", name, f, Truncated)
 			}
 		})
+	}
+}
+
+// TestConvertNoNumbers gives floating-point samples that are no numbers, or that LAME's sums cannot hold: one second later all is
+// as it would be.
+func TestConvertNoNumbers(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, testConfig)
+	for _, name := range []string{"float.wav", "float.mov", "float.mkv"} {
+		b := read(t, makeFile(t, name, "-f", "lavfi", "-i", tone, "-c:a", "pcm_f32le"))
+		_, want, err := convert(t, e, b, eventing.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), -math.MaxFloat32} {
+			b := slices.Clone(b)
+			for at := len(b) / 2 &^ 3; at < len(b)/2+4000; at += 4 {
+				if name != "float.wav" && at < len(b)/2+3996 { // only one sample where blocks may begin
+					continue
+				}
+				binary.LittleEndian.PutUint32(b[at:], math.Float32bits(bad))
+			}
+			_, got, err := convert(t, e, b, eventing.Options{})
+			if err != nil {
+				t.Errorf("Convert(%s with %v): %v", name, bad, err)
+				continue
+			}
+			x, y := pcm(t, want), pcm(t, got)
+			if len(x) != len(y) {
+				t.Errorf("Convert(%s with %v): %d samples, want %d", name, bad, len(y)/4, len(x)/4)
+				continue
+			}
+			if d := difference(x[3*len(x)/4&^3:], y[3*len(x)/4&^3:]); d > -30 {
+				t.Errorf("Convert(%s with %v): differs by %.1f dB at its end, want -30", name, bad, d)
+			}
+		}
 	}
 }
 
@@ -296,7 +333,7 @@ func TestConvertMixed(t *testing.T) {
 	t.Parallel()
 	src := read(t, video(t, "odd.mp4", "-map", "1:a", "-map", "0:v", "-c:a", "aac"))
 	mixed := describedTwice(src, func(d []byte) { copy(d[4:], "ac-3") })
-	_, _, err := convert(t, newEngine(t, testConfig), storeBytes(t, mixed), eventing.Options{})
+	_, _, err := convert(t, newEngine(t, testConfig), mixed, eventing.Options{})
 	if f := failureIn(t, err); f.Code != Unsupported || f.Passing {
 		t.Errorf("Convert(two codecs) = %v (passing: %v), want %s", f, f.Passing, Unsupported)
 	}

@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"bytes"
@@ -14,8 +14,6 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
-	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // failureIn gives the failure that an error is, or fails.
@@ -26,15 +24,6 @@ func failureIn(t *testing.T, err error) *Failure {
 		t.Fatalf("error is %v, want a *Failure", err)
 	}
 	return f
-}
-
-func read(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // TestConvertRefuses checks the code of every video that has no MP3 in it.
@@ -113,7 +102,7 @@ func TestConvertRefuses(t *testing.T) {
 			if tt.config == (Config{}) {
 				tt.config = testConfig
 			}
-			_, _, err := convert(t, newEngine(t, tt.config), storeBytes(t, tt.data(t)), tt.options)
+			_, _, err := convert(t, newEngine(t, tt.config), tt.data(t), tt.options)
 			f := failureIn(t, err)
 			if f.Code != tt.want || f.Passing {
 				t.Errorf("Convert(%s) = %v (passing: %v), want %s", tt.name, f, f.Passing, tt.want)
@@ -123,6 +112,19 @@ func TestConvertRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// failing is a file whose reading fails.
+type failing struct {
+	*bytes.Reader
+	readAt func(r *bytes.Reader, p []byte, off int64) (int, error) // instead of reading, when not nil
+}
+
+func (f *failing) ReadAt(p []byte, off int64) (int, error) {
+	if f.readAt != nil {
+		return f.readAt(f.Reader, p, off)
+	}
+	return f.Reader.ReadAt(p, off)
 }
 
 // TestConvertStorageFails checks that a failing store is never taken for a fault of the video.
@@ -152,12 +154,8 @@ func TestConvertStorageFails(t *testing.T) {
 		} {
 			t.Run(name+" "+tt.name, func(t *testing.T) {
 				t.Parallel()
-				s := newMemory()
-				id := s.put(data, media.Info{})
-				s.readAt, s.write = tt.readAt, tt.write
-				src, _ := s.Open(t.Context(), id)
-				dst, _ := s.Create(t.Context(), media.Info{ID: media.NewID()})
-				_, err := e.Convert(t.Context(), src, eventing.Options{}, dst, func(int) {})
+				src, dst := &failing{bytes.NewReader(data), tt.readAt}, &memory{write: tt.write}
+				_, err := e.Convert(t.Context(), src, src.Size(), eventing.Options{}, dst, func(int) {})
 				if f := failureIn(t, err); f.Code != Storage || !f.Passing {
 					t.Errorf("Convert = %v (passing: %v), want %s, passing", f, f.Passing, Storage)
 				}
@@ -167,7 +165,7 @@ func TestConvertStorageFails(t *testing.T) {
 }
 
 // fakeFFmpeg makes an engine whose ffmpeg is a shell script; ffprobe is the real one.
-func fakeFFmpeg(t *testing.T, script string) *FFmpeg {
+func fakeFFmpeg(t *testing.T, script string) *Engine {
 	t.Helper()
 	dir := t.TempDir()
 	body := "#!/bin/sh\ncase \"$*\" in *encoder=libmp3lame*) echo Encoder libmp3lame; exit;; esac\n" + script
@@ -201,6 +199,10 @@ func TestConvertEnds(t *testing.T) {
 		{"out of memory", "kill -9 $$", Killed, true},
 		{"told to end", "kill -15 $$", Killed, true},
 		{"told to end, and it did", "exit 255", Killed, true},
+		{"told to end more than once", "exit 123", Killed, true},
+		{"hung up", "kill -1 $$", Killed, true},
+		{"stopped by Ctrl-\\", "kill -3 $$", Killed, true},
+		{"killed when it had all", "cat >/dev/null; kill -9 $$", Killed, true},
 		{"crash", "kill -11 $$", Unsupported, false},
 		{"failure", "echo '[error] no' >&2; exit 1", Unsupported, false},
 		{"nothing made", "exec cat >/dev/null", Truncated, false},
@@ -208,7 +210,7 @@ func TestConvertEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := convert(t, fakeFFmpeg(t, tt.script), store(t, src), eventing.Options{})
+			_, _, err := convert(t, fakeFFmpeg(t, tt.script), read(t, src), eventing.Options{})
 			if f := failureIn(t, err); f.Code != tt.want || f.Passing != tt.passing {
 				t.Errorf("Convert with %q = %v (passing: %v), want %s (passing: %v)", tt.script, f, f.Passing, tt.want, tt.passing)
 			}
@@ -250,8 +252,8 @@ func TestConvertStops(t *testing.T) {
 					cancel()
 				}
 			}()
-			dst, _ := newMemory().Create(ctx, media.Info{})
-			_, err := e.Convert(ctx, store(t, src), eventing.Options{}, dst, func(int) {})
+			data := bytes.NewReader(read(t, src))
+			_, err := e.Convert(ctx, data, data.Size(), eventing.Options{}, &memory{}, func(int) {})
 			if f := failureIn(t, err); f.Code != Interrupted || !f.Passing {
 				t.Errorf("Convert = %v (passing: %v), want %s, passing", f, f.Passing, Interrupted)
 			}
@@ -277,8 +279,9 @@ func TestFailure(t *testing.T) {
 	t.Parallel()
 	over, cancel := context.WithTimeout(t.Context(), 0)
 	t.Cleanup(cancel)
+	errLost := errors.New("lost")
 	lost, lose := context.WithCancelCause(t.Context())
-	lose(job.ErrLost)
+	lose(errLost)
 	broken := errors.New("broken")
 	for _, tt := range []struct {
 		name    string
@@ -291,18 +294,21 @@ func TestFailure(t *testing.T) {
 		{"worked until the deadline", over, &ffmpeg.Stopped{Cause: over.Err(), Busy: true}, Timeout, false, over.Err()},
 		{"waited until the deadline", over, &ffmpeg.Stopped{Cause: over.Err()}, Interrupted, true, over.Err()},
 		{"out of CPU time", t.Context(), &ffmpeg.ExitError{CPU: true}, Timeout, false, nil},
-		{"lost", lost, &ffmpeg.Stopped{Cause: job.ErrLost, Busy: true}, Interrupted, true, job.ErrLost},
+		{"lost", lost, &ffmpeg.Stopped{Cause: errLost, Busy: true}, Interrupted, true, errLost},
 		{"read failed because it is over", over, passing(broken, Storage, "x"), Interrupted, true, broken},
 		{"read failed", t.Context(), passing(broken, Storage, "x"), Storage, true, broken},
 		{"killed", t.Context(), &ffmpeg.ExitError{Killed: true}, Killed, true, nil},
 		{"failed", t.Context(), &ffmpeg.ExitError{Code: 1}, Unsupported, false, nil},
 		{"without its libraries", t.Context(), &ffmpeg.ExitError{Code: 127}, Interrupted, true, nil},
-		{"without LAME", t.Context(), &ffmpeg.ExitError{Code: 1, Lines: "[fatal] Unknown encoder 'libmp3lame'"}, Interrupted, true, nil},
+		{"without LAME", t.Context(), &ffmpeg.ExitError{Code: 1, Lines: "[fatal] Unknown encoder 'libmp3lame'"},
+			Interrupted, true, nil},
+		{"without libspeex", t.Context(), &ffmpeg.ExitError{Code: 1, Lines: "[fatal] Unknown decoder 'libspeex'"},
+			Interrupted, true, nil},
 		{"anything else", t.Context(), broken, Interrupted, true, broken},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := (&FFmpeg{cfg: testConfig}).failure(tt.ctx, tt.err)
+			f := (&Engine{cfg: testConfig}).failure(tt.ctx, tt.err)
 			if f.Code != tt.want || f.Passing != tt.passing || tt.is != nil && !errors.Is(f, tt.is) {
 				t.Errorf("failure(%v) = %v (passing: %v), want %s (passing: %v) because of %v", tt.err, f, f.Passing, tt.want, tt.passing, tt.is)
 			}
@@ -310,11 +316,11 @@ func TestFailure(t *testing.T) {
 	}
 }
 
-func TestNewEngineMissing(t *testing.T) {
+func TestNewMissing(t *testing.T) {
 	t.Parallel()
 	c := testConfig
 	c.FFmpeg = filepath.Join(t.TempDir(), "ffmpeg")
-	if _, err := NewEngine(c); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
-		t.Errorf("NewEngine(missing) = %v, want how to get ffmpeg", err)
+	if _, err := New(c, time.Minute); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
+		t.Errorf("New(missing) = %v, want how to get ffmpeg", err)
 	}
 }

@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"bytes"
@@ -17,7 +17,6 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
-	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // sources are one video in the ways that take different plans.
@@ -42,7 +41,7 @@ func TestConvertPart(t *testing.T) {
 				{3.5, 60, -1}, // to the end
 				{2, 0, -1},
 			} {
-				r, out, err := convert(t, e, store(t, src), eventing.Options{Start: tt.start, End: tt.end})
+				r, out, err := convert(t, e, read(t, src), eventing.Options{Start: tt.start, End: tt.end})
 				if err != nil {
 					t.Fatalf("Convert(%v to %v): %v", tt.start, tt.end, err)
 				}
@@ -64,7 +63,7 @@ func TestConvertPartOfDelayed(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
 	src := video(t, "delayed.mp4", "-c:a", "aac", "-af", "asetpts=PTS+0.5/TB")
-	_, out, err := convert(t, e, store(t, src), eventing.Options{End: 1.5})
+	_, out, err := convert(t, e, read(t, src), eventing.Options{End: 1.5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +90,7 @@ func TestConvertSound(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, e, store(t, src), tt.options)
+			_, out, err := convert(t, e, read(t, src), tt.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,7 +138,7 @@ func TestConvertNormalize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, e, store(t, src), eventing.Options{Normalize: true, Mono: name == "stereo to mono", Start: 0.5})
+			_, out, err := convert(t, e, read(t, src), eventing.Options{Normalize: true, Mono: name == "stereo to mono", Start: 0.5})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +148,7 @@ func TestConvertNormalize(t *testing.T) {
 		})
 	}
 	silence := makeFile(t, "silence.wav", "-f", "lavfi", "-i", "anullsrc=d=2")
-	if _, _, err := convert(t, e, store(t, silence), eventing.Options{Normalize: true}); err != nil {
+	if _, _, err := convert(t, e, read(t, silence), eventing.Options{Normalize: true}); err != nil {
 		t.Errorf("Convert(silence): %v", err)
 	}
 }
@@ -168,8 +167,8 @@ func TestGain(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := gain(tt.l); got != tt.want {
-				t.Errorf("gain(%+v) = %v, want %v", tt.l, got, tt.want)
+			if got := normalGain(tt.l); got != tt.want {
+				t.Errorf("normalGain(%+v) = %v, want %v", tt.l, got, tt.want)
 			}
 		})
 	}
@@ -202,7 +201,7 @@ func TestConvertTags(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src := store(t, makeFile(t, tt.name, slices.Concat(in, tt.args)...))
+			src := read(t, makeFile(t, tt.name, slices.Concat(in, tt.args)...))
 			_, out, err := convert(t, e, src, eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -247,7 +246,7 @@ func TestConvertFile(t *testing.T) {
 	at := bytes.LastIndex(b, []byte("moov")) - 4
 	moov := b[at : at+int(binary.BigEndian.Uint32(b[at:]))]
 	compressed := slices.Concat(b[:at], compress(t, moov))
-	r, out, err := convert(t, e, storeBytes(t, compressed), eventing.Options{})
+	r, out, err := convert(t, e, compressed, eventing.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +269,7 @@ func TestConvertDefaultTrack(t *testing.T) {
 	for _, name := range []string{"second.mp4", "second.mkv"} {
 		src := makeFile(t, name, "-f", "lavfi", "-i", tone, "-f", "lavfi", "-i", "sine=r=48000:d=2", "-map", "0", "-map", "1", "-c:a", "aac",
 			"-disposition:a:0", "0", "-disposition:a:1", "default")
-		r, out, err := convert(t, e, store(t, src), eventing.Options{})
+		r, out, err := convert(t, e, read(t, src), eventing.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,8 +285,8 @@ func TestConvertProgress(t *testing.T) {
 	src := makeFile(t, "long.mp4", "-f", "lavfi", "-i", "anoisesrc=d=60:r=48000", "-ac", "2", "-c:a", "aac")
 	var got []int
 	var at []time.Time
-	dst, _ := newMemory().Create(t.Context(), media.Info{})
-	_, err := e.Convert(t.Context(), store(t, src), eventing.Options{}, dst, func(p int) {
+	data := bytes.NewReader(read(t, src))
+	_, err := e.Convert(t.Context(), data, data.Size(), eventing.Options{}, &memory{}, func(p int) {
 		got, at = append(got, p), append(at, time.Now())
 	})
 	if err != nil {
@@ -315,11 +314,11 @@ func TestConvertBadCover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, e := range map[string]*FFmpeg{
+	for name, e := range map[string]*Engine{
 		"no picture":      newEngine(t, testConfig),
 		"cannot be taken": fakeFFmpeg(t, `case "$*" in *image2pipe*) exit 1;; esac; exec `+path+` "$@"`),
 	} {
-		_, out, err := convert(t, e, store(t, src), eventing.Options{})
+		_, out, err := convert(t, e, read(t, src), eventing.Options{})
 		if err != nil {
 			t.Errorf("Convert(%s): %v", name, err)
 		} else if bytes.Contains(read(t, out), []byte("APIC")) {

@@ -1,4 +1,4 @@
-package media_test
+package container_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/container"
 )
 
 // ffmpeg's own files, each by its muxer.
@@ -73,7 +73,7 @@ func TestSniffFFmpeg(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := media.Sniff(head[:min(len(head), media.SniffLen)]); got != tt.want {
+			if got := container.Sniff(head[:min(len(head), container.SniffLen)]); got != tt.want {
 				t.Errorf("Sniff(%q) = %q, want %q", head[:min(len(head), 16)], got, tt.want)
 			}
 		})
@@ -129,7 +129,7 @@ func TestSniff(t *testing.T) {
 		{"MP3 frames of two streams", mp3Frames(1) + "\xff\xfb\x94\x00", ""},
 		{"MP3 that breaks off", mp3Frames(1) + "\xff\xfb", ""},
 		{"MP3 behind a tag", id3(300) + mp3Frames(2), "mp3"},
-		{"MP3 behind a large tag", id3(1 << 20)[:media.SniffLen], "mp3"},
+		{"MP3 behind a large tag", id3(1 << 20)[:container.SniffLen], "mp3"},
 		{"AAC behind a tag", id3(300) + adtsFrames(2), "aac"},
 		{"FLAC behind a tag", id3(300) + "fLaC", "flac"},
 		{"a tag that breaks off", "ID3\x04\x00", ""},
@@ -139,7 +139,7 @@ func TestSniff(t *testing.T) {
 		{"E-AC-3, which we do not take", "\x0b\x77\x00\xff\x3f\x86\xff\xe9", ""},
 	}
 	for _, tt := range tests {
-		if got := media.Sniff([]byte(tt.head)); got != tt.want {
+		if got := container.Sniff([]byte(tt.head)); got != tt.want {
 			t.Errorf("Sniff of %s = %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -153,7 +153,7 @@ func FuzzSniff(f *testing.F) {
 	const whitelist = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,mp3,aac,ac3,flac,aiff,caf"
 	f.Fuzz(func(t *testing.T, head []byte) {
 		before := bytes.Clone(head)
-		kind := media.Sniff(head)
+		kind := container.Sniff(head)
 		if kind != "" && !strings.Contains(","+whitelist+",", ","+kind+",") {
 			t.Errorf("Sniff(%q) = %q, which ffmpeg is not allowed to read", head, kind)
 		}

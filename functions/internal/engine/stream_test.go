@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"bytes"
@@ -102,9 +102,9 @@ func TestStream(t *testing.T) {
 					t.Fatalf("Read(%s): a stream, want none", name)
 				}
 				want := decode(t, func(w io.Writer) error { return x.Audio.WriteFile(w, f) })
-				got := decode(t, func(w io.Writer) error { return s.WriteFile(w, f) }, "-af", "atrim=start="+strconv.FormatFloat(s.Lead.Seconds(), 'f', 6, 64))
+				got := decode(t, func(w io.Writer) error { return s.WriteFile(w, f) }, "-af", "atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
 				if len(want) == 0 || !bytes.Equal(got, want) {
-					t.Errorf("Stream(%s): %d bytes of samples with lead %v, want the %d of the file", name, len(got), s.Lead, len(want))
+					t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", name, len(got), s.Preroll, len(want))
 				}
 			})
 		}
@@ -174,7 +174,7 @@ func TestStreamDelay(t *testing.T) {
 				t.Fatalf("Read(%s) = %+v, %v, want a stream", name, x, err)
 			}
 			got := floats(decode(t, func(w io.Writer) error { return x.Audio.Stream.WriteFile(w, bytes.NewReader(b)) },
-				"-af", "atrim=start="+strconv.FormatFloat(x.Audio.Stream.Lead.Seconds(), 'f', 6, 64), "-ac", "1"))
+				"-af", "atrim=start="+strconv.FormatFloat(x.Audio.Stream.Preroll.Seconds(), 'f', 6, 64), "-ac", "1"))
 			const second, most = 44100 / 4, 44100 / 4 / 5
 			best, lag := math.Inf(-1), 0
 			for i := -most; i <= most; i++ {
@@ -206,9 +206,9 @@ func sameSamples(t *testing.T, path string) {
 		t.Fatalf("Read(%s): no stream", filepath.Base(path))
 	}
 	want := []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-f", "f32le", "-"))
-	got := decode(t, func(w io.Writer) error { return s.WriteFile(w, bytes.NewReader(b)) }, "-af", "atrim=start="+strconv.FormatFloat(s.Lead.Seconds(), 'f', 6, 64))
+	got := decode(t, func(w io.Writer) error { return s.WriteFile(w, bytes.NewReader(b)) }, "-af", "atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
 	if len(want) == 0 || !bytes.Equal(got, want) {
-		t.Errorf("Stream(%s): %d bytes of samples with lead %v, want the %d of the file", filepath.Base(path), len(got), s.Lead, len(want))
+		t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", filepath.Base(path), len(got), s.Preroll, len(want))
 	}
 	if d := x.Audio.Duration.Seconds(); d < 3.9 || d > 4.2 {
 		t.Errorf("Read(%s): %v s long, want 4", filepath.Base(path), d)

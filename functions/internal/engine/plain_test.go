@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
@@ -70,10 +71,15 @@ func asPlain(t *testing.T, src, out, plan string) {
 func framesOf(t *testing.T, path string) (frames [][]byte, gaps *mp3.Gaps) {
 	t.Helper()
 	b := read(t, path)
-	gaps, err := mp3.ReadGaps(bytes.NewReader(b))
+	file, err := container.Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	first, err := file.VBRHeader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gaps = first.Gaps
 	for r := mp3.NewReader(bytes.NewReader(b)); ; {
 		_, f, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -110,7 +116,7 @@ func TestConvertAsPlain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			src := makeFile(t, tt.name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music, "-c:v", "mpeg4"}, tt.args...)...)
-			_, out, err := convert(t, e, store(t, src), eventing.Options{})
+			_, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

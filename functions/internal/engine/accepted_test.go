@@ -1,4 +1,4 @@
-package convert
+package engine
 
 import (
 	"os"
@@ -85,7 +85,7 @@ var muxers = map[string]string{
 func TestConvertAccepts(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestConvertAccepts(t *testing.T) {
 					}
 					args := strings.Fields("-f lavfi -i " + picture + " " + in + " -shortest " + encode + " " + mux)
 					src := makeFile(t, "accepted "+container+" "+sound, args...)
-					r, out, err := convert(t, e, store(t, src), eventing.Options{})
+					r, out, err := convert(t, e, read(t, src), eventing.Options{})
 					if err != nil {
 						t.Fatal(err)
 					}
