@@ -13,7 +13,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 )
 
 // GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every other
@@ -28,11 +27,10 @@ type GridFS struct {
 	indexed bool
 }
 
-// NewGridFS uses a database; it does not connect. Writes are majority and journaled whatever the client does.
+// NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. It does not
+// connect.
 func NewGridFS(db *mongo.Database) *GridFS {
-	journal := true
-	durable := options.Collection().SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})
-	return &GridFS{files: db.Collection("fs.files", durable), chunks: db.Collection("fs.chunks", durable)}
+	return &GridFS{files: db.Collection("fs.files"), chunks: db.Collection("fs.chunks")}
 }
 
 const (

@@ -8,6 +8,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -22,20 +24,38 @@ type Config struct {
 	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs
 }
 
-// Connect makes a client, which reaches for the server when it is first used. Its writes count when a majority has them in the
-// journal, whatever the URI says; the deadlines are the URI's (serverSelectionTimeoutMS, timeoutMS) or 10 and 30 seconds.
-func Connect(c Config) (*mongo.Client, error) {
-	journal := true
-	client, err := mongo.Connect(options.Client().
-		SetAppName("soundstrip").
-		SetServerSelectionTimeout(10 * time.Second).
-		SetTimeout(30 * time.Second).
-		ApplyURI(c.URI).
-		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}))
+// Connect makes a client, which reaches for the server when it is first used. The deadlines are the URI's
+// (serverSelectionTimeoutMS, timeoutMS), or 10 and 30 seconds. The URI does not change how reads and writes are made
+// safe:
+//
+//   - A write counts when a majority of the servers has it in the journal.
+//   - Reads go to the primary. A secondary may be late: sweep would not find a job there, and would delete its video.
+//   - Reads see only what a majority has (read concern majority). A failover can undo the rest, but not what we did
+//     because of it: a job that was to be deleted comes back, and sweep has deleted its video.
+//
+// With both at majority on the primary, a process reads its own writes. Those of others it may read late, so package
+// job changes a job only if it still is as it was read. Source:
+// https://www.mongodb.com/docs/manual/reference/read-concern-majority/
+func Connect(c Config) (*mongo.Client, error) { return connect(clientOptions(c)) }
+
+func connect(o *options.ClientOptions) (*mongo.Client, error) {
+	client, err := mongo.Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("MONGODB_URI: %w", err)
 	}
 	return client, nil
+}
+
+func clientOptions(c Config) *options.ClientOptions {
+	journal := true
+	return options.Client().
+		SetAppName("soundstrip").
+		SetServerSelectionTimeout(10 * time.Second).
+		SetTimeout(30 * time.Second).
+		ApplyURI(c.URI).
+		SetReadPreference(readpref.Primary()).
+		SetReadConcern(readconcern.Majority()).
+		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})
 }
 
 // Stores are what the server keeps.
@@ -51,10 +71,14 @@ func Open(c Config) (Stores, error) {
 	if err != nil {
 		return Stores{}, err
 	}
+	return open(client, c), nil
+}
+
+func open(client *mongo.Client, c Config) Stores {
 	return Stores{
 		Videos: media.NewGridFS(client.Database(c.Videos)),
 		MP3s:   media.NewGridFS(client.Database(c.MP3s)),
 		Jobs:   job.NewMongo(client.Database(c.Database)),
 		Close:  client.Disconnect,
-	}, nil
+	}
 }
