@@ -15,8 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// The names of a file's parts, after its id. Only the description makes a file: it is renamed to this name when everything
-// else is on the disk.
+// The names of a file's parts, after its id. Only the description makes a file: it is renamed to this name when
+// everything else is on the disk.
 const (
 	dataExt        = ".data"
 	descriptionExt = ".json"
@@ -235,46 +235,50 @@ func (s *Folder) remove(id, ext string) error {
 	return nil
 }
 
-// Sweep is of [Store].
+// Sweep is of [Store]. Files that are not named as ours are not looked at.
 func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
-	data, err := filepath.Glob(filepath.Join(s.dir, "*"+dataExt))
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return 0, fmt.Errorf("sweep media: %w", err)
 	}
-	b := broom{known: known, remove: s.Delete}
-	for _, path := range data {
-		if err := s.sweep(ctx, &b, path, before); err != nil {
-			return b.removed, err
+	sw := sweeper{known: known, remove: s.Delete}
+	for _, e := range entries {
+		id, isData := strings.CutSuffix(e.Name(), dataExt)
+		if !isData || !ValidID(id) {
+			continue
+		}
+		if err := s.sweep(ctx, &sw, id, before); err != nil {
+			return sw.removed, err
 		}
 	}
-	err = b.flush(ctx)
-	return b.removed, err
+	err = sw.flush(ctx)
+	return sw.removed, err
 }
 
-// sweep removes the data at path when it belongs to no file, or leaves it to the broom when the file has an owner.
-func (s *Folder) sweep(ctx context.Context, b *broom, path string, before time.Time) error {
-	id := strings.TrimSuffix(filepath.Base(path), dataExt)
-	stat, err := os.Stat(path)
+// sweep removes the data of an id when it belongs to no file, or leaves it to the sweeper when the file has an owner.
+func (s *Folder) sweep(ctx context.Context, sw *sweeper, id string, before time.Time) error {
+	path := filepath.Join(s.dir, id)
+	stat, err := os.Stat(path + dataExt)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !stat.ModTime().Before(before) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("sweep file %s: %w", id, err)
 	}
-	info, err := describe(strings.TrimSuffix(path, dataExt) + descriptionExt)
+	info, err := describe(path + descriptionExt)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := s.Delete(ctx, id); err != nil {
 			return err
 		}
-		b.removed++
+		sw.removed++
 		return nil
 	case err != nil:
 		return fmt.Errorf("sweep file %s: %w", id, err)
 	case info.Owner == "" || !info.Uploaded.Before(before):
 		return nil
 	}
-	return b.add(ctx, info)
+	return sw.add(ctx, info)
 }
 
 // Ping is of [Store].

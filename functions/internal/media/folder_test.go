@@ -113,6 +113,29 @@ func TestFolderCrashed(t *testing.T) {
 	}
 }
 
+// What somebody else put into the folder stays, and is no file that was removed.
+func TestFolderSweepsOwnFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := media.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := put(t, s, "", []byte("hello"))
+	for _, name := range []string{"notes.data", kept.ID, ".data"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Sweep(t.Context(), inAnHour(), knowsNone); n != 0 || err != nil {
+		t.Errorf("Sweep = %d, %v, want 0", n, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 5 {
+		t.Errorf("after Sweep %v are left, %v, want all 5", left, err)
+	}
+	wantContent(t, s, kept.ID, []byte("hello"))
+}
+
 func TestFolderPing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "media")

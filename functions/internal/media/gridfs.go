@@ -15,11 +15,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 )
 
-// GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every other
-// driver of MongoDB: https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.md
+// GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every
+// other driver of MongoDB: https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.md
 //
-// It does not use the driver's streams. Those clean up with the context of the writing, ask for 250 chunks at once, cannot
-// seek, and cannot hold a chunk back.
+// It does not use the driver's streams. Those clean up with the context of the writing, ask for 250 chunks at once,
+// cannot seek, and cannot hold a chunk back.
 type GridFS struct {
 	files, chunks *mongo.Collection
 
@@ -27,8 +27,8 @@ type GridFS struct {
 	indexed bool
 }
 
-// NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. It does not
-// connect.
+// NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. It does
+// not connect.
 func NewGridFS(db *mongo.Database) *GridFS {
 	return &GridFS{files: db.Collection("fs.files"), chunks: db.Collection("fs.chunks")}
 }
@@ -36,7 +36,8 @@ func NewGridFS(db *mongo.Database) *GridFS {
 const (
 	// chunkSize is what GridFS drivers use by default, in bytes.
 	chunkSize = 255 << 10
-	// batch is how many chunks of that size are written together at most: about 2 MiB, because each write waits for the journal.
+	// batch is how many chunks of that size are written together at most: about 2 MiB, because each write waits for the
+	// journal.
 	batch = 8
 	// ahead is how many are read together at most: about 1 MiB. More is no faster and takes a multiple of it in memory.
 	ahead = 4
@@ -248,8 +249,8 @@ func (w *gridWriter) commit(ctx context.Context) error {
 }
 
 // check sees that all chunks are there, since [GridFS.Sweep] takes those of a writer that was silent for too long. With
-// reserved bytes it reads them back, because the bytes after the reserved ones were hashed too early: the alternatives are no
-// hash, or an MP3 in memory, and an MP3 is small beside the video that was read for it.
+// reserved bytes it reads them back, because the bytes after the reserved ones were hashed too early: the alternatives
+// are no hash, or an MP3 in memory, and an MP3 is small beside the video that was read for it.
 func (w *gridWriter) check(ctx context.Context) error {
 	if w.to != 0 {
 		w.sum.Reset()
@@ -326,20 +327,20 @@ func (s *GridFS) Sweep(ctx context.Context, before time.Time, known Known) (int,
 		return n, fmt.Errorf("sweep files: %w", err)
 	}
 	defer func() { _ = cur.Close(ctx) }()
-	b := broom{known: known, remove: s.Delete}
+	sw := sweeper{known: known, remove: s.Delete}
 	for cur.Next(ctx) && err == nil {
 		var d fileDoc
 		if err = cur.Decode(&d); err == nil {
-			err = b.add(ctx, d.info())
+			err = sw.add(ctx, d.info())
 		}
 	}
 	if err == nil {
 		err = cur.Err()
 	}
 	if err == nil {
-		err = b.flush(ctx)
+		err = sw.flush(ctx)
 	}
-	return n + b.removed, err
+	return n + sw.removed, err
 }
 
 // sweepChunks removes the chunks of files that were never committed.

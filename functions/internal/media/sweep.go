@@ -11,38 +11,38 @@ type Known func(ctx context.Context, files []Info) (map[string]bool, error)
 // sweepBatch is how many files are asked about at once.
 const sweepBatch = 500
 
-// broom removes the files that are not known.
-type broom struct {
+// sweeper removes the files that are not known. It asks about many at once.
+type sweeper struct {
 	known   Known
 	remove  func(ctx context.Context, id string) error
 	files   []Info // not asked about yet
 	removed int
 }
 
-func (b *broom) add(ctx context.Context, file Info) error {
-	if b.files = append(b.files, file); len(b.files) < sweepBatch {
+func (s *sweeper) add(ctx context.Context, file Info) error {
+	if s.files = append(s.files, file); len(s.files) < sweepBatch {
 		return nil
 	}
-	return b.flush(ctx)
+	return s.flush(ctx)
 }
 
-func (b *broom) flush(ctx context.Context) error {
-	if len(b.files) == 0 {
+func (s *sweeper) flush(ctx context.Context) error {
+	if len(s.files) == 0 {
 		return nil
 	}
-	keep, err := b.known(ctx, b.files)
+	keep, err := s.known(ctx, s.files)
 	if err != nil {
 		return fmt.Errorf("sweep files: %w", err)
 	}
-	for _, f := range b.files {
+	for _, f := range s.files {
 		if keep[f.ID] {
 			continue
 		}
-		if err := b.remove(ctx, f.ID); err != nil {
+		if err := s.remove(ctx, f.ID); err != nil {
 			return err
 		}
-		b.removed++
+		s.removed++
 	}
-	b.files = b.files[:0]
+	s.files = s.files[:0]
 	return nil
 }
