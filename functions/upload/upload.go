@@ -24,7 +24,7 @@ import (
 
 const (
 	source    = "/soundstrip/upload"
-	finishFor = 30 * time.Second // bounds what follows the last byte, and the clearing up after a failure
+	finishFor = 30 * time.Second // bounds what follows Commit, and the clearing up after a failure
 	comeBack  = 5 * time.Second  // when a store that is away is worth another try
 )
 
@@ -172,12 +172,12 @@ func notStored(err error) error {
 
 // accept makes a whole video a job. From here on the client's going away changes nothing.
 func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Writer, name string, options eventing.Options) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
-	defer cancel()
-	info, err := video.Commit(ctx)
+	info, err := video.Commit(r.Context())
 	if err != nil {
 		return notStored(fmt.Errorf("commit video %s: %w", name, err))
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
+	defer cancel()
 	j, err := u.jobs.Create(ctx, job.Job{
 		ID: info.ID, Owner: token.FromContext(ctx).Username, Filename: name, Options: options,
 		Video: job.Video{Length: info.Length, SHA256: info.SHA256},

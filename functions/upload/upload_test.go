@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -92,8 +93,8 @@ func (f *file) Write(p []byte) (int, error) {
 	return f.content.Write(p)
 }
 
-func (f *file) Commit(ctx context.Context) (media.Info, error) {
-	if err := errors.Join(call(f.store.onCommit), ctx.Err()); err != nil {
+func (f *file) Commit(context.Context) (media.Info, error) {
+	if err := call(f.store.onCommit); err != nil {
 		return media.Info{}, err
 	}
 	f.store.mu.Lock()
@@ -518,6 +519,23 @@ func TestClientLeavesLate(t *testing.T) {
 	if j := s.checkOne(t, video); j.State != job.Queued {
 		t.Errorf("the job is %s, want queued", j.State)
 	}
+}
+
+// TestCommitTakesLong has a large video take its time to be written to the disk: its job is made all the same.
+func TestCommitTakesLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetup(1 << 20)
+		s.videos.onCommit = func() error { <-time.After(10 * finishFor); return nil }
+		s.send = func(ctx context.Context) error { return ctx.Err() }
+		w := s.do(httptest.NewRequest(http.MethodPut, "/upload/a.mp4", bytes.NewReader(video)))
+		if w.Code != http.StatusAccepted {
+			t.Errorf("PUT = %d %s, want 202", w.Code, w.Body)
+		}
+		if j := s.checkOne(t, video); j.State != job.Queued {
+			t.Errorf("the job is %s, want queued", j.State)
+		}
+	})
 }
 
 // TestForgetsAfterTimeout has the job store fail by a deadline; the video is removed under another.

@@ -217,6 +217,8 @@ func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
 	if w.err != nil {
 		return Info{}, w.err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime(w.readBack()))
+	defer cancel()
 	if err := w.commit(ctx); err != nil {
 		return Info{}, w.fail("commit", err)
 	}
@@ -248,13 +250,28 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	return err
 }
 
-// check sees that all chunks are there, since [GridFS.Sweep] takes those of a writer that was silent for too long. With
-// reserved bytes it reads them back, because the bytes after the reserved ones were hashed too early: the alternatives
-// are no hash, or an MP3 in memory, and an MP3 is small beside the video that was read for it.
+// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all, because the bytes after
+// those were hashed too early: the alternatives are no hash, or an MP3 in memory, and an MP3 is small beside the video
+// that was read for it.
+func (w *gridWriter) readBack() int64 {
+	if w.to == 0 {
+		return 0
+	}
+	return w.info.Length
+}
+
+// commitTime bounds a Commit: half a minute, and a second for each 4 MiB that it reads back. A server that is busy with
+// other converters may be that slow.
+func commitTime(readBack int64) time.Duration {
+	const rate = 4 << 20 // bytes a second
+	return 30*time.Second + time.Duration(readBack/rate)*time.Second
+}
+
+// check sees that all chunks are there, since [GridFS.Sweep] takes those of a writer that was silent for too long.
 func (w *gridWriter) check(ctx context.Context) error {
-	if w.to != 0 {
+	if n := w.readBack(); n > 0 {
 		w.sum.Reset()
-		_, err := io.Copy(w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: w.info.Length, ChunkSize: chunkSize}))
+		_, err := io.Copy(w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: n, ChunkSize: chunkSize}))
 		return err
 	}
 	n, err := w.bucket.chunks.CountDocuments(ctx, bson.M{"files_id": w.id})

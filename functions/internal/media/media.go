@@ -35,7 +35,7 @@ type Info struct {
 // Store keeps files. A file is visible from its Commit on, whole and never to change.
 type Store interface {
 	// Create begins a file; Info's ID, Name and Owner are kept. An id that is taken is an error. The context bounds the
-	// writing, not Commit and Abort.
+	// writing.
 	Create(ctx context.Context, info Info) (Writer, error)
 	// Open gives a file, or ErrNotFound. The context bounds the reading.
 	Open(ctx context.Context, id string) (File, error)
@@ -55,9 +55,10 @@ type Writer interface {
 	Reserve(n int) error
 	// Patch fills the reserved bytes.
 	Patch(p []byte) error
-	// Commit makes the file visible and durable. Without it there is no file.
+	// Commit makes the file visible and durable. Without it there is no file. It goes on when ctx is over, and bounds its
+	// time itself, because that grows with the file's length: what follows it needs a deadline of its own.
 	Commit(ctx context.Context) (Info, error)
-	// Abort removes what was written, also when ctx is over already; after Commit it does nothing.
+	// Abort removes what was written, also when ctx is over; after Commit it does nothing.
 	Abort(ctx context.Context) error
 }
 

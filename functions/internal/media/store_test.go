@@ -389,6 +389,21 @@ func testContext(t *testing.T, s media.Store) {
 	cancel()
 	commit(t, w)
 	wantContent(t, s, id, []byte("hello"))
+
+	// Nor does the end of Commit's context end Commit: only the store knows how long a file takes.
+	content := noise(17 * chunk)
+	id, w = begin(t, s, "ann")
+	if err := w.Reserve(4); err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, content[4:])
+	if err := w.Patch(content[:4]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(ctx); err != nil {
+		t.Errorf("Commit with a cancelled context = %v", err)
+	}
+	wantContent(t, s, id, content)
 }
 
 func testDelete(t *testing.T, s media.Store) {

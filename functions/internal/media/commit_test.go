@@ -1,0 +1,22 @@
+package media
+
+import (
+	"testing"
+	"time"
+)
+
+func TestCommitTime(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		readBack int64
+		want     time.Duration
+	}{
+		{0, 30 * time.Second},
+		{100 << 20, 55 * time.Second},
+		{2 << 30, 30*time.Second + 512*time.Second},
+	} {
+		if got := commitTime(tt.readBack); got != tt.want {
+			t.Errorf("commitTime(%d) = %v, want %v", tt.readBack, got, tt.want)
+		}
+	}
+}
