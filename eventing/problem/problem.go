@@ -34,6 +34,7 @@ const (
 	TooMany         Code = "too_many_requests"
 	Internal        Code = "internal"
 	Unavailable     Code = "unavailable"
+	Timeout         Code = "timeout"
 	OverQuota       Code = "over_quota"
 )
 
@@ -51,6 +52,7 @@ var statuses = map[Code]int{
 	TooMany:         http.StatusTooManyRequests,
 	Internal:        http.StatusInternalServerError,
 	Unavailable:     http.StatusServiceUnavailable,
+	Timeout:         http.StatusGatewayTimeout,
 	OverQuota:       http.StatusInsufficientStorage,
 }
 

@@ -113,7 +113,7 @@ func TestStatuses(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	for code, want := range map[problem.Code]int{
 		problem.Invalid: 400, problem.Unauthenticated: 401, problem.Forbidden: 403, problem.NotFound: 404, problem.Method: 405, problem.Conflict: 409,
 		problem.Gone: 410, problem.TooLarge: 413, problem.Unsupported: 415, problem.Unprocessable: 422, problem.TooMany: 429, problem.Internal: 500,
-		problem.Unavailable: 503, problem.OverQuota: 507,
+		problem.Unavailable: 503, problem.Timeout: 504, problem.OverQuota: 507,
 	} {
 		if got := problem.New(code, "x").Status(); got != want {
 			t.Errorf("status of %s = %d, want %d", code, got, want)

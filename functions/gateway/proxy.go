@@ -39,19 +39,28 @@ func (c Config) Validate() error {
 // Routes forwards to the functions' URLs.
 func (c Config) Routes() Routes {
 	return Routes{
-		Login:    Proxy("login", &c.LoginURL),
-		Validate: Proxy("validate", &c.ValidateURL),
-		Upload:   Proxy("upload", &c.UploadURL),
-		Jobs:     Proxy("jobs", &c.JobsURL),
+		Login:    Proxy("login", &c.LoginURL, answerWithin),
+		Validate: Proxy("validate", &c.ValidateURL, answerWithin),
+		Upload:   Proxy("upload", &c.UploadURL, storeWithin),
+		Jobs:     Proxy("jobs", &c.JobsURL, answerWithin),
 	}
 }
+
+const (
+	// answerWithin is how long a function may take to begin its answer: it may have to be started first, and its stores
+	// have deadlines of their own.
+	answerWithin = 2 * time.Minute
+	// storeWithin is the same for a video, which upload writes to the disk before it answers. Knative's limit is the same.
+	storeWithin = 10 * time.Minute
+)
 
 // comeBack is when a function that is away is worth another try.
 const comeBack = 2 * time.Second
 
-// Proxy forwards requests to a function. Bodies are streamed both ways as they come, of any length. While the function cannot
-// be reached, the answer is a 503 with Retry-After that names it.
-func Proxy(name string, target *url.URL) http.Handler {
+// Proxy forwards requests to a function. Bodies are streamed both ways as they come: they may take as long as they like
+// and have any length. While the function cannot be reached, the answer is a 503 with Retry-After that names it. When
+// it has the whole request and does not begin its answer within the given time, the answer is a 504 that names it.
+func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
@@ -65,15 +74,23 @@ func Proxy(name string, target *url.URL) http.Handler {
 		Transport: &http.Transport{
 			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			MaxIdleConnsPerHost:   64,
-			IdleConnTimeout:       time.Minute, // less than the functions' own, so that no request meets a closing connection
+			IdleConnTimeout:       time.Minute, // below the functions' own: no request meets a closing connection
 			ExpectContinueTimeout: time.Second, // a function that refuses by the header is not sent the body
+			ResponseHeaderTimeout: within,      // from the last byte of the request on
 			TLSHandshakeTimeout:   10 * time.Second,
 			DisableCompression:    true, // what the client asked for is what it gets
 		},
 		FlushInterval: -1,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if fault := (*problem.Error)(nil); !errors.As(err, &fault) { // one of the client's body is its own
-				err = problem.Wrap(err, problem.Unavailable, "the %s function cannot be reached at the moment: try again", name).RetryAfter(comeBack)
+			fault, network := (*problem.Error)(nil), (*net.OpError)(nil)
+			switch {
+			case errors.As(err, &fault): // one of the client's body is its own
+			case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &network): // ResponseHeaderTimeout
+				err = problem.Wrap(err, problem.Timeout, "the %s function has not answered for %v: "+
+					"look whether it did what you asked for, and try again if not", name, within)
+			default:
+				err = problem.Wrap(err, problem.Unavailable,
+					"the %s function cannot be reached at the moment: try again", name).RetryAfter(comeBack)
 			}
 			if r.Context().Err() != nil {
 				err = fmt.Errorf("%w: %w", context.Canceled, err)

@@ -44,7 +44,7 @@ func proxyTo(t *testing.T, target string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(Proxy("upload", u))
+	server := httptest.NewServer(Proxy("upload", u, time.Minute))
 	t.Cleanup(server.Close)
 	return server.URL
 }
@@ -138,8 +138,8 @@ func TestProxyWithoutFunction(t *testing.T) {
 	}
 }
 
-// TestProxyFunctionDies has the function break the connection in the middle of its answer: the client must not take half of
-// it for the whole.
+// TestProxyFunctionDies has the function break the connection in the middle of its answer: the client must not take
+// half of it for the whole.
 func TestProxyFunctionDies(t *testing.T) {
 	t.Parallel()
 	origin := behind(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -157,7 +157,8 @@ func TestProxyFunctionDies(t *testing.T) {
 	}
 }
 
-// TestProxyStreams wants what the function flushed to be there before it is done, whether or not it said how much will come.
+// TestProxyStreams wants what the function flushed to be there before it is done, whether or not it said how much will
+// come.
 func TestProxyStreams(t *testing.T) {
 	t.Parallel()
 	for _, length := range []string{"", "13"} {
@@ -231,8 +232,8 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestProxyRefusal has the function refuse a large body by its head: with Expect: 100-continue not a byte of it is read, and
-// without it the refusal still reaches the client.
+// TestProxyRefusal has the function refuse a large body by its head: with Expect: 100-continue not a byte of it is
+// read, and without it the refusal still reaches the client.
 func TestProxyRefusal(t *testing.T) {
 	t.Parallel()
 	origin := behind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -325,8 +326,8 @@ func TestProxyClientLeaves(t *testing.T) {
 	}
 }
 
-// TestProxyClientFault has the client's body fail with a fault of the client's: it is told of that, and not that the function
-// is away.
+// TestProxyClientFault has the client's body fail with a fault of the client's: it is told of that, and not that the
+// function is away.
 func TestProxyClientFault(t *testing.T) {
 	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
@@ -337,7 +338,7 @@ func TestProxyClientFault(t *testing.T) {
 	}
 	r := httptest.NewRequest(http.MethodPost, "/upload", io.MultiReader(strings.NewReader("video"), iotest.ErrReader(problem.New(problem.Invalid, "went quiet"))))
 	w := httptest.NewRecorder()
-	Proxy("upload", u).ServeHTTP(w, r)
+	Proxy("upload", u, time.Minute).ServeHTTP(w, r)
 	if w.Code != http.StatusBadRequest || w.Body.String() != "went quiet\n" {
 		t.Errorf("POST = %d %q, want 400 and went quiet", w.Code, w.Body)
 	}
