@@ -1,17 +1,31 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"golang.org/x/term"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 )
+
+const userUsage = `usage:
+  soundstrip user add EMAIL [--admin] [--password-stdin]
+  soundstrip user passwd EMAIL [--password-stdin]
+  soundstrip user list
+  soundstrip user disable EMAIL    soundstrip user enable EMAIL
+  soundstrip user promote EMAIL    soundstrip user demote EMAIL`
 
 // userConfig says where the users are.
 type userConfig struct {
@@ -34,11 +48,118 @@ func runUser(ctx context.Context, env envconfig.Lookuper, args []string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, closeUsers(ctx)) }()
-	return account.Command(ctx, users, args, os.Stdin, os.Stdout)
+	return userCommand(ctx, users, args, os.Stdin, os.Stdout)
 }
 
-// firstUser makes the first user of an empty store: an admin, with the name and password given or made up. Only a password
-// made up here is printed, and only now: nobody could know it otherwise.
+// userCommand does what an admin types after "user". A password is read from a line of stdin with --password-stdin, or
+// asked for at a terminal; otherwise one is made up and printed.
+func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.Reader, stdout io.Writer) error {
+	if len(args) == 0 {
+		return errors.New(userUsage)
+	}
+	cmd, args := args[0], args[1:]
+	flags := flag.NewFlagSet("user", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	admin := flags.Bool("admin", false, "")
+	fromStdin := flags.Bool("password-stdin", false, "")
+	var emails []string
+	for len(args) > 0 { // flags may stand before and after the address
+		if err := flags.Parse(args); err != nil {
+			return fmt.Errorf("%w\n%s", err, userUsage)
+		}
+		if args = flags.Args(); len(args) > 0 {
+			emails, args = append(emails, args[0]), args[1:]
+		}
+	}
+	if cmd == "list" && len(emails) == 0 {
+		return listUsers(ctx, s, stdout)
+	}
+	if len(emails) != 1 {
+		return errors.New(userUsage)
+	}
+	email := emails[0]
+	done := func(what string, err error) error {
+		if err != nil {
+			return fmt.Errorf("user %s %s: %w", cmd, email, err)
+		}
+		_, err = fmt.Fprintf(stdout, "%s %s\n", email, what)
+		return err
+	}
+	switch cmd {
+	case "add":
+		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
+			return done("is added", s.Create(ctx, email, password, *admin))
+		})
+	case "passwd":
+		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
+			return done("has a new password", s.SetPassword(ctx, email, password))
+		})
+	case "disable":
+		return done("may not log in any more; tokens given before hold until they expire", s.SetDisabled(ctx, email, true))
+	case "enable":
+		return done("may log in", s.SetDisabled(ctx, email, false))
+	case "promote":
+		return done("is an admin from the next login on", s.SetAdmin(ctx, email, true))
+	case "demote":
+		return done("is no admin from the next login on", s.SetAdmin(ctx, email, false))
+	}
+	return errors.New(userUsage)
+}
+
+func listUsers(ctx context.Context, s *account.Store, stdout io.Writer) error {
+	users, err := s.List(ctx)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tEMAIL\tADMIN\tDISABLED\tCREATED")
+	for _, u := range users {
+		fmt.Fprintf(w, "%d\t%s\t%t\t%t\t%s\n", u.ID, u.Email, u.Admin, u.Disabled, u.Created.Format(time.DateTime))
+	}
+	return w.Flush()
+}
+
+// withPassword calls use with a password, and prints the password if nobody else knows it.
+func withPassword(fromStdin bool, stdin io.Reader, stdout io.Writer, use func(password string) error) error {
+	password, err := askPassword(fromStdin, stdin, stdout)
+	if err != nil {
+		return fmt.Errorf("read password: %w", err)
+	}
+	made := password == "" && !fromStdin
+	if made {
+		password = rand.Text()
+	}
+	if err := use(password); err != nil || !made {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "the password, shown this once: %s\n", password)
+	return err
+}
+
+// maxLine is the most, in bytes, that is read of a password: the store refuses a shorter one as too long.
+const maxLine = 4 << 10
+
+// askPassword gives the password that the admin chose, or none.
+func askPassword(fromStdin bool, stdin io.Reader, stdout io.Writer) (string, error) {
+	if fromStdin {
+		line, err := bufio.NewReader(io.LimitReader(stdin, maxLine)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil // the last line may lack its end
+		}
+		return strings.TrimRight(line, "\r\n"), err
+	}
+	terminal, ok := stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return "", nil
+	}
+	fmt.Fprint(stdout, "Password (empty: one is made up): ")
+	password, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(stdout)
+	return string(password), err
+}
+
+// firstUser makes the first user of an empty store: an admin, with the name and password given or made up. Only a
+// password made up here is printed, and only now: nobody could know it otherwise.
 func firstUser(ctx context.Context, users *account.Store, email, password string) error {
 	n, err := users.Count(ctx)
 	if err != nil || n > 0 {

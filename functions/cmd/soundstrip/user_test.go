@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/soundstrip/soundstrip/functions/internal/account"
+	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
+)
+
+func TestUserCommand(t *testing.T) {
+	t.Parallel()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s, err := account.NewSQLite(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(stdin string, args ...string) (string, error) {
+		var out strings.Builder
+		err := userCommand(t.Context(), s, args, strings.NewReader(stdin), &out)
+		return out.String(), err
+	}
+	for _, tt := range []struct {
+		name  string
+		args  string
+		stdin string
+		want  string // of the output, or of the error
+		fails bool
+	}{
+		{name: "add", args: "add georgio@email.com --password-stdin", stdin: "Admin123\n", want: "is added"},
+		{name: "add without line end", args: "add --password-stdin --admin b@email.com", stdin: "Admin123", want: "is added"},
+		{name: "add again", args: "add georgio@email.com", want: account.ErrExists.Error(), fails: true},
+		{name: "no password at all", args: "add c@email.com --password-stdin", want: "too short", fails: true},
+		{
+			name: "an endless password", args: "add c@email.com --password-stdin", stdin: strings.Repeat("x", 1<<20),
+			want: "longer than", fails: true,
+		},
+		{name: "make up a password", args: "add c@email.com", want: "shown this once"},
+		{name: "passwd", args: "passwd b@email.com --password-stdin", stdin: "Admin124\r\n", want: "new password"},
+		{name: "disable", args: "disable c@email.com", want: "may not log in"},
+		{name: "promote", args: "promote c@email.com", want: "admin"},
+		{name: "demote", args: "demote b@email.com", want: "no admin"},
+		{name: "unknown user", args: "enable d@email.com", want: account.ErrNotFound.Error(), fails: true},
+		{name: "nothing", want: "usage", fails: true},
+		{name: "unknown command", args: "kick b@email.com", want: "usage", fails: true},
+		{name: "no address", args: "add", want: "usage", fails: true},
+		{name: "two addresses", args: "disable b@email.com c@email.com", want: "usage", fails: true},
+		{name: "unknown flag", args: "add d@email.com --root", want: "usage", fails: true},
+	} {
+		got, err := run(tt.stdin, strings.Fields(tt.args)...)
+		if tt.fails != (err != nil) {
+			t.Errorf("%s: userCommand(%s) = %v", tt.name, tt.args, err)
+		}
+		if !strings.Contains(got+fmt.Sprint(err), tt.want) {
+			t.Errorf("%s: userCommand(%s) says %q, %v, want %q", tt.name, tt.args, got, err, tt.want)
+		}
+	}
+	got, err := run("", "list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for line := range strings.Lines(got) {
+		rows = append(rows, strings.Join(strings.Fields(line)[:4], " "))
+	}
+	want := []string{
+		"ID EMAIL ADMIN DISABLED",
+		"1 georgio@email.com false false", "2 b@email.com false false", "3 c@email.com true true",
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	if _, err := s.Authenticate(t.Context(), "b@email.com", "Admin124"); err != nil {
+		t.Errorf("Authenticate() after passwd = %v", err)
+	}
+}
