@@ -64,7 +64,7 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
-			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: what is malformed in it is the function's to refuse
+			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: the function refuses what is malformed
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
 			p.SetXForwarded()
 			if proto := p.In.Header.Get("X-Forwarded-Proto"); proto != "" {
@@ -84,7 +84,7 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			fault, network := (*problem.Error)(nil), (*net.OpError)(nil)
 			switch {
-			case errors.As(err, &fault): // one of the client's body is its own
+			case errors.As(err, &fault): // the client's body failed, not the function
 			case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &network): // ResponseHeaderTimeout
 				err = problem.Wrap(err, problem.Timeout, "the %s function has not answered for %v: "+
 					"look whether it did what you asked for, and try again if not", name, within)

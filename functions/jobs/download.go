@@ -30,7 +30,8 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 	fid := strings.ToLower(r.URL.Query().Get("fid"))
 	switch {
 	case fid == "":
-		return problem.New(problem.Invalid, "fid is missing: GET /download?fid=ID, with the id that the notice of your MP3 names")
+		return problem.New(problem.Invalid,
+			"fid is missing: GET /download?fid=ID, with the id that the notice of your MP3 names")
 	case !media.ValidID(fid):
 		return problem.New(problem.Invalid, "fid=%q is malformed: an id has 24 hex digits", fid)
 	}
@@ -46,8 +47,8 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 	return s.serve(w, r, j)
 }
 
-// serveStray gives an MP3 that no job has, because the old system made it. It does not say whose it is, so only an admin may
-// have it.
+// serveStray gives an MP3 that has no job, because the old system made it. It does not say whose it is, so only an
+// admin may have it.
 func (s *server) serveStray(w http.ResponseWriter, r *http.Request, fid string) error {
 	f, err := s.mp3s.Open(r.Context(), fid)
 	switch {
@@ -101,8 +102,8 @@ func gone() error {
 	return problem.New(problem.Gone, "the MP3 is not kept any more: upload the video again")
 }
 
-// serveFile answers with the file, a part of it (Range), or that the client has it already (If-None-Match). A file never
-// changes, so its hash, or else its id, is a strong validator.
+// serveFile answers with the file, with a range of it (Range), or with 304 when the client has it (If-None-Match). A
+// file never changes, so its hash, or else its id, is a strong validator.
 func serveFile(w http.ResponseWriter, r *http.Request, f media.File, name, sha256 string) {
 	h := w.Header()
 	h.Set("Content-Type", "audio/mpeg")
@@ -113,8 +114,8 @@ func serveFile(w http.ResponseWriter, r *http.Request, f media.File, name, sha25
 	http.ServeContent(w, r, "", f.Info().Uploaded, f)
 }
 
-// attachment names a file in a Content-Disposition (RFC 6266, appendix D): in ASCII for clients that know nothing else, curl
-// among them, and in UTF-8 when that differs.
+// attachment names a file in a Content-Disposition (RFC 6266, appendix D). The name is in ASCII, for clients such as
+// curl that know nothing else, and in UTF-8 when that differs.
 func attachment(name string) string {
 	ascii := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"\/%`, r) {
@@ -126,6 +127,7 @@ func attachment(name string) string {
 		return `attachment; filename="` + ascii + `"`
 	}
 	// PathEscape leaves some characters that RFC 8187, section 3.2.1, wants encoded.
-	encoded := strings.NewReplacer(":", "%3A", "=", "%3D", "@", "%40").Replace(url.PathEscape(strings.ToValidUTF8(name, "\uFFFD")))
+	encoded := url.PathEscape(strings.ToValidUTF8(name, "\uFFFD"))
+	encoded = strings.NewReplacer(":", "%3A", "=", "%3D", "@", "%40").Replace(encoded)
 	return `attachment; filename="` + ascii + `"; filename*=UTF-8''` + encoded
 }

@@ -1,4 +1,4 @@
-// Package jobs shows a person their jobs, starts them anew, ends and deletes them, and gives out the MP3s.
+// Package jobs shows people their jobs; starts, ends and deletes them; and gives out the MP3s.
 package jobs
 
 import (
@@ -133,7 +133,8 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) error {
 
 func parseQuery(r *http.Request) (job.Query, error) {
 	v, c := r.URL.Query(), token.FromContext(r.Context())
-	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Username), State: job.State(v.Get("state")), Before: v.Get("before"), Limit: defaultLimit}
+	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Username), State: job.State(v.Get("state")), Before: v.Get("before"),
+		Limit: defaultLimit}
 	switch {
 	case !c.May(q.Owner):
 		return q, problem.New(problem.Forbidden, "only an admin may list the jobs of others")
@@ -220,7 +221,7 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, id := r.Context(), j.ID
 	if !j.State.Finished() {
-		// A worker that holds the job loses it by this, and clears up after itself.
+		// A worker that has the job loses it by this, and removes what it made.
 		j, err = s.jobs.Cancel(ctx, id)
 		if errors.Is(err, job.ErrState) { // it finished meanwhile, perhaps with an MP3
 			j, err = s.jobs.Get(ctx, id)
@@ -269,7 +270,8 @@ func fault(doing, id string, err error) error {
 }
 
 func unavailable(err error) error {
-	return problem.Wrap(err, problem.Unavailable, "the store cannot be reached at the moment: try again later").RetryAfter(comeBack)
+	return problem.Wrap(err, problem.Unavailable,
+		"the store cannot be reached at the moment: try again later").RetryAfter(comeBack)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -72,8 +72,8 @@ func (p Refused) Validate() error {
 	return nil
 }
 
-// events takes Requested. Its answer means that the credentials were judged: a second delivery is judged again, and gives
-// another token, which harms nobody.
+// events takes Requested. Its answer means that the credentials were checked. A second delivery is checked again and
+// gives another token, which harms nobody.
 func (h *handler) events(from netip.Prefix) eventing.Func {
 	return func(ctx context.Context, e event.Event) (*event.Event, error) {
 		p, err := eventing.Decode[Requested](e)

@@ -1,5 +1,5 @@
-// Package login is the function that gives tokens: for an e-mail address and a password it signs a JSON Web Token. It also
-// makes users, and publishes the keys by which others check the tokens.
+// Package login is the function that gives tokens: for an e-mail address and a password it signs a JSON Web Token. It
+// also makes users, and publishes the keys by which others check the tokens.
 //
 // It takes dev.soundstrip.login.requested.v1 as well, from anyone, and replies dev.soundstrip.token.issued.v1 or
 // dev.soundstrip.login.refused.v1: an event carries its own credentials, as a request does.
@@ -31,11 +31,14 @@ type Users interface {
 	Create(ctx context.Context, email, password string, admin bool) error
 }
 
-// Config says who may become a user, and what the world around looks like.
+// Config says who may become a user, and which proxies stand before us.
 type Config struct {
-	SignUp      string         `env:"LOGIN_SIGNUP, default=closed"` // open: everyone may make an account; closed: admins only
-	LegacyAdmin bool           `env:"LOGIN_LEGACY_ADMIN"`           // every token says admin, since the Python gateway turns others away
-	TrustProxy  []netip.Prefix `env:"LOGIN_TRUST_PROXY"`            // networks of the proxies whose X-Forwarded-For is believed
+	// SignUp is open when everyone may make an account, and closed when only admins may.
+	SignUp string `env:"LOGIN_SIGNUP, default=closed"`
+	// LegacyAdmin has every token say admin, since the Python gateway turns others away.
+	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
+	// TrustProxy are the networks of the proxies whose X-Forwarded-For is believed.
+	TrustProxy []netip.Prefix `env:"LOGIN_TRUST_PROXY"`
 }
 
 // Validate reports an unknown LOGIN_SIGNUP.
@@ -99,7 +102,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 	problem.Handler(func(w http.ResponseWriter, r *http.Request) error { return h.post(w, r, from) }).ServeHTTP(w, r)
 }
 
-// post answers with the bare token: what reads it may take the whole body for it, so there is no line break.
+// post answers with the bare token and no line break: a script takes all of the body for the token.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, from netip.Prefix) error {
 	email, password, ok := r.BasicAuth()
 	if !ok {
@@ -127,7 +130,8 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, from netip.Prefix
 	return nil
 }
 
-// issue gives a token to whom the credentials belong. account.ErrCredentials and *waitError are the client's doing.
+// issue gives a token to the owner of the credentials. account.ErrCredentials and *waitError are the faults of the
+// client.
 func (h *handler) issue(ctx context.Context, from netip.Prefix, email, password string) (TokenIssued, error) {
 	now, acc := h.now(), keyOf(email)
 	if wait := max(h.accounts.wait(acc, now), h.addresses.wait(from, now)); wait > 0 {
@@ -164,8 +168,8 @@ func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// maySignUp lets everyone through when sign-up is open, and admins otherwise. Who is an admin is asked of the store: the token
-// may be older than the answer, or say so of everyone.
+// maySignUp lets everyone through when sign-up is open, and admins otherwise. The store says who is an admin: a token
+// may be out of date, and with LegacyAdmin every token says so.
 func (h *handler) maySignUp(r *http.Request) error {
 	if h.cfg.SignUp == "open" {
 		from, now := network(clientAddr(r, h.cfg.TrustProxy)), h.now()
@@ -203,17 +207,18 @@ func (h *handler) jwks(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// credentials are what a JSON object or a form holds.
+// credentials are what a client sends as a JSON object or a form.
 type credentials struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
 }
 
-// readCredentials takes a JSON object or a form, by what the body looks like: curl -d calls everything a form.
+// readCredentials reads a JSON object or a form. The body tells which it is: curl -d calls everything a form.
 func readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, err error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return c, problem.New(problem.TooLarge, "the request's body is larger than %d bytes, which credentials are not", maxBody)
+		return c, problem.New(problem.TooLarge, "the request's body is larger than %d bytes, which credentials are not",
+			maxBody)
 	}
 	if err != nil {
 		return c, problem.Wrap(err, problem.Invalid, "the request's body broke off")
@@ -235,7 +240,7 @@ func unauthenticated(p *problem.Error) *problem.Error {
 	return p.With("WWW-Authenticate", `Basic realm="soundstrip"`)
 }
 
-// answer says to a client what became of its request.
+// answer turns an error into what the client is told.
 func answer(err error) error {
 	var wait *waitError
 	var rule account.RuleError
@@ -251,5 +256,6 @@ func answer(err error) error {
 	case errors.Is(err, account.ErrBusy):
 		return problem.Wrap(err, problem.Unavailable, "too many logins at once: try again").RetryAfter(time.Second)
 	}
-	return problem.Wrap(err, problem.Unavailable, "the users cannot be reached at the moment: try again").RetryAfter(time.Second)
+	return problem.Wrap(err, problem.Unavailable,
+		"the users cannot be reached at the moment: try again").RetryAfter(time.Second)
 }

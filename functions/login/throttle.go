@@ -15,7 +15,8 @@ import (
 // maxKeys is how many accounts and addresses a throttle remembers; the one that was not seen for longest is forgotten.
 const maxKeys = 10_000
 
-// throttle counts failed attempts by a key: burst of them at once, and another each interval. Each process counts its own.
+// throttle counts failed attempts by a key: burst of them at once, and another each interval. Each process counts its
+// own.
 type throttle[K comparable] struct {
 	interval time.Duration
 	burst    int
@@ -39,7 +40,8 @@ func (t *throttle[K]) wait(key K, now time.Time) time.Duration {
 	return time.Duration(max(0, 1-l.TokensAt(now)) * float64(t.interval))
 }
 
-// charge counts a failed attempt. Those that were let through at the same moment count too, by making the next wait longer.
+// charge counts a failed attempt. Attempts that were let through at the same moment are all counted: the next wait is
+// longer.
 func (t *throttle[K]) charge(key K, now time.Time) {
 	l := rate.NewLimiter(rate.Every(t.interval), t.burst)
 	if known, ok, _ := t.limiters.PeekOrAdd(key, l); ok {
@@ -53,15 +55,16 @@ type waitError struct{ d time.Duration }
 
 func (e *waitError) Error() string { return fmt.Sprintf("too many failed attempts: wait %v", e.d) }
 
-// accountKey is the hash of an e-mail address: its length is bounded, and no address is kept.
+// accountKey is the hash of an e-mail address: it has a fixed length, and the address is not kept.
 type accountKey [sha256.Size]byte
 
 func keyOf(email string) accountKey {
 	return sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(email))))
 }
 
-// clientAddr is the address a request comes from. While that is a trusted proxy, it is the one for which the proxy says it
-// forwards; what is further left in X-Forwarded-For, the client may have written itself.
+// clientAddr is the address that a request comes from. If that is a trusted proxy, it is the address that the proxy
+// added to X-Forwarded-For, its last; and so on from right to left. What stands further left the client may have
+// written itself.
 func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
@@ -85,7 +88,8 @@ func isIn(addr netip.Addr, networks []netip.Prefix) bool {
 	return false
 }
 
-// network is what one customer of a provider has: an IPv4 address, or the 64 bits of an IPv6 address below which he chooses.
+// network is what a provider gives to one customer: an IPv4 address, or 64 bits of an IPv6 address. The customer
+// chooses the rest.
 func network(addr netip.Addr) netip.Prefix {
 	bits := addr.BitLen()
 	if addr.Is6() {

@@ -33,11 +33,11 @@ type Jobs interface {
 type Channel interface {
 	// Name is what the channel's notices are recorded by: email or webhook.
 	Name() string
-	// Tell returns when the message is taken. A *RefusedError is for good, another error is passing.
+	// Tell returns when the message is accepted. A *RefusedError is permanent, another error is passing.
 	Tell(ctx context.Context, o Outcome) error
 }
 
-// RefusedError says that a channel cannot tell an outcome, now or later.
+// RefusedError says that a channel cannot tell an outcome, and never will.
 type RefusedError struct {
 	Reason string // for the owner of the job
 	Err    error  // for the log; may be nil
@@ -71,12 +71,12 @@ type Links struct {
 const Source = "/soundstrip/notify"
 
 const (
-	// telling is how long a delivery has a job for itself: longer than its channels take at most, which is three times
+	// telling is how long a delivery keeps others from telling the owner. Its channels take less: three times
 	// [mail.MaxTimeout], once maxTimeout, and recording for each.
 	telling = 3 * time.Minute
 	// retryAfter is when a passing failure may be tried again.
 	retryAfter = 10 * time.Second
-	// recording bounds the writing down of what was sent, which goes on when the caller has left.
+	// recording bounds the recording of what was sent, which goes on when the caller has left.
 	recording = 10 * time.Second
 )
 
@@ -86,7 +86,7 @@ type function struct {
 	cfg      Config
 }
 
-// New makes the function. It needs one channel at least; an outcome is told by all of them.
+// New makes the function. It needs one channel at least; all of them tell an outcome.
 func New(jobs Jobs, channels []Channel, cfg Config) http.Handler {
 	f := &function{jobs: jobs, channels: channels, cfg: cfg}
 	return eventing.Func(f.notify)
@@ -94,12 +94,12 @@ func New(jobs Jobs, channels []Channel, cfg Config) http.Handler {
 
 // notify takes audio.converted and conversion.failed.
 //
-// A reply (200) means that every channel has told the outcome or never will, and that this is on record; the reply is the same
-// for a repeat, which tells nothing. No content (204) means that there is nobody to tell: the job was deleted, or goes on. With
-// anything else the next delivery tells what this one did not. Between a channel's yes and our record of it lies a moment; who
-// dies in it leaves one message that is sent twice, with the same id.
+// A reply (200) means that every channel has told the outcome or never will, and that this is recorded. A repeat gets
+// the same reply and tells nothing. No content (204) means that there is nobody to tell: the job was deleted, or goes
+// on. After any other answer, the next delivery tells what this one did not. A crash between the yes of a channel and
+// our record of it leaves one message that is sent twice, with the same id.
 //
-// Of the event only the job's id is trusted: what is told, and to whom, is on record. The exception is adopt.
+// Of the event only the id of the job is trusted. The job says what is told, and to whom. The exception is adopt.
 func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, error) {
 	j, err := f.find(ctx, e)
 	if errors.Is(err, job.ErrNotFound) {
@@ -118,7 +118,7 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 		return nil, err
 	case j.State == job.Notified:
 	case len(f.pending(j, ended.ID())) == 0:
-		// All is told, but the last to tell had others before it that are no longer configured.
+		// Every channel has told it. The job does not say so, because the last channel then is not configured any more.
 		n := job.Notice{Event: ended.ID(), Channel: f.channels[0].Name()}
 		if err := f.record(ctx, j.ID, n, true); err != nil {
 			return nil, eventing.RetryAfter(retryAfter, err)
@@ -148,7 +148,8 @@ func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
 		return job.Job{}, err
 	}
 	if !media.ValidID(ref.VideoFID) || e.Subject() != "" && e.Subject() != ref.VideoFID {
-		return job.Job{}, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), ref.VideoFID))
+		return job.Job{}, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video",
+			e.ID(), e.Subject(), ref.VideoFID))
 	}
 	if e.Type() == eventing.TypeAudioConverted && converted.SHA256 == "" {
 		return f.adopt(ctx, converted)
@@ -160,9 +161,9 @@ func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
 	return j, err
 }
 
-// adopt gives the job of an old converter's message, which tells the id of the MP3 and the owner and nothing more (ours always
-// tells the SHA-256). Such a converter finishes no job, and with an old gateway there is none: both is done here, for it is the
-// job that lets its owner download the MP3. An MP3 that belongs to another job is not given away.
+// adopt gives the job that an old converter's message is about. The message has the ids and the owner, and no SHA-256,
+// which ours always has. An old converter does not finish the job, and behind an old gateway there is no job. Both is
+// done here: without a job the owner cannot download the MP3. An MP3 that belongs to another job is not given away.
 func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Job, error) {
 	mp3 := job.MP3{FID: *p.MP3FID, Length: p.Bytes, Duration: p.Duration}
 	if !media.ValidID(mp3.FID) {
@@ -210,7 +211,8 @@ func (f *function) pending(j job.Job, id string) []Channel {
 	return left
 }
 
-// tell tells the outcome by every channel that has not, while no other delivery does, and gives the job as it is then.
+// tell tells the outcome by every channel that has not told it. No other delivery does so meanwhile. It gives the job
+// as it is then.
 func (f *function) tell(ctx context.Context, jobID, id string) (job.Job, error) {
 	j, err := f.jobs.Tell(ctx, jobID, telling)
 	busy := (*job.BusyError)(nil)
@@ -259,7 +261,7 @@ func (f *function) record(ctx context.Context, jobID string, n job.Notice, done 
 	return f.jobs.Noticed(last, jobID, n, done)
 }
 
-// afterwards is the time for what must be done though the caller has left.
+// afterwards is the time for what must be done when the caller has left.
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recording)
 }
@@ -270,7 +272,8 @@ func reply(j job.Job, id string) (*event.Event, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	p := eventing.NotificationSent{Reference: eventing.Reference{VideoFID: j.ID, Username: j.Owner}, Channel: j.Notices[i].Channel}
+	p := eventing.NotificationSent{Reference: eventing.Reference{VideoFID: j.ID, Username: j.Owner},
+		Channel: j.Notices[i].Channel}
 	if j.MP3 != nil {
 		p.MP3FID = &j.MP3.FID
 	}

@@ -74,7 +74,7 @@ func Webhook(cfg WebhookConfig, transport http.RoundTripper) Channel {
 	return webhook{cfg: cfg, client: &http.Client{
 		Transport: transport,
 		Timeout:   cfg.Timeout,
-		// The address that is configured is the one that is told; a redirect could lead anywhere.
+		// Only the configured address is told: a redirect could lead anywhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -82,7 +82,8 @@ func Webhook(cfg WebhookConfig, transport http.RoundTripper) Channel {
 func (webhook) Name() string { return "webhook" }
 
 func (c webhook) Tell(ctx context.Context, o Outcome) error {
-	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Owner, Filename: o.Job.Filename, State: o.Job.State, MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
+	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Owner, Filename: o.Job.Filename, State: o.Job.State,
+		MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
 	body, err := json.Marshal(b)
 	if err != nil {
 		return fmt.Errorf("encode job %s: %w", o.Job.ID, err)
@@ -94,7 +95,8 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 	now := time.Now().Unix()
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "soundstrip")
-	r.Header.Set(SignatureHeader, fmt.Sprintf("t=%d,v1=%s", now, hex.EncodeToString(sign([]byte(c.cfg.Secret), strconv.FormatInt(now, 10), body))))
+	r.Header.Set(SignatureHeader, fmt.Sprintf("t=%d,v1=%s", now,
+		hex.EncodeToString(sign([]byte(c.cfg.Secret), strconv.FormatInt(now, 10), body))))
 	resp, err := c.client.Do(r)
 	if err != nil {
 		if inURL := (*url.Error)(nil); errors.As(err, &inURL) {
@@ -107,15 +109,16 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 	switch {
 	case resp.StatusCode/100 == 2:
 		return nil
-	case slices.Contains(judged, resp.StatusCode):
+	case slices.Contains(permanent, resp.StatusCode):
 		return &RefusedError{Reason: "the webhook answered " + resp.Status}
 	}
 	return fmt.Errorf("post to webhook: it answered %s", resp.Status)
 }
 
-// judged are the answers to this very message, which stay the same. Any other (a redirect, 401, 404, 5xx) is about the way to
-// the receiver, and somebody can mend that: the message waits.
-var judged = []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}
+// permanent are the answers that are about this very message, and stay the same. Any other (a redirect, 401, 404, 5xx)
+// is about the way to the receiver. Somebody can mend that, and the message waits.
+var permanent = []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge,
+	http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}
 
 // sign is the HMAC-SHA256 of "t.body".
 func sign(secret []byte, t string, body []byte) []byte {
@@ -126,9 +129,10 @@ func sign(secret []byte, t string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// VerifyWebhook is how a receiver checks a post: the value of [SignatureHeader] is t=UNIX,v1=HEX, where HEX is the HMAC-SHA256
-// of UNIX, a dot and the body, by WEBHOOK_SECRET. It must not be older than tolerance, so that nobody can repeat what he saw
-// (five minutes are usual; our clock may differ by as much). A post may come twice by itself: its id tells.
+// VerifyWebhook is how a receiver checks a post. The value of [SignatureHeader] is t=UNIX,v1=HEX, where HEX is the
+// HMAC-SHA256 of UNIX, a dot and the body, by WEBHOOK_SECRET. A post that is older than tolerance fails, so that nobody
+// can repeat what they saw: five minutes are usual, and leave room for clocks that differ. The same post may come
+// twice, with the same id.
 func VerifyWebhook(secret []byte, header string, body []byte, now time.Time, tolerance time.Duration) error {
 	t, signature, ok := strings.Cut(header, ",")
 	t, isTime := strings.CutPrefix(t, "t=")
@@ -145,7 +149,7 @@ func VerifyWebhook(secret []byte, header string, body []byte, now time.Time, tol
 		return fmt.Errorf("signature: %w", err)
 	}
 	if !hmac.Equal(given, sign(secret, t, body)) {
-		return errors.New("the signature does not hold: another secret, or another body")
+		return errors.New("the signature does not match: another secret, or another body")
 	}
 	if age := now.Sub(time.Unix(unix, 0)); age.Abs() > tolerance {
 		return fmt.Errorf("the signature is %v old", age)

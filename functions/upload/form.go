@@ -19,7 +19,8 @@ const (
 	formOverhead = 1 << 20  // bytes that a form may have besides the video: fields, boundaries, headers
 )
 
-// form takes a multipart form with one file in it (RFC 7578), part by part: it is never held in memory or on a disk.
+// form takes a multipart form with one file in it (RFC 7578). It reads part by part, and keeps the file neither in
+// memory nor on a disk.
 func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	fields, _, err := query(r)
 	if err != nil {
@@ -31,7 +32,9 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return problem.Wrap(err, problem.Invalid, "no file: send a multipart form with one file (curl -F file=@video.mp4), or PUT the video to /upload/NAME (curl -T video.mp4)")
+		return problem.Wrap(err, problem.Invalid,
+			"no file: send a multipart form with one file (curl -F file=@video.mp4), "+
+				"or PUT the video to /upload/NAME (curl -T video.mp4)")
 	}
 	var video media.Writer
 	var videoName string
@@ -66,7 +69,8 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 		}
 		defer u.abort(r.Context(), video) // runs once: a second file is refused
 	}
-	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what follows the last boundary says nothing, but belongs to the request
+	// What follows the last boundary says nothing, but belongs to the request.
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return u.broken(err)
 	}
 	if video == nil {
@@ -87,21 +91,23 @@ func (u *uploader) field(part *multipart.Part, fields url.Values, left int) (int
 		return 0, u.broken(err)
 	}
 	if left -= len(value); left < 0 {
-		return 0, problem.New(problem.Invalid, "the form's fields are longer than %d bytes: a file is sent with its name (curl -F file=@video.mp4)", maxFields)
+		return 0, problem.New(problem.Invalid,
+			"the form's fields are longer than %d bytes: a file is sent with its name (curl -F file=@video.mp4)", maxFields)
 	}
 	fields.Add(part.FormName(), strings.ToValidUTF8(string(value), "\uFFFD"))
 	return left, nil
 }
 
-// fileName gives the name of the file that a part holds; a part without one is a field, even when its name is empty
-// (RFC 7578, section 4.2).
+// fileName gives the name of a part's file. A part without a file name is a field; a file name may be empty (RFC 7578,
+// section 4.2).
 func fileName(part *multipart.Part) (name string, isFile bool, err error) {
 	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	if err == nil && disposition != "form-data" {
 		err = errors.New(disposition)
 	}
 	if err != nil {
-		return "", false, problem.Wrap(err, problem.Invalid, "a part of the form is malformed: want Content-Disposition: form-data; name=\"file\"; filename=\"video.mp4\"")
+		return "", false, problem.Wrap(err, problem.Invalid,
+			"a part of the form is malformed: want Content-Disposition: form-data; name=\"file\"; filename=\"video.mp4\"")
 	}
 	name, isFile = params["filename"]
 	return name, isFile, nil

@@ -9,8 +9,9 @@ import (
 // maxName is the length of a video's name, in bytes; most file systems have the same.
 const maxName = 255
 
-// cleanName makes what a client calls its file a name that can be shown, and kept in a header and a file system: without
-// folders of either kind, characters that control a terminal or turn the direction of writing, and invalid UTF-8.
+// cleanName makes a name that can be shown, and kept in headers and file systems, of what a client calls its file. It
+// drops folders (before / or \), control characters, characters that change the direction of writing, and invalid
+// UTF-8.
 func cleanName(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = s[strings.LastIndexAny(s, `/\`)+1:]

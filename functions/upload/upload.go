@@ -62,12 +62,12 @@ type uploader struct {
 
 // New serves
 //
-//	POST /upload            a multipart form with one file in it, and options as fields or query (curl -F file=@video.mp4)
+//	POST /upload            a multipart form with one file, and options as fields or query (curl -F file=@video.mp4)
 //	POST /                  the same, where the function has an origin of its own
 //	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
 //
-// A 2xx means that the video and its job are stored: it will be converted, or its owner told why not, whatever dies in
-// between. Any other answer means that nothing of it is kept.
+// A 2xx means that the video and its job are stored. Whatever dies then, it will be converted, or its owner told why
+// not. Any other answer means that nothing of it is kept.
 func New(videos media.Store, jobs Jobs, events Sender, v token.Verifier, cfg Config) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, events: events, maxBytes: cfg.MaxBytes}
 	form, raw := token.Required(v, problem.Handler(u.form)), token.Required(v, problem.Handler(u.raw))
@@ -91,7 +91,8 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Invalid, "the video has no name: PUT it to /upload/NAME (curl -T video.mp4 …/upload/)")
 	}
 	if r.Header.Get("Content-Range") != "" { // RFC 9110, section 14.5
-		return problem.New(problem.Invalid, "a PUT stores a whole video and does not resume one: send it without Content-Range")
+		return problem.New(problem.Invalid,
+			"a PUT stores a whole video and does not resume one: send it without Content-Range")
 	}
 	_, options, err := query(r)
 	if err != nil {
@@ -109,7 +110,8 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 	return u.accept(w, r, video, name, options)
 }
 
-// receive streams a video into the store. Nothing of it is visible before its Commit, and nothing is left when receive fails.
+// receive streams a video into the store. Nothing of it is visible before its Commit. Nothing is left when receive
+// fails.
 func (u *uploader) receive(ctx context.Context, name string, content io.Reader) (media.Writer, error) {
 	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
 	head, err := buffered.Peek(container.SniffLen)
@@ -119,8 +121,9 @@ func (u *uploader) receive(ctx context.Context, name string, content io.Reader) 
 	case len(head) == 0:
 		return nil, problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
 	case container.Sniff(head) == "":
-		return nil, problem.New(problem.Unsupported, "%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
-			"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
+		return nil, problem.New(problem.Unsupported,
+			"%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
+				"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
 	}
 	video, err := u.videos.Create(ctx, media.Info{ID: media.NewID(), Name: name, Owner: token.FromContext(ctx).Username})
 	if err != nil {
@@ -136,8 +139,7 @@ func (u *uploader) receive(ctx context.Context, name string, content io.Reader) 
 	return video, nil
 }
 
-// clientReader makes what goes wrong with the client's bytes an error for the client, so that it is not taken for one of the
-// store.
+// clientReader marks errors of the client's bytes, so that they are not taken for errors of the store.
 type clientReader struct {
 	io.Reader
 	u *uploader
@@ -151,7 +153,7 @@ func (c clientReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// broken says why the client's bytes could not be read to their end.
+// broken says why the client's bytes could not be read to the end.
 func (u *uploader) broken(err error) error {
 	if fault := (*problem.Error)(nil); errors.As(err, &fault) {
 		return fault
@@ -167,11 +169,14 @@ func (u *uploader) tooLarge() error {
 }
 
 func notStored(err error) error {
-	return problem.Wrap(err, problem.Unavailable, "the video cannot be stored at the moment: send it again later").RetryAfter(comeBack)
+	return problem.Wrap(err, problem.Unavailable,
+		"the video cannot be stored at the moment: send it again later").RetryAfter(comeBack)
 }
 
-// accept makes a whole video a job. From here on the client's going away changes nothing.
-func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Writer, name string, options eventing.Options) error {
+// accept makes a job of a video that is all there. From here on it does not matter whether the client leaves.
+func (u *uploader) accept(
+	w http.ResponseWriter, r *http.Request, video media.Writer, name string, options eventing.Options,
+) error {
 	info, err := video.Commit(r.Context())
 	if err != nil {
 		return notStored(fmt.Errorf("commit video %s: %w", name, err))
@@ -205,7 +210,7 @@ func (u *uploader) abort(ctx context.Context, video media.Writer) {
 	}
 }
 
-// forget removes a video that has no job; the job, too, since one whose creation failed may yet be there.
+// forget removes a video that has no job. It removes the job as well, since one whose creation failed may be there.
 func (u *uploader) forget(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()

@@ -1,4 +1,4 @@
-// Package validate is the function that says what a token says, to those who cannot check it themselves.
+// Package validate is the function that tells what a token says, for those who cannot check it themselves.
 //
 // It takes dev.soundstrip.token.presented.v1 as well, from anyone, and replies dev.soundstrip.token.validated.v1 or
 // dev.soundstrip.token.refused.v1.
@@ -97,7 +97,7 @@ func (p TokenRefused) Validate() error {
 	return nil
 }
 
-// events takes TokenPresented. Its answer means that the token was judged; nothing is kept of it.
+// events takes TokenPresented. Its answer means that the token was checked; nothing is kept of it.
 func events(v token.Verifier) eventing.Func {
 	return func(ctx context.Context, e event.Event) (*event.Event, error) {
 		p, err := eventing.Decode[TokenPresented](e)

@@ -95,7 +95,8 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 			return done("has a new password", s.SetPassword(ctx, email, password))
 		})
 	case "disable":
-		return done("may not log in any more; tokens given before hold until they expire", s.SetDisabled(ctx, email, true))
+		return done("may not log in any more; tokens given before stay valid until they expire",
+			s.SetDisabled(ctx, email, true))
 	case "enable":
 		return done("may log in", s.SetDisabled(ctx, email, false))
 	case "promote":

@@ -1,7 +1,7 @@
 // Package account keeps the users: in MySQL or MariaDB, or in SQLite.
 //
-// The table user(id, email, password) is that of the Python auth service, which may read and write it at the same time. Its
-// passwords were plain text: each becomes a hash when its owner logs in.
+// The table user(id, email, password) is that of the Python auth service, which may read and write it at the same time.
+// Its passwords were plain text: each becomes a hash when its owner logs in.
 package account
 
 import (
@@ -31,14 +31,14 @@ var (
 	ErrBusy = errors.New("too many logins at once")
 )
 
-// refusal is an ErrCredentials with what only the log may say.
+// refusal is an ErrCredentials whose text is for the log only.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
 func (refusal) Is(target error) bool { return target == ErrCredentials }
 
-// RuleError says which rule an e-mail address or a new password breaks, to the person who chose it.
+// RuleError tells a person which rule the chosen e-mail address or password breaks.
 type RuleError string
 
 func (e RuleError) Error() string { return string(e) }
@@ -50,14 +50,15 @@ const (
 	maxPassword = 256 // bytes
 )
 
-// normalize brings an e-mail address to the form in which it is stored and looked for. What is no UTF-8 becomes U+FFFD.
+// normalize gives the form in which an e-mail address is stored and looked for. What is no UTF-8 becomes U+FFFD.
 func normalize(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
 func checkEmail(email string) error {
 	if len(email) > maxEmail {
 		return RuleError(fmt.Sprintf("the e-mail address is longer than %d bytes", maxEmail))
 	}
-	if a, err := mail.ParseAddress(email); err != nil || a.Address != email || strings.ContainsRune(email, utf8.RuneError) {
+	a, err := mail.ParseAddress(email)
+	if err != nil || a.Address != email || strings.ContainsRune(email, utf8.RuneError) {
 		return RuleError("the e-mail address is not one: want something like name@example.com")
 	}
 	return nil

@@ -20,7 +20,8 @@ type Config struct {
 	User     string `env:"MYSQL_USER"`
 	Password string `env:"MYSQL_PASSWORD"`
 	DB       string `env:"MYSQL_DB"`
-	TLS      string `env:"MYSQL_TLS, default=preferred"` // true, skip-verify, preferred (when the server offers it, unverified) or false
+	// TLS is true, skip-verify, preferred (when the server offers it, unverified) or false.
+	TLS string `env:"MYSQL_TLS, default=preferred"`
 }
 
 // Validate reports what is missing once there is a host.
@@ -64,7 +65,7 @@ func Open(c Config) (*sql.DB, error) {
 	db.SetMaxOpenConns(10)
 	db.SetMaxIdleConns(10)
 	db.SetConnMaxIdleTime(time.Minute)
-	db.SetConnMaxLifetime(5 * time.Minute) // below the wait_timeout of proxies, and soon at the new server after a failover
+	db.SetConnMaxLifetime(5 * time.Minute) // below the wait_timeout of proxies; soon at the new server after a failover
 	return db, nil
 }
 
@@ -75,14 +76,15 @@ const (
 	errDuplicateEntry  = 1062
 )
 
-// NewMySQL makes a store in MySQL or MariaDB, over a pool that [Open] made. The table is made, or an old one brought up to date,
-// at once when the server can be reached, and by the first use otherwise: a server that is away for a moment does not keep a
-// function from starting. What the server refuses is an error.
+// NewMySQL makes a store in MySQL or MariaDB, over a pool that [Open] made. It makes the table, or brings an old one up
+// to date. When the server is away, the first use does that instead: a function starts without it. What the server
+// refuses is an error.
 func NewMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
 	s := newStore(db, dialect{
 		prepare: prepareMySQL,
 		// An old column may have any character set, and compare "Secret" equal to "secret".
-		rehash:      "UPDATE `user` SET password = ? WHERE id = ? AND CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
+		rehash: "UPDATE `user` SET password = ? WHERE id = ? AND " +
+			"CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
 		isDuplicate: func(err error) bool { return isMySQL(err, errDuplicateEntry) },
 	})
 	_, err := s.table(ctx)
@@ -107,8 +109,8 @@ var added = []struct{ name, definition string }{
 	{"created", "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"},
 }
 
-// prepareMySQL makes the table or changes the old one. Other replicas may be doing the same: that something is there already
-// is no error. It changes only what it must, so that a user of the database without ALTER can do with a table that is right.
+// prepareMySQL makes the table or changes the old one. Other replicas may be doing the same, so what is there already
+// is no error. It changes only what it must: with a table that is right it needs no right to ALTER.
 func prepareMySQL(ctx context.Context, db *sql.DB) error {
 	width, err := widths(ctx, db)
 	if err != nil {
@@ -145,7 +147,7 @@ func prepareMySQL(ctx context.Context, db *sql.DB) error {
 	return alter(ctx, db, "ADD UNIQUE INDEX unique_email (email)", errDuplicateIndex)
 }
 
-// alter changes the table; the error with the number is none.
+// alter changes the table. The error with the given number is none.
 func alter(ctx context.Context, db *sql.DB, change string, unless uint16) error {
 	_, err := db.ExecContext(ctx, "ALTER TABLE `user` "+change)
 	if err != nil && !isMySQL(err, unless) {
@@ -154,10 +156,11 @@ func alter(ctx context.Context, db *sql.DB, change string, unless uint16) error 
 	return nil
 }
 
-// widths gives the columns of the table, with the length, in characters, of those that have one.
+// widths gives the columns of the table and their lengths in characters: 0 for a column that has none.
 func widths(ctx context.Context, db *sql.DB) (map[string]int, error) {
-	rows, err := db.QueryContext(ctx, "SELECT LOWER(column_name), COALESCE(character_maximum_length, 0) FROM information_schema.columns "+
-		"WHERE table_schema = DATABASE() AND table_name = 'user'")
+	rows, err := db.QueryContext(ctx,
+		"SELECT LOWER(column_name), COALESCE(character_maximum_length, 0) FROM information_schema.columns "+
+			"WHERE table_schema = DATABASE() AND table_name = 'user'")
 	if err != nil {
 		return nil, err
 	}

@@ -15,24 +15,29 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// params are what OWASP's Password Storage Cheat Sheet asks for at least; the table's column holds 255 characters, a hash has 97.
+// params are the least that the OWASP Password Storage Cheat Sheet asks for. The column holds 255 characters, a hash
+// has 97.
 var params = argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// maxParams bounds what a stored hash may make us spend: it may have been written by someone else.
+// maxParams bounds what a stored hash may make us spend: somebody else may have written it.
 var maxParams = argon2id.Params{Memory: 64 << 10, Iterations: 16, Parallelism: 16, SaltLength: 64, KeyLength: 64}
 
 const (
 	hashPrefix = "$argon2id$"
-	// maxGuess is the length, in bytes, above which a password is not looked at; the old table may hold some above maxPassword.
+	// maxGuess is the longest password, in bytes, that is compared. It is above maxPassword, since the old table may have
+	// longer ones.
 	maxGuess = 1024
 )
 
-// decoy is a hash that no password has. It is checked where there is no other, so that the answer takes as long.
-var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s", hashPrefix, argon2.Version, params.Memory, params.Iterations, params.Parallelism,
-	base64.RawStdEncoding.EncodeToString(make([]byte, params.SaltLength)), base64.RawStdEncoding.EncodeToString(make([]byte, params.KeyLength)))
+// decoy is a hash that no password has. It is compared where there is no other, so that an unknown user takes as long
+// as a known one.
+var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s",
+	hashPrefix, argon2.Version, params.Memory, params.Iterations, params.Parallelism,
+	base64.RawStdEncoding.EncodeToString(make([]byte, params.SaltLength)),
+	base64.RawStdEncoding.EncodeToString(make([]byte, params.KeyLength)))
 
-// hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each, and
-// up to 64 MiB for a hash that was made elsewhere.
+// hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each,
+// and up to 64 MiB for a hash that was made elsewhere.
 type hasher struct {
 	slots *semaphore.Weighted
 	wait  time.Duration // for a slot
@@ -64,9 +69,9 @@ func (h hasher) hash(ctx context.Context, password string) (string, error) {
 	return argon2id.CreateHash(password, &params)
 }
 
-// matches reports whether the password is the one that is stored, as a hash or in the plain, and whether it should be stored
-// anew. Whatever is stored, it costs one hash, but nothing when a plain password matches: storing it anew costs one. By a hash
-// that cannot be used nobody can log in: ErrCredentials.
+// matches reports whether the password is the stored one, and whether it is stale: stored as plain text, or as a weaker
+// hash. Each call takes the time of one hash, so that the time tells nothing. The exception is a plain password that
+// matches: its hash is made when it is stored anew. A stored hash that cannot be used is ErrCredentials.
 func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale bool, err error) {
 	if password == "" || len(password) > maxGuess {
 		password, stored = "", decoy

@@ -30,7 +30,7 @@ func prepareSQLite(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// isSQLiteDuplicate knows SQLITE_CONSTRAINT_UNIQUE without importing the driver, which the functions' images do without.
+// isSQLiteDuplicate knows SQLITE_CONSTRAINT_UNIQUE by its number: the driver is not linked into the functions.
 func isSQLiteDuplicate(err error) bool {
 	var e interface{ Code() int }
 	return errors.As(err, &e) && e.Code() == 2067

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// dialect is what the databases do not agree on.
+// dialect is where the databases differ.
 type dialect struct {
 	// prepare brings the table to the form that the store needs.
 	prepare func(context.Context, *sql.DB) error
-	// rehash sets the password of an id unless it differs, byte by byte, from what it was.
+	// rehash sets the password of an id if the stored one still is, byte by byte, what it was.
 	rehash string
-	// isDuplicate knows the error of an insert that breaks the uniqueness of email.
+	// isDuplicate reports whether an error says that the e-mail address is taken.
 	isDuplicate func(error) bool
 }
 
-// Store keeps users. An e-mail address is found in any case. A user that is not there is ErrNotFound.
+// Store keeps users. It finds an e-mail address in upper or lower case. A user that is not there is ErrNotFound.
 type Store struct {
 	db        *sql.DB
 	dialect   dialect
@@ -34,7 +34,7 @@ func newStore(db *sql.DB, d dialect) *Store {
 	return &Store{db: db, dialect: d, hasher: newHasher(), preparing: semaphore.NewWeighted(1)}
 }
 
-// table gives the database once the table is prepared, which it does itself when it was not possible before.
+// table gives the database, and prepares the table before unless that is done.
 func (s *Store) table(ctx context.Context) (*sql.DB, error) {
 	if s.prepared.Load() {
 		return s.db, nil
@@ -62,9 +62,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return db.PingContext(ctx)
 }
 
-// Authenticate gives the user whose e-mail address and password these are. Any other pair, and that of a disabled user, is
-// ErrCredentials, after the same time; the text of the error is for the log and says more. ErrBusy when there is no memory for
-// another hash at the moment.
+// Authenticate gives the user whose e-mail address and password these are. A wrong pair is ErrCredentials, as is the
+// pair of a disabled user. It takes the same time for each; the text of the error says more and is for the log. ErrBusy
+// when too many passwords are being hashed.
 func (s *Store) Authenticate(ctx context.Context, email, password string) (User, error) {
 	u, stored, err := s.find(ctx, email)
 	if errors.Is(err, ErrNotFound) {
@@ -125,7 +125,8 @@ func (s *Store) find(ctx context.Context, email string) (u User, password string
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return User{}, "", fmt.Errorf("find user: %w", err)
 	}
-	// A collation may find a user by an address with other accents, too: then whoever counts attempts by address could be misled.
+	// A collation may also find a user by an address with other accents. Attempts are counted by address, and would not be
+	// counted together.
 	if err != nil || normalize(u.Email) != email {
 		return User{}, "", ErrNotFound
 	}
@@ -156,7 +157,7 @@ func (s *Store) Create(ctx context.Context, email, password string, admin bool) 
 	return nil
 }
 
-// SetPassword changes a user's password; a [RuleError] when it will not do. Tokens that were given before still hold.
+// SetPassword changes a user's password; a [RuleError] when it will not do. Tokens that were given before stay valid.
 func (s *Store) SetPassword(ctx context.Context, email, password string) error {
 	if err := checkPassword(normalize(email), password); err != nil {
 		return err
@@ -168,12 +169,12 @@ func (s *Store) SetPassword(ctx context.Context, email, password string) error {
 	return s.update(ctx, "UPDATE `user` SET password = ? WHERE id = ?", hash, email)
 }
 
-// SetDisabled says whether a user may not log in. Tokens that were given before still hold.
+// SetDisabled says whether a user may not log in. Tokens that were given before stay valid.
 func (s *Store) SetDisabled(ctx context.Context, email string, disabled bool) error {
 	return s.update(ctx, "UPDATE `user` SET disabled = ? WHERE id = ?", disabled, email)
 }
 
-// SetAdmin says whether a user is an admin, in the tokens to come.
+// SetAdmin says whether the tokens that a user gets from now on are those of an admin.
 func (s *Store) SetAdmin(ctx context.Context, email string, admin bool) error {
 	return s.update(ctx, "UPDATE `user` SET admin = ? WHERE id = ?", admin, email)
 }

@@ -75,9 +75,10 @@ func domain(a *mail.Address) string { return a.Address[strings.LastIndexByte(a.A
 // maxName is how much of a file's name is told, in characters.
 const maxName = 80
 
-// name is how the job's video is called: on one line, since it becomes part of a header.
+// name is what the job calls its video, on one line: it becomes part of a header.
 func name(j job.Job) string {
-	words := strings.FieldsFunc(strings.ToValidUTF8(j.Filename, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+	words := strings.FieldsFunc(strings.ToValidUTF8(j.Filename, "\uFFFD"),
+		func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 	s := strings.Join(words, " ")
 	if r := []rune(s); len(r) > maxName {
 		s = string(r[:maxName-1]) + "…"

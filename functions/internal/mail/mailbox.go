@@ -37,7 +37,8 @@ func NewMailbox(dir string) (*Mailbox, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make mailbox: %w", err)
 	}
-	m := &Mailbox{dir: dir, from: &mail.Address{Name: "Soundstrip", Address: "soundstrip@localhost"}, mux: http.NewServeMux()}
+	from := &mail.Address{Name: "Soundstrip", Address: "soundstrip@localhost"}
+	m := &Mailbox{dir: dir, from: from, mux: http.NewServeMux()}
 	m.mux.Handle("GET /mailbox", problem.Handler(m.list))
 	m.mux.Handle("GET /mailbox/{name}", problem.Handler(m.show))
 	m.mux.HandleFunc("/", problem.NoSuchRoute)
@@ -87,7 +88,7 @@ func (m *Mailbox) keep(name string, content []byte) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// fileName is what keep's files are called; nothing else is shown.
+// fileName matches the names of keep's files. Nothing else is shown.
 var fileName = regexp.MustCompile(`^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}\.eml$`)
 
 // ServeHTTP shows the mails.
@@ -99,7 +100,7 @@ type page struct {
 	Body                          []piece
 }
 
-// piece is a part of a text: an address to click on, or what is between.
+// piece is some of a text: an address to click on, or what stands between two.
 type piece struct{ Text, URL string }
 
 func (m *Mailbox) list(w http.ResponseWriter, r *http.Request) error {
@@ -152,7 +153,7 @@ func show(w http.ResponseWriter, template string, data any) error {
 
 // read reads a mail that Send kept.
 func (m *Mailbox) read(name string) (page, error) {
-	raw, err := os.ReadFile(filepath.Join(m.dir, name)) //nolint:gosec // a name that Send made: show and list check its form
+	raw, err := os.ReadFile(filepath.Join(m.dir, name)) //nolint:gosec // show and list check that Send made the name
 	if err != nil {
 		return page{}, fmt.Errorf("read mail: %w", err)
 	}
@@ -164,7 +165,7 @@ func (m *Mailbox) read(name string) (page, error) {
 	return p, nil
 }
 
-// parse takes a mail apart as far as its text, the first part.
+// parse reads a mail's header and its text, which is the first part.
 func parse(raw []byte) (page, error) {
 	msg, err := mail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {

@@ -13,13 +13,14 @@ import (
 
 // Config says how mail goes out.
 type Config struct {
-	Host     string        `env:"SMTP_HOST"`
-	Port     int           `env:"SMTP_PORT, default=587"`
-	Username string        `env:"SMTP_USERNAME"` // none: the server takes mail without a login
-	Password string        `env:"SMTP_PASSWORD"`
-	From     string        `env:"SMTP_FROM"`                  // soundstrip@example.com, or Soundstrip <soundstrip@example.com>
-	TLS      string        `env:"SMTP_TLS, default=starttls"` // starttls, tls (from the first byte) or none
-	Timeout  time.Duration `env:"SMTP_TIMEOUT, default=30s"`  // of each: connection, login, mail
+	Host     string `env:"SMTP_HOST"`
+	Port     int    `env:"SMTP_PORT, default=587"`
+	Username string `env:"SMTP_USERNAME"` // none: the server takes mail without a login
+	Password string `env:"SMTP_PASSWORD"`
+	// From is soundstrip@example.com, or Soundstrip <soundstrip@example.com>.
+	From    string        `env:"SMTP_FROM"`
+	TLS     string        `env:"SMTP_TLS, default=starttls"` // starttls, tls (from the first byte) or none
+	Timeout time.Duration `env:"SMTP_TIMEOUT, default=30s"`  // of each: connection, login, mail
 }
 
 // MaxTimeout bounds SMTP_TIMEOUT, because a job is held while its owner is told.
@@ -35,7 +36,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("SMTP_PORT: %d is no port", c.Port))
 	}
 	if _, err := mail.ParseAddress(c.From); err != nil {
-		errs = append(errs, errors.New("SMTP_FROM: want an address that mails come from, such as Soundstrip <soundstrip@example.com>"))
+		errs = append(errs, errors.New(
+			"SMTP_FROM: want an address that mails come from, such as Soundstrip <soundstrip@example.com>"))
 	}
 	if _, ok := security[c.TLS]; !ok {
 		errs = append(errs, fmt.Errorf("SMTP_TLS: %q is not known, want starttls, tls or none", c.TLS))
@@ -78,9 +80,12 @@ func NewSMTP(c Config, opts ...gomail.Option) (*SMTP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SMTP_FROM: %w", err)
 	}
-	base := []gomail.Option{gomail.WithPort(c.Port), gomail.WithTimeout(c.Timeout), gomail.WithHELO(domain(from)), security[c.TLS]}
+	base := []gomail.Option{
+		gomail.WithPort(c.Port), gomail.WithTimeout(c.Timeout), gomail.WithHELO(domain(from)), security[c.TLS],
+	}
 	if c.Username != "" {
-		base = append(base, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(c.Username), gomail.WithPassword(c.Password))
+		base = append(base, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(c.Username),
+			gomail.WithPassword(c.Password))
 	}
 	client, err := gomail.NewClient(c.Host, append(base, opts...)...)
 	if err != nil {
@@ -89,7 +94,8 @@ func NewSMTP(c Config, opts ...gomail.Option) (*SMTP, error) {
 	return &SMTP{from: from, client: client}, nil
 }
 
-// Send returns when the server has taken the mail. An error is passing, unless it is [ErrRefused]; it has no address in it.
+// Send returns when the server has taken the mail. An error is passing, unless it is [ErrRefused]; it has no address in
+// it.
 func (s *SMTP) Send(ctx context.Context, l Letter) error {
 	m, err := l.message(s.from)
 	if err != nil {
@@ -97,7 +103,7 @@ func (s *SMTP) Send(ctx context.Context, l Letter) error {
 	}
 	err = s.client.DialAndSendWithContext(ctx, m)
 	if err == nil || m.IsDelivered() {
-		return nil // what goes wrong behind the 250 is no reason to send it twice
+		return nil // what goes wrong after the 250 is no reason to send it twice
 	}
 	told := errors.New(strings.ReplaceAll(err.Error(), l.To.Address, "the recipient"))
 	if refused(err) {
@@ -106,8 +112,9 @@ func (s *SMTP) Send(ctx context.Context, l Letter) error {
 	return fmt.Errorf("send mail about job %s: %w", l.Job.ID, told)
 }
 
-// refused knows the answers that are about the recipient or the mail (RFC 5321, section 4.2.1): a 5xx to RCPT TO or to the
-// end of DATA. A 5xx before that is about us (login, sender), and somebody has to mend our configuration: the mail waits.
+// refused reports whether an answer is about the recipient or the mail (RFC 5321, section 4.2.1): a 5xx to RCPT TO, or
+// to the end of DATA. A 5xx before that is about us (login, sender). Somebody has to mend our configuration then, and
+// the mail waits.
 func refused(err error) bool {
 	var e *gomail.SendError
 	if !errors.As(err, &e) || e.ErrorCode() < 500 {

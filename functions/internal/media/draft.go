@@ -13,7 +13,7 @@ import (
 // draft is what a writer of any store knows of the file it makes.
 type draft struct {
 	info     Info
-	sum      hash.Hash // of what was written, which is not the file's once bytes were reserved
+	sum      hash.Hash // of what was written; with reserved bytes it is not the file's
 	from, to int64     // the reserved bytes; none when equal
 	err      error     // why nothing can be written any more
 }
@@ -46,7 +46,7 @@ func (d *draft) reserve(n int) error {
 	return nil
 }
 
-// patchable reports why p cannot fill the reserved bytes, if so.
+// patchable says why p cannot fill the reserved bytes; nil when it can.
 func (d *draft) patchable(p []byte) error {
 	if d.err == nil && int64(len(p)) != d.to-d.from {
 		return fmt.Errorf("patch %d bytes: %d are reserved", len(p), d.to-d.from)
@@ -63,7 +63,7 @@ func (d *draft) wrote(p []byte) {
 	d.info.Length += int64(len(p))
 }
 
-// final gives what is kept of a file whose bytes are all there; its times have BSON's precision.
+// final completes the description of a file whose bytes are all there. Its times have the precision of BSON.
 func (d *draft) final() Info {
 	d.info.SHA256 = hex.EncodeToString(d.sum.Sum(nil))
 	d.info.Uploaded = time.Now().UTC().Truncate(time.Millisecond)

@@ -15,8 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// The names of a file's parts, after its id. Only the description makes a file: it is renamed to this name when
-// everything else is on the disk.
+// A file is kept as two: its data and its description. Their names are its id and one of these endings. The description
+// makes the file visible: it gets its name when all else is on the disk.
 const (
 	dataExt        = ".data"
 	descriptionExt = ".json"
@@ -34,7 +34,8 @@ func NewFolder(dir string) (*Folder, error) {
 	return &Folder{dir: dir}, nil
 }
 
-// path is where a part of a file is. An id has the form of an ObjectID, so that it cannot lead out of the folder.
+// path is where the data or the description of a file is. An id has the form of an ObjectID, so that it cannot lead out
+// of the folder.
 func (s *Folder) path(id, ext string) (string, error) {
 	oid, err := bson.ObjectIDFromHex(id)
 	if err != nil {
@@ -132,7 +133,7 @@ func (w *folderWriter) commit() error {
 	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
 		return err
 	}
-	// Sweep takes the data of a writer that was silent for too long.
+	// Sweep removes the data of a writer that was silent for too long.
 	if _, err := os.Stat(w.file.Name()); err != nil {
 		return err
 	}

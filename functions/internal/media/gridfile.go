@@ -12,8 +12,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// gridFile reads a file of GridFS by ranges of chunks. It keeps the chunks it used last, and reads ahead further and further
-// while they are asked for in order: a whole file takes few queries, and a few bytes here and there take one chunk each.
+// gridFile reads a file of GridFS by ranges of chunks, and keeps those it used last. A read out of order gets one
+// chunk. While chunks are read in order it gets more and more at once, so that all of a file takes few queries.
 type gridFile struct {
 	ctx  context.Context // bounds the reads, as Store.Open says
 	grid *GridFS
@@ -23,9 +23,9 @@ type gridFile struct {
 	mu    sync.Mutex
 	cache *simplelru.LRU[int64, []byte]
 	spare [][]byte // buffers of the cache, to fill again
-	next  int64    // the chunk after those read last
+	next  int64    // the chunk after those that were read last
 	ahead int64    // how many were read last
-	most  int64    // how many may be
+	most  int64    // how many may be read at once
 }
 
 func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
@@ -35,7 +35,8 @@ func (s *GridFS) file(ctx context.Context, d fileDoc) *gridFile {
 		most = max(1, ahead*chunkSize/d.ChunkSize)
 	}
 	f := &gridFile{ctx: ctx, grid: s, doc: d, most: most}
-	f.cache, _ = simplelru.NewLRU(int(2*most), func(_ int64, data []byte) { f.spare = append(f.spare, data) }) // fails for no size above 0
+	reuse := func(_ int64, data []byte) { f.spare = append(f.spare, data) }
+	f.cache, _ = simplelru.NewLRU(int(2*most), reuse) // fails for no size above 0
 	return f
 }
 
@@ -81,7 +82,7 @@ func (f *gridFile) read(p []byte, off int64) (int, error) {
 	return copy(p, data[off%f.doc.ChunkSize:]), nil
 }
 
-// chunk gives a chunk, which stays as it is until the next is asked for.
+// chunk gives a chunk. It stays as it is until the next is asked for.
 func (f *gridFile) chunk(n int64) ([]byte, error) {
 	if data, ok := f.cache.Get(n); ok {
 		return data, nil
@@ -101,7 +102,8 @@ func (f *gridFile) chunk(n int64) ([]byte, error) {
 	return data, nil
 }
 
-// load reads the chunks from n up to end into the cache. One that is missing, or not as long as it must be, is an error.
+// load reads the chunks from n up to end into the cache. One that is missing, or not as long as it must be, is an
+// error.
 func (f *gridFile) load(n, end int64) error {
 	cur, err := f.grid.chunks.Find(f.ctx,
 		bson.M{"files_id": f.doc.ID, "n": bson.M{"$gte": n, "$lt": end}},

@@ -39,7 +39,7 @@ const (
 	// batch is how many chunks of that size are written together at most: about 2 MiB, because each write waits for the
 	// journal.
 	batch = 8
-	// ahead is how many are read together at most: about 1 MiB. More is no faster and takes a multiple of it in memory.
+	// ahead is how many are read together at most: about 1 MiB. More is no faster and costs memory.
 	ahead = 4
 )
 
@@ -70,7 +70,8 @@ func (d fileDoc) info() Info {
 	var m metadata
 	// Metadata of another writer may be anything; what is not ours is not read.
 	_ = d.Metadata.Unmarshal(&m)
-	return Info{ID: d.ID.Hex(), Name: d.Filename, Owner: m.Owner, Length: d.Length, SHA256: m.SHA256, Uploaded: d.UploadDate}
+	return Info{ID: d.ID.Hex(), Name: d.Filename, Owner: m.Owner, Length: d.Length, SHA256: m.SHA256,
+		Uploaded: d.UploadDate}
 }
 
 // index makes the specification's indexes before the first file is written, unless there are files already.
@@ -82,7 +83,8 @@ func (s *GridFS) index(ctx context.Context) error {
 	}
 	err := s.files.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		_, err = s.files.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "filename", Value: 1}, {Key: "uploadDate", Value: 1}}})
+		_, err = s.files.Indexes().CreateOne(ctx, mongo.IndexModel{
+			Keys: bson.D{{Key: "filename", Value: 1}, {Key: "uploadDate", Value: 1}}})
 		if err == nil {
 			_, err = s.chunks.Indexes().CreateOne(ctx, mongo.IndexModel{
 				Keys: bson.D{{Key: "files_id", Value: 1}, {Key: "n", Value: 1}}, Options: options.Index().SetUnique(true)})
@@ -103,7 +105,7 @@ type gridWriter struct {
 	next   int64      // number of the chunk that is being filled
 	chunk  []byte     // and its bytes so far
 	ready  []chunkDoc // full chunks for the next insert
-	held   []chunkDoc // full chunks with reserved bytes, for the last one
+	held   []chunkDoc // full chunks with reserved bytes, for the last insert
 	spare  [][]byte   // buffers to fill again
 }
 
@@ -250,9 +252,9 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	return err
 }
 
-// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all, because the bytes after
-// those were hashed too early: the alternatives are no hash, or an MP3 in memory, and an MP3 is small beside the video
-// that was read for it.
+// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all of them, since the bytes
+// after those were hashed too early. The alternatives are no hash, or the MP3 in memory; and an MP3 is small beside the
+// video that was read for it.
 func (w *gridWriter) readBack() int64 {
 	if w.to == 0 {
 		return 0
@@ -267,7 +269,7 @@ func commitTime(readBack int64) time.Duration {
 	return 30*time.Second + time.Duration(readBack/rate)*time.Second
 }
 
-// check sees that all chunks are there, since [GridFS.Sweep] takes those of a writer that was silent for too long.
+// check sees that all chunks are there: [GridFS.Sweep] removes those of a writer that was silent for too long.
 func (w *gridWriter) check(ctx context.Context) error {
 	if n := w.readBack(); n > 0 {
 		w.sum.Reset()
@@ -394,7 +396,8 @@ func (s *GridFS) sweepChunks(ctx context.Context, before time.Time) (n int, err 
 	return n, nil
 }
 
-// abandoned reports whether the last chunk of a file was written before the time: a long upload is still going on.
+// abandoned reports whether the last chunk of a file was written before the time. The id only tells when the file was
+// begun, and a long upload may still go on.
 func (s *GridFS) abandoned(ctx context.Context, file bson.ObjectID, before time.Time) (bool, error) {
 	var last struct {
 		ID any `bson:"_id"`

@@ -32,7 +32,7 @@ type Info struct {
 	Uploaded time.Time `json:"uploaded"`
 }
 
-// Store keeps files. A file is visible from its Commit on, whole and never to change.
+// Store keeps files. A file is visible from its Commit on. It is complete then, and never changes.
 type Store interface {
 	// Create begins a file; Info's ID, Name and Owner are kept. An id that is taken is an error. The context bounds the
 	// writing.
@@ -42,7 +42,7 @@ type Store interface {
 	// Delete removes a file; one that is not there is no error.
 	Delete(ctx context.Context, id string) error
 	// Sweep removes what a crash left behind and nobody has written to since the given time: what was never committed, and
-	// files with an owner that known does not know. It says how many it removed.
+	// files with an owner that known does not keep. It says how many it removed.
 	Sweep(ctx context.Context, before time.Time, known Known) (int, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
@@ -62,7 +62,7 @@ type Writer interface {
 	Abort(ctx context.Context) error
 }
 
-// MaxReserve is the most that Reserve takes, in bytes: one frame of an MP3 is smaller.
+// MaxReserve is the most that Reserve accepts, in bytes: one frame of an MP3 is smaller.
 const MaxReserve = 4096
 
 // File reads one file. ReadAt may be called from several goroutines, the others not.

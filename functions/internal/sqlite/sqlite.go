@@ -10,9 +10,9 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// Open opens the database file, which is made when it is not there. What is committed survives a crash of the machine. A
-// transaction that is not read-only takes the write lock when it begins: it waits for its turn, up to 10 seconds, instead of
-// failing halfway.
+// Open opens the database file, which is made when it is not there. What is committed survives a crash of the machine.
+// A transaction that is not read-only takes the write lock when it begins: it waits for its turn, up to 10 seconds,
+// instead of failing halfway.
 func Open(path string) (*sql.DB, error) {
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
 		"_txlock": {"immediate"},

@@ -16,13 +16,13 @@ import (
 
 const (
 	fetchTimeout = 10 * time.Second // long enough for a login that has to be started first
-	fetchGap     = 5 * time.Second  // no two fetches closer than this, whatever tokens come
-	maxAge       = 10 * time.Minute // keys older than this are fetched anew, so that one that was taken back is forgotten
+	fetchGap     = 5 * time.Second  // between two fetches at least, whatever tokens come
+	maxAge       = 10 * time.Minute // keys older than this are fetched anew: one may have been withdrawn
 	maxJWKS      = 1 << 20          // bytes
 )
 
-// remote is a key set that is fetched when it is needed. The HTTP storage of jwkset is not used: it fetches when it is made,
-// and of several requests that meet a new key at once it lets only one fetch and fails the others.
+// remote is a key set that is fetched when it is needed. The HTTP storage of jwkset is not used. It fetches when it is
+// made, and when several requests meet a new key at once, it lets one of them fetch and fails the others.
 type remote struct {
 	*jwkset.MemoryJWKSet
 	url    string
@@ -32,16 +32,17 @@ type remote struct {
 	fetched atomic.Int64 // when the last success began, in Unix nanoseconds
 
 	fetching sync.Mutex // guards what follows, and is held while fetching
-	tried    time.Time  // when the last attempt ended: who waited for it takes what came of it
-	err      error      // what came of it
+	tried    time.Time  // when the last attempt ended: those who waited for it share its result
+	err      error      // its result
 }
 
 func newRemote(url string) *remote {
-	return &remote{MemoryJWKSet: jwkset.NewMemoryStorage(), url: url, client: &http.Client{Timeout: fetchTimeout}, now: time.Now}
+	return &remote{MemoryJWKSet: jwkset.NewMemoryStorage(), url: url, client: &http.Client{Timeout: fetchTimeout},
+		now: time.Now}
 }
 
-// KeyRead finds a key. While old keys are fetched anew, or cannot be, they are used on; who asks for a key that is not known
-// waits for the fetch.
+// KeyRead finds a key. A known key is used while the set is fetched anew, and when that fails. A request with an
+// unknown key waits for the fetch.
 func (r *remote) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
 	key, missing := r.MemoryJWKSet.KeyRead(ctx, kid)
 	if missing == nil && r.now().UnixNano()-r.fetched.Load() < maxAge.Nanoseconds() {

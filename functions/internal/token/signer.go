@@ -25,15 +25,16 @@ const (
 	minRSA    = 2048 // bits
 )
 
-// SignerConfig says how tokens are made. Exactly one of Secret and PrivateKey is given; it decides the algorithm: HS256 for a
-// secret, EdDSA for an Ed25519 key, RS256 for an RSA key.
+// SignerConfig says how tokens are made. Exactly one of Secret and PrivateKey is given; it decides the algorithm: HS256
+// for a secret, EdDSA for an Ed25519 key, RS256 for an RSA key.
 type SignerConfig struct {
-	Secret       string        `env:"JWT_SECRET"`                       // at least 32 bytes
-	PrivateKey   string        `env:"JWT_PRIVATE_KEY"`                  // PEM: PKCS #8, or PKCS #1 for RSA
-	PreviousKeys string        `env:"JWT_PREVIOUS_KEYS"`                // PEM: keys, public or private, whose tokens still hold after a rotation
+	Secret     string `env:"JWT_SECRET"`      // at least 32 bytes
+	PrivateKey string `env:"JWT_PRIVATE_KEY"` // PEM: PKCS #8, or PKCS #1 for RSA
+	// PreviousKeys are keys in PEM, public or private, whose tokens are still valid after a rotation.
+	PreviousKeys string        `env:"JWT_PREVIOUS_KEYS"`
 	Issuer       string        `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss
 	Audience     string        `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud
-	TTL          time.Duration `env:"JWT_TTL, default=24h"`             // how long a token holds
+	TTL          time.Duration `env:"JWT_TTL, default=24h"`             // how long a token is valid
 }
 
 // Validate reports a key that is missing, too many, or too weak.
@@ -58,7 +59,7 @@ func NewSigner(c SignerConfig) (*Signer, error) {
 	s := &Signer{jwks: jwkset.NewMemoryStorage(), issuer: c.Issuer, audience: c.Audience, ttl: c.TTL}
 	var errs []error
 	if c.TTL < time.Second {
-		errs = append(errs, fmt.Errorf("JWT_TTL is %v: a token must hold for a second at least", c.TTL))
+		errs = append(errs, fmt.Errorf("JWT_TTL is %v: a token must be valid for a second at least", c.TTL))
 	}
 	errs = append(errs, checkNames(c.Issuer, c.Audience))
 	switch {
@@ -202,7 +203,7 @@ func (s *Signer) Sign(subject, username string, admin bool) (string, error) {
 	return raw, nil
 }
 
-// TTL is how long a token holds from when it was signed.
+// TTL is how long a token is valid, from when it was signed.
 func (s *Signer) TTL() time.Duration { return s.ttl }
 
 // JWKS is the public keys as a JSON Web Key Set (RFC 7517); with a secret, the set is empty.

@@ -25,11 +25,11 @@ type Claims struct {
 // May reports whether the bearer may see what belongs to owner.
 func (c Claims) May(owner string) bool { return c.Admin || c.Username != "" && c.Username == owner }
 
-// ErrUnavailable says that a token could not be judged, since the keys to judge it by cannot be had at the moment.
+// ErrUnavailable says that a token could not be checked, since its keys cannot be fetched at the moment.
 var ErrUnavailable = errors.New("the keys that tokens are checked with cannot be fetched")
 
-// Verifier checks a token. What it returns as an error is for the log: the token is not to be trusted, or, with
-// [ErrUnavailable], not yet.
+// Verifier checks a token. Its error is for the log: the token is not to be trusted, or, with [ErrUnavailable], could
+// not be checked yet.
 type Verifier interface {
 	Verify(ctx context.Context, raw string) (Claims, error)
 }
@@ -59,12 +59,14 @@ func Required(v Verifier, next http.Handler) http.Handler {
 func FromRequest(r *http.Request, v Verifier) (Claims, error) {
 	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || raw == "" {
-		return Claims{}, problem.New(problem.Unauthenticated, "no token: log in at POST /login and send the header Authorization: Bearer TOKEN").
+		return Claims{}, problem.New(problem.Unauthenticated,
+			"no token: log in at POST /login and send the header Authorization: Bearer TOKEN").
 			With("WWW-Authenticate", `Bearer realm="soundstrip"`)
 	}
 	c, err := v.Verify(r.Context(), strings.TrimSpace(raw))
 	if errors.Is(err, ErrUnavailable) {
-		return Claims{}, problem.Wrap(err, problem.Unavailable, "tokens cannot be checked at the moment: try again").RetryAfter(time.Second)
+		return Claims{}, problem.Wrap(err, problem.Unavailable,
+			"tokens cannot be checked at the moment: try again").RetryAfter(time.Second)
 	}
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		return Claims{}, problem.Wrap(err, problem.Forbidden, "the token has expired: log in again").

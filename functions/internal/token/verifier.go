@@ -19,7 +19,7 @@ const (
 	maxToken = 8 << 10
 )
 
-// VerifierConfig says which tokens are taken. Exactly one of Secret and JWKSURL is given.
+// VerifierConfig says which tokens are accepted. Exactly one of Secret and JWKSURL is given.
 type VerifierConfig struct {
 	Secret   string `env:"JWT_SECRET"`                       // the signer's
 	JWKSURL  string `env:"JWT_JWKS_URL"`                     // where the signer's public keys are served
@@ -45,8 +45,8 @@ func (c *VerifierConfig) checkKey() error {
 	return nil
 }
 
-// NewVerifier makes a verifier. Public keys are fetched when the first token comes, and again when a token names a key that
-// is not known or the keys have grown old; until they can be had, Verify returns [ErrUnavailable].
+// NewVerifier makes a verifier. Public keys are fetched when the first token comes, and again when a token names a key
+// that is not known or the keys have grown old; until they can be had, Verify returns [ErrUnavailable].
 func NewVerifier(c VerifierConfig) (Verifier, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -54,7 +54,8 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 	if c.Secret != "" {
 		return newVerifier(secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256), nil
 	}
-	return newVerifier(setKey(newRemote(c.JWKSURL)), c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256), nil
+	keys := setKey(newRemote(c.JWKSURL))
+	return newVerifier(keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256), nil
 }
 
 // keys gives the function that finds the key of a token.
@@ -70,8 +71,9 @@ func newVerifier(k keys, issuer, audience string, methods ...jwt.SigningMethod) 
 	for _, m := range methods {
 		algs = append(algs, m.Alg())
 	}
-	return &verifier{keys: k, parser: jwt.NewParser(jwt.WithValidMethods(algs), jwt.WithIssuer(issuer), jwt.WithAudience(audience),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())}
+	return &verifier{keys: k, parser: jwt.NewParser(jwt.WithValidMethods(algs),
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(leeway), jwt.WithStrictDecoding())}
 }
 
 // Verify checks form, algorithm, signature and claims of a token.
@@ -95,7 +97,7 @@ func (v *verifier) key(ctx context.Context) jwt.Keyfunc {
 	return func(t *jwt.Token) (any, error) {
 		for _, h := range []string{"jku", "jwk", "x5u", "x5c", "crit"} {
 			if _, ok := t.Header[h]; ok {
-				return nil, fmt.Errorf("the header %s is not taken", h)
+				return nil, fmt.Errorf("the header %s is not accepted", h)
 			}
 		}
 		return v.keys(ctx)(t)
@@ -108,7 +110,7 @@ func secretKey(secret []byte) keys {
 	}
 }
 
-// setKey finds keys by their id. Each is used with the one algorithm that it says itself.
+// setKey finds a key by its id. A key is used with the one algorithm that it names.
 func setKey(set jwkset.Storage) keys {
 	kf, err := keyfunc.New(keyfunc.Options{Storage: set})
 	return func(ctx context.Context) jwt.Keyfunc {
