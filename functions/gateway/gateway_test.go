@@ -59,14 +59,17 @@ func TestRoutes(t *testing.T) {
 func TestIndex(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	New(Routes{Login: named(""), Validate: named(""), Upload: named(""), Jobs: named("")}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	h := New(Routes{Login: named(""), Validate: named(""), Upload: named(""), Jobs: named("")})
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
 		t.Errorf("Content-Type = %q", got)
 	}
-	if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none';") || strings.Contains(got, "unsafe") {
+	if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none';") ||
+		strings.Contains(got, "unsafe") {
 		t.Errorf("Content-Security-Policy = %q", got)
 	}
-	if active := regexp.MustCompile(`(?i)<script|<style|<link|<img|style=|src=|href=|\son\w+=`).FindString(w.Body.String()); active != "" {
+	active := regexp.MustCompile(`(?i)<script|<style|<link|<img|style=|src=|href=|\son\w+=`)
+	if active := active.FindString(w.Body.String()); active != "" {
 		t.Errorf("the page has %q, which its policy forbids", active)
 	}
 }

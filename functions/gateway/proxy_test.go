@@ -90,14 +90,16 @@ func TestProxyForwards(t *testing.T) {
 	})
 	r := request(t, http.MethodPut, origin+"/upload/a%2Fb%20c.mp4?title=100%&mono=true;x", strings.NewReader("video"))
 	for k, v := range map[string]string{
-		"Authorization": "Bearer good", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "Connection": "X-Secret-Hop", "X-Secret-Hop": "1",
+		"Authorization": "Bearer good", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https",
+		"Connection": "X-Secret-Hop", "X-Secret-Hop": "1",
 		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	} {
 		r.Header.Set(k, v)
 	}
 	r.Host = "soundstrip.example"
 	resp, _ := do(t, r)
-	if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Location") != "/jobs/1" || resp.Header.Get("X-Hop") != "" {
+	if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Location") != "/jobs/1" ||
+		resp.Header.Get("X-Hop") != "" {
 		t.Errorf("answer = %d %v, want the function's own without X-Hop", resp.StatusCode, resp.Header)
 	}
 	if want := "/upload/a%2Fb%20c.mp4?title=100%&mono=true;x"; got.RequestURI != want {
@@ -107,8 +109,9 @@ func TestProxyForwards(t *testing.T) {
 		t.Error("the function was asked by the gateway's name, by which a cluster would not find it")
 	}
 	want := map[string]string{
-		"Authorization": "Bearer good", "X-Forwarded-For": "203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "soundstrip.example",
-		"X-Secret-Hop": "", "Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		"Authorization": "Bearer good", "X-Forwarded-For": "203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https",
+		"X-Forwarded-Host": "soundstrip.example", "X-Secret-Hop": "",
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	}
 	have := map[string]string{}
 	for k := range want {
@@ -129,7 +132,8 @@ func TestProxyWithoutFunction(t *testing.T) {
 	origin := proxyTo(t, "http://"+l.Addr().String())
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		resp, body := do(t, request(t, method, origin+"/upload", nil))
-		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "upload function") {
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" ||
+			!strings.Contains(body, "upload function") {
 			t.Errorf("%s = %d %v %q, want 503 with Retry-After that names upload", method, resp.StatusCode, resp.Header, body)
 		}
 		if strings.Contains(body, "127.0.0.1") {
@@ -280,7 +284,8 @@ func TestProxyContinue(t *testing.T) {
 	if err := os.WriteFile(name, make([]byte, 3<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	curl := exec.CommandContext(t.Context(), "curl", "-sSv", "-H", "Expect: 100-continue", "--expect100-timeout", "60", "-T", name, origin+"/upload/")
+	curl := exec.CommandContext(t.Context(), "curl", "-sSv", "-H", "Expect: 100-continue", "--expect100-timeout", "60",
+		"-T", name, origin+"/upload/")
 	var trace bytes.Buffer
 	curl.Stderr = &trace
 	out, err := curl.Output()
@@ -330,13 +335,16 @@ func TestProxyClientLeaves(t *testing.T) {
 // function is away.
 func TestProxyClientFault(t *testing.T) {
 	t.Parallel()
-	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
 	defer upstream.Close()
 	u, err := url.Parse(upstream.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest(http.MethodPost, "/upload", io.MultiReader(strings.NewReader("video"), iotest.ErrReader(problem.New(problem.Invalid, "went quiet"))))
+	quiet := iotest.ErrReader(problem.New(problem.Invalid, "went quiet"))
+	r := httptest.NewRequest(http.MethodPost, "/upload", io.MultiReader(strings.NewReader("video"), quiet))
 	w := httptest.NewRecorder()
 	Proxy("upload", u, time.Minute).ServeHTTP(w, r)
 	if w.Code != http.StatusBadRequest || w.Body.String() != "went quiet\n" {
@@ -346,12 +354,14 @@ func TestProxyClientFault(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	good := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "http://validate", "UPLOAD_URL": "http://upload:8080", "JOBS_URL": "https://jobs"}
+	good := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "http://validate",
+		"UPLOAD_URL": "http://upload:8080", "JOBS_URL": "https://jobs"}
 	var c Config
 	if err := serve.Load(t.Context(), envconfig.MapLookuper(good), &c); err != nil || c.UploadURL.Host != "upload:8080" {
 		t.Errorf("Load(%v) = %+v, %v", good, c, err)
 	}
-	bad := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "validate:8080", "UPLOAD_URL": "ftp://upload", "JOBS_URL": "http://"}
+	bad := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "validate:8080", "UPLOAD_URL": "ftp://upload",
+		"JOBS_URL": "http://"}
 	err := serve.Load(t.Context(), envconfig.MapLookuper(bad), &Config{})
 	for _, name := range []string{"VALIDATE_URL", "UPLOAD_URL", "JOBS_URL"} {
 		if err == nil || !strings.Contains(err.Error(), name) {

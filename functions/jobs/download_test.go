@@ -57,11 +57,13 @@ func TestDownload(t *testing.T) {
 					return
 				}
 				if w.Body.String() != tt.content || h.Get("Content-Length") != tt.length {
-					t.Errorf("%s %s %q gives %d bytes and length %s, want %d and %s", tt.method, target, tt.header, w.Body.Len(), h.Get("Content-Length"), len(tt.content), tt.length)
+					t.Errorf("%s %s %q gives %d bytes and length %s, want %d and %s", tt.method, target, tt.header, w.Body.Len(),
+						h.Get("Content-Length"), len(tt.content), tt.length)
 				}
 				for key, want := range map[string]string{
 					"Content-Type": "audio/mpeg", "Etag": etag, "Last-Modified": date, "Accept-Ranges": "bytes",
-					"Content-Disposition": `attachment; filename="my video.mp3"`, "X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache",
+					"Content-Disposition": `attachment; filename="my video.mp3"`, "X-Content-Type-Options": "nosniff",
+					"Cache-Control": "private, no-cache",
 				} {
 					if h.Get(key) != want {
 						t.Errorf("%s = %q, want %q", key, h.Get(key), want)
@@ -90,7 +92,8 @@ func TestAttachment(t *testing.T) {
 		{"percent", "100%.mp3", `attachment; filename="100_.mp3"; filename*=UTF-8''100%25.mp3`},
 		{"line break", "a\r\nX: y.mp3", `attachment; filename="a__X: y.mp3"; filename*=UTF-8''a%0D%0AX%3A%20y.mp3`},
 		{"no UTF-8", "\xdc.mp3", `attachment; filename="_.mp3"; filename*=UTF-8''%EF%BF%BD.mp3`},
-		{"every delimiter", "ü:=@&$+,;?'()*!.mp3", `attachment; filename="_:=@&$+,;?'()*!.mp3"; filename*=UTF-8''%C3%BC%3A%3D%40&$+%2C%3B%3F%27%28%29%2A%21.mp3`},
+		{"every delimiter", "ü:=@&$+,;?'()*!.mp3",
+			`attachment; filename="_:=@&$+,;?'()*!.mp3"; filename*=UTF-8''%C3%BC%3A%3D%40&$+%2C%3B%3F%27%28%29%2A%21.mp3`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +120,8 @@ func TestCurl(t *testing.T) {
 	dir := t.TempDir()
 	curl := func(args ...string) {
 		t.Helper()
-		c := exec.CommandContext(t.Context(), "curl", append([]string{"-sS", "--fail-with-body", "-H", "Authorization: Bearer georgio"}, args...)...)
+		args = append([]string{"-sS", "--fail-with-body", "-H", "Authorization: Bearer georgio"}, args...)
+		c := exec.CommandContext(t.Context(), "curl", args...)
 		c.Dir = dir
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", c, err, out)

@@ -64,7 +64,8 @@ func (v verifier) Verify(_ context.Context, raw string) (token.Claims, error) {
 	return c, nil
 }
 
-var verify = verifier{"georgio": {Username: "georgio"}, "eve": {Username: "eve"}, "admin": {Username: "root", Admin: true}, "star": {Username: "*"}, "nobody": {}}
+var verify = verifier{"georgio": {Username: "georgio"}, "eve": {Username: "eve"},
+	"admin": {Username: "root", Admin: true}, "star": {Username: "*"}, "nobody": {}}
 
 // store keeps jobs in a map; before, when set, is asked before each call and may make it fail.
 type store struct {
@@ -108,7 +109,8 @@ func (s *store) List(_ context.Context, q job.Query) (found []job.Job, err error
 	}
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(s.jobs))) {
 		j := s.jobs[id]
-		if (q.Owner == "" || j.Owner == q.Owner) && (q.State == "" || j.State == q.State) && (q.Before == "" || id < q.Before) && len(found) < q.Limit {
+		if (q.Owner == "" || j.Owner == q.Owner) && (q.State == "" || j.State == q.State) &&
+			(q.Before == "" || id < q.Before) && len(found) < q.Limit {
 			found = append(found, j)
 		}
 	}
@@ -213,14 +215,16 @@ type setup struct {
 
 func newSetup() *setup {
 	end := uploaded.Add(time.Minute)
-	s := &setup{jobs: &store{jobs: map[string]job.Job{}}, videos: &files{infos: map[string]media.Info{}}, mp3s: &files{infos: map[string]media.Info{}}}
+	s := &setup{jobs: &store{jobs: map[string]job.Job{}}, videos: &files{infos: map[string]media.Info{}},
+		mp3s: &files{infos: map[string]media.Info{}}}
 	for _, j := range []job.Job{
 		{ID: stored, State: job.Stored},
 		{
 			ID: converting, State: job.Converting, Progress: 40, Lease: job.Lease{Epoch: 77, Until: end},
 			Attempts: []job.Attempt{{Epoch: 77, Worker: "convert-00001-abcde", From: uploaded, To: &end, Error: "interrupted"}},
 		},
-		{ID: converted, State: job.Converted, Progress: 100, MP3: &job.MP3{FID: theMP3, Length: int64(len(sound)), SHA256: "c0ffee"}},
+		{ID: converted, State: job.Converted, Progress: 100,
+			MP3: &job.MP3{FID: theMP3, Length: int64(len(sound)), SHA256: "c0ffee"}},
 		{ID: failed, State: job.Failed, Error: &eventing.Failure{Code: "no_audio", Message: "the video has no sound"}},
 		{ID: cancelled, State: job.Cancelled},
 		{ID: expired, State: job.Expired, MP3: &job.MP3{FID: expiredMP3}},
@@ -237,7 +241,11 @@ func newSetup() *setup {
 	for _, id := range []string{theMP3, expiredMP3, evesMP3, strayMP3} {
 		s.mp3s.infos[id] = media.Info{ID: id, Length: int64(len(sound)), Uploaded: uploaded}
 	}
-	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(func(e event.Event) error { s.sent = append(s.sent, e); return s.sendErr }), verify)
+	send := func(e event.Event) error {
+		s.sent = append(s.sent, e)
+		return s.sendErr
+	}
+	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(send), verify)
 	return s
 }
 
@@ -392,10 +400,12 @@ func TestView(t *testing.T) {
 	}
 	self := "/jobs/" + converting
 	want := map[string]any{
-		"id": converting, "owner": "georgio", "filename": "my video.mp4", "options": map[string]any{}, "state": "converting", "round": 1.,
-		"video": map[string]any{"length": 0.}, "progress": 40., "created": "2026-03-01T12:00:00Z", "updated": "0001-01-01T00:00:00Z",
-		"attempts": []any{map[string]any{"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T12:01:00Z", "error": "interrupted"}},
-		"links":    map[string]any{"self": self, "mp3": self + "/mp3", "cancel": self + "/cancel"},
+		"id": converting, "owner": "georgio", "filename": "my video.mp4", "options": map[string]any{}, "state": "converting",
+		"round": 1., "video": map[string]any{"length": 0.}, "progress": 40.,
+		"created": "2026-03-01T12:00:00Z", "updated": "0001-01-01T00:00:00Z",
+		"attempts": []any{map[string]any{
+			"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T12:01:00Z", "error": "interrupted"}},
+		"links": map[string]any{"self": self, "mp3": self + "/mp3", "cancel": self + "/cancel"},
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("GET %s (-want +got):\n%s", self, diff)
@@ -423,7 +433,8 @@ func TestRetry(t *testing.T) {
 			if got := s.jobs.jobs[failed].State; got != tt.want {
 				t.Errorf("the job is %s, want %s", got, tt.want)
 			}
-			if len(s.sent) != 1 || s.sent[0].Type() != eventing.TypeVideoUploaded || s.sent[0].ID() != failed+"/"+eventing.TypeVideoUploaded+"/2" {
+			if len(s.sent) != 1 || s.sent[0].Type() != eventing.TypeVideoUploaded ||
+				s.sent[0].ID() != failed+"/"+eventing.TypeVideoUploaded+"/2" {
 				t.Errorf("events %v, want one of round 2", s.sent)
 			}
 		})
@@ -511,8 +522,8 @@ func TestDeleteMeetsWorker(t *testing.T) {
 	}
 }
 
-// TestDeleteBreaksOff has each step fail in turn: the job is there as long as anything of it is, so that it can be deleted
-// again.
+// TestDeleteBreaksOff has each step fail in turn: the job is there as long as anything of it is, so that it can be
+// deleted again.
 func TestDeleteBreaksOff(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -533,7 +544,8 @@ func TestDeleteBreaksOff(t *testing.T) {
 				}
 				return nil
 			})
-			if w := s.do("georgio", "DELETE", "/jobs/"+converted); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			if w := s.do("georgio", "DELETE", "/jobs/"+converted); w.Code != http.StatusServiceUnavailable ||
+				w.Header().Get("Retry-After") == "" {
 				t.Fatalf("DELETE = %d %s, want 503 with Retry-After", w.Code, w.Body)
 			}
 			if _, ok := s.jobs.jobs[converted]; !ok {
@@ -577,8 +589,10 @@ func TestStoreDown(t *testing.T) {
 				if w.Code/100 == 2 {
 					return // the call has no need of that part
 				}
-				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "mongodb") {
-					t.Errorf("%s %s = %d %v %s, want 503 with Retry-After and no word of the store", tt.method, tt.target, w.Code, w.Header(), w.Body)
+				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" ||
+					strings.Contains(w.Body.String(), "mongodb") {
+					t.Errorf("%s %s = %d %v %s, want 503 with Retry-After and no word of the store", tt.method, tt.target, w.Code,
+						w.Header(), w.Body)
 				}
 			})
 		}

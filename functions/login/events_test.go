@@ -17,10 +17,12 @@ import (
 func (s *setup) send(t *testing.T, structured bool, typ, data string) *http.Response {
 	t.Helper()
 	if structured {
-		return s.do(t, "POST", "/", `{"specversion":"1.0","id":"1","source":"/app","subject":"s","type":"`+typ+`","data":`+data+`}`,
+		return s.do(t, "POST", "/",
+			`{"specversion":"1.0","id":"1","source":"/app","subject":"s","type":"`+typ+`","data":`+data+`}`,
 			"Content-Type: application/cloudevents+json")
 	}
-	return s.do(t, "POST", "/login", data, "Content-Type: application/json", "Ce-Specversion: 1.0", "Ce-Id: 1", "Ce-Source: /app",
+	return s.do(t, "POST", "/login", data, "Content-Type: application/json", "Ce-Specversion: 1.0", "Ce-Id: 1",
+		"Ce-Source: /app",
 		"Ce-Subject: s", "Ce-Type: "+typ)
 }
 
@@ -83,7 +85,8 @@ func (s *setup) checkReply(t *testing.T, e event.Event, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := s.signer.Verifier().Verify(t.Context(), p.AccessToken); err != nil || c.Username != "georgio@email.com" || p.ExpiresIn != 3600 {
+	if c, err := s.signer.Verifier().Verify(t.Context(), p.AccessToken); err != nil || c.Username != "georgio@email.com" ||
+		p.ExpiresIn != 3600 {
 		t.Errorf("Verify() = %+v, %v", c, err)
 	}
 }

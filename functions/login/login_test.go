@@ -132,12 +132,18 @@ func TestLogin(t *testing.T) {
 	}{
 		{name: "Basic", path: "/login", header: []string{right}, status: 200},
 		{name: "without a path", path: "/", header: []string{right}, status: 200},
-		{name: "JSON", path: "/login", header: []string{asJSON}, body: `{"email":"georgio@email.com","password":"Admin123"}`, status: 200},
-		{name: "JSON that curl calls a form", path: "/login", header: []string{asForm}, body: ` {"email":"georgio@email.com","password":"Admin123"}`, status: 200},
-		{name: "form", path: "/login", header: []string{asForm}, body: `email=georgio%40email.com&password=Admin123`, status: 200},
-		{name: "wrong password", path: "/login", header: []string{basic("georgio@email.com", "admin123")}, status: 401, challenge: challenge},
-		{name: "unknown", path: "/login", header: []string{basic("nobody@email.com", "Admin123")}, status: 401, challenge: challenge},
-		{name: "disabled", path: "/login", header: []string{basic("former@email.com", "Admin123")}, status: 401, challenge: challenge},
+		{name: "JSON", path: "/login", header: []string{asJSON}, body: `{"email":"georgio@email.com","password":"Admin123"}`,
+			status: 200},
+		{name: "JSON that curl calls a form", path: "/login", header: []string{asForm},
+			body: ` {"email":"georgio@email.com","password":"Admin123"}`, status: 200},
+		{name: "form", path: "/login", header: []string{asForm}, body: `email=georgio%40email.com&password=Admin123`,
+			status: 200},
+		{name: "wrong password", path: "/login", header: []string{basic("georgio@email.com", "admin123")}, status: 401,
+			challenge: challenge},
+		{name: "unknown", path: "/login", header: []string{basic("nobody@email.com", "Admin123")}, status: 401,
+			challenge: challenge},
+		{name: "disabled", path: "/login", header: []string{basic("former@email.com", "Admin123")}, status: 401,
+			challenge: challenge},
 		{name: "no credentials", path: "/login", status: 401, challenge: challenge},
 		{name: "broken Basic", path: "/login", header: []string{"Authorization: Basic !"}, status: 401, challenge: challenge},
 		{name: "a token", path: "/login", header: []string{"Authorization: Bearer abc"}, status: 401, challenge: challenge},
@@ -159,7 +165,8 @@ func TestLogin(t *testing.T) {
 			resp := s.do(t, method, tt.path, tt.body, tt.header...)
 			body := bodyOf(t, resp)
 			if resp.StatusCode != tt.status || resp.Header.Get("WWW-Authenticate") != tt.challenge {
-				t.Fatalf("status %d, challenge %q, body %q, want %d, %q", resp.StatusCode, resp.Header.Get("WWW-Authenticate"), body, tt.status, tt.challenge)
+				t.Fatalf("status %d, challenge %q, body %q, want %d, %q", resp.StatusCode, resp.Header.Get("WWW-Authenticate"),
+					body, tt.status, tt.challenge)
 			}
 			if strings.Contains(body, "for the log only") {
 				t.Errorf("the client reads %q", body)
@@ -174,7 +181,8 @@ func TestLogin(t *testing.T) {
 			if err != nil || c.Username != "georgio@email.com" || c.Admin || c.Subject != "7" {
 				t.Errorf("Verify(%q) = %+v, %v", body, c, err)
 			}
-			if ct, cc := resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"); ct != "text/plain; charset=utf-8" || cc != "no-store" {
+			if ct, cc := resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"); ct != "text/plain; charset=utf-8" ||
+				cc != "no-store" {
 				t.Errorf("Content-Type %q, Cache-Control %q", ct, cc)
 			}
 		})
@@ -263,16 +271,21 @@ func TestSignUp(t *testing.T) {
 	}{
 		{name: "open", cfg: open, body: valid, status: 201},
 		{name: "open, by form", cfg: open, body: "email=new@email.com&password=Admin123", status: 201},
-		{name: "open, exists", cfg: open, body: `{"email":"georgio@email.com","password":"Admin123"}`, status: 409, detail: "has an account already"},
-		{name: "open, weak", cfg: open, body: valid, create: errors.Join(account.RuleError("bad address"), account.RuleError("weak password")), status: 422, detail: "bad address; weak password"},
+		{name: "open, exists", cfg: open, body: `{"email":"georgio@email.com","password":"Admin123"}`, status: 409,
+			detail: "has an account already"},
+		{name: "open, weak", cfg: open, body: valid, create: errors.Join(account.RuleError("bad address"),
+			account.RuleError("weak password")), status: 422, detail: "bad address; weak password"},
 		{name: "open, broken", cfg: open, body: `{`, status: 400},
 		{name: "open, large", cfg: open, body: strings.Repeat("x", maxBody+1), status: 413},
 		{name: "closed", cfg: closed, body: valid, status: 403, detail: "sign-up is closed"},
 		{name: "closed, admin", cfg: closed, by: "admin@email.com", body: valid, status: 201},
 		{name: "closed, another", cfg: closed, by: "georgio@email.com", body: valid, status: 403, detail: "only an admin"},
-		{name: "closed, former admin", cfg: closed, by: "former@email.com", body: valid, status: 403, detail: "only an admin"},
-		{name: "closed, deleted admin", cfg: closed, by: "deleted@email.com", body: valid, status: 403, detail: "only an admin"},
-		{name: "closed, bad token", cfg: closed, header: "Authorization: Bearer abc", body: valid, status: 403, detail: "not valid"},
+		{name: "closed, former admin", cfg: closed, by: "former@email.com", body: valid, status: 403,
+			detail: "only an admin"},
+		{name: "closed, deleted admin", cfg: closed, by: "deleted@email.com", body: valid, status: 403,
+			detail: "only an admin"},
+		{name: "closed, bad token", cfg: closed, header: "Authorization: Bearer abc", body: valid, status: 403,
+			detail: "not valid"},
 		{name: "closed, Basic", cfg: closed, header: basic("admin@email.com", "Admin123"), body: valid, status: 401},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -323,7 +336,8 @@ func TestThrottleAccount(t *testing.T) {
 	resp := try(" Georgio@EMAIL.com", "Admin123")
 	retry, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 	if resp.StatusCode != 429 || err != nil || retry < 1 || retry > 10 {
-		t.Fatalf("attempt 11 = %d, Retry-After %q, want 429 and at most 10 s", resp.StatusCode, resp.Header.Get("Retry-After"))
+		t.Fatalf("attempt 11 = %d, Retry-After %q, want 429 and at most 10 s", resp.StatusCode,
+			resp.Header.Get("Retry-After"))
 	}
 	if resp := try("admin@email.com", "Admin123"); resp.StatusCode != 200 {
 		t.Errorf("another account = %d, want 200", resp.StatusCode)
@@ -344,7 +358,8 @@ func TestThrottleAccount(t *testing.T) {
 
 func TestThrottleAddress(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t, Config{SignUp: "open", TrustProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}) // of httptest
+	// The proxy is at the address that httptest gives to its clients.
+	s := newSetup(t, Config{SignUp: "open", TrustProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	from := func(addr string, n int) *http.Response {
 		return s.do(t, "POST", "/login", "", basic(fmt.Sprintf("user%d@email.com", n), "wrong"), "X-Forwarded-For: "+addr)
 	}
@@ -356,7 +371,8 @@ func TestThrottleAddress(t *testing.T) {
 	if resp := from("203.0.113.1", 50); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" {
 		t.Errorf("attempt 51 = %d, Retry-After %q, want 429 and 1", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
-	if resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`, "X-Forwarded-For: 203.0.113.1"); resp.StatusCode != 429 {
+	if resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`,
+		"X-Forwarded-For: 203.0.113.1"); resp.StatusCode != 429 {
 		t.Errorf("sign-up = %d, want 429", resp.StatusCode)
 	}
 	if resp := from("198.51.100.7, 203.0.113.1", 51); resp.StatusCode != 429 {
@@ -407,14 +423,21 @@ func TestClientAddr(t *testing.T) {
 		want      string
 	}{
 		{name: "nobody is trusted", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, want: "10.0.0.1"},
-		{name: "the peer is not trusted", remote: "203.0.113.9:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.9"},
-		{name: "one proxy", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "the peer is not trusted", remote: "203.0.113.9:1", forwarded: []string{"203.0.113.1"},
+			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.9"},
+		{name: "one proxy", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"},
+			want: "203.0.113.1"},
 		{name: "a proxy says nothing", remote: "10.0.0.1:1", trusted: []string{"10.0.0.0/8"}, want: "10.0.0.1"},
-		{name: "as Knative does it", remote: "127.0.0.1:1", forwarded: []string{"203.0.113.1, 10.0.0.2", "10.0.0.3"}, trusted: []string{"127.0.0.0/8", "10.0.0.0/8"}, want: "203.0.113.1"},
-		{name: "the client lies", remote: "10.0.0.1:1", forwarded: []string{"198.51.100.1, 203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
-		{name: "the client is trusted", remote: "10.0.0.1:1", forwarded: []string{"10.0.0.9"}, trusted: []string{"10.0.0.0/8"}, want: "10.0.0.9"},
-		{name: "junk", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1, unknown"}, trusted: []string{"10.0.0.0/8"}, want: "10.0.0.1"},
-		{name: "IPv4 in IPv6", remote: "[::ffff:10.0.0.1]:1", forwarded: []string{"::ffff:203.0.113.1"}, trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "as Knative does it", remote: "127.0.0.1:1", forwarded: []string{"203.0.113.1, 10.0.0.2", "10.0.0.3"},
+			trusted: []string{"127.0.0.0/8", "10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "the client lies", remote: "10.0.0.1:1", forwarded: []string{"198.51.100.1, 203.0.113.1"},
+			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
+		{name: "the client is trusted", remote: "10.0.0.1:1", forwarded: []string{"10.0.0.9"},
+			trusted: []string{"10.0.0.0/8"}, want: "10.0.0.9"},
+		{name: "junk", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1, unknown"}, trusted: []string{"10.0.0.0/8"},
+			want: "10.0.0.1"},
+		{name: "IPv4 in IPv6", remote: "[::ffff:10.0.0.1]:1", forwarded: []string{"::ffff:203.0.113.1"},
+			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
 		{name: "no address", remote: "@", trusted: []string{"10.0.0.0/8"}, want: "invalid IP"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -433,7 +456,8 @@ func TestClientAddr(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	for addr, want := range map[string]string{"203.0.113.1": "203.0.113.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
+	for addr, want := range map[string]string{"203.0.113.1": "203.0.113.1/32",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
 		if got := network(netip.MustParseAddr(addr)).String(); got != want {
 			t.Errorf("network(%s) = %s, want %s", addr, got, want)
 		}
@@ -452,8 +476,10 @@ func TestConfig(t *testing.T) {
 		err  string
 	}{
 		{name: "nothing set", want: Config{SignUp: "closed"}},
-		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true", "LOGIN_TRUST_PROXY": "127.0.0.0/8,10.0.0.0/8"},
-			want: Config{SignUp: "open", LegacyAdmin: true, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}}},
+		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true",
+			"LOGIN_TRUST_PROXY": "127.0.0.0/8,10.0.0.0/8"},
+			want: Config{SignUp: "open", LegacyAdmin: true, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+				netip.MustParsePrefix("10.0.0.0/8")}}},
 		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
 		{name: "no network", env: map[string]string{"LOGIN_TRUST_PROXY": "true"}, err: "LOGIN_TRUST_PROXY"},
 	} {

@@ -51,14 +51,16 @@ func (m mails) serve(t *testing.T) *mail.SMTP {
 		_ = server.Close()
 		<-done
 	})
-	s, err := mail.NewSMTP(mail.Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, From: "soundstrip@example.com", TLS: "none", Timeout: 20 * time.Second})
+	s, err := mail.NewSMTP(mail.Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port,
+		From: "soundstrip@example.com", TLS: "none", Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// TestCrash: who dies between the mail server's yes and our record of it leaves one more mail, with the same Message-ID.
+// TestCrash: who dies between the mail server's yes and our record of it leaves one more mail, with the same
+// Message-ID.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	s, sink := newStore(t), make(mails, 10)
@@ -99,8 +101,9 @@ func TestEmailRefuses(t *testing.T) {
 	c := notify.Email(sink.serve(t))
 	for owner, want := range map[string]bool{
 		"anna@example.com": false, "admin@localhost": false, "Anna.O'Hara+x@example.com": false,
-		"anna": true, "": true, "Anna <anna@example.com>": true, "anna@example.com, eve@example.com": true, "anna@example.com\r\nBcc: eve@example.com": true,
-		"<anna@example.com>": true, "anna@": true, "nobody@example.com": true,
+		"anna": true, "": true, "Anna <anna@example.com>": true, "anna@example.com, eve@example.com": true,
+		"anna@example.com\r\nBcc: eve@example.com": true,
+		"<anna@example.com>":                       true, "anna@": true, "nobody@example.com": true,
 	} {
 		err := c.Tell(t.Context(), notify.Outcome{ID: "1", Job: job.Job{Owner: owner, State: job.Converted, MP3: &job.MP3{}}})
 		refused := (*notify.RefusedError)(nil)

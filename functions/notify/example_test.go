@@ -17,7 +17,8 @@ func ExampleVerifyWebhook() {
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 			return
 		}
-		if err := notify.VerifyWebhook(secret, r.Header.Get(notify.SignatureHeader), body, time.Now(), 5*time.Minute); err != nil {
+		if err := notify.VerifyWebhook(secret, r.Header.Get(notify.SignatureHeader), body, time.Now(),
+			5*time.Minute); err != nil {
 			http.Error(w, "who are you?", http.StatusForbidden)
 			return
 		}

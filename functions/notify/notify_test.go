@@ -121,7 +121,8 @@ func (s *store) job0(t *testing.T, state job.State) job.Job {
 	case job.Failed:
 		step(s.Fail(ctx, j.ID, 1, eventing.Failure{Code: "no_audio", Message: "the video has no sound"}))
 	case job.Converted, job.Notified:
-		step(s.Finish(ctx, j.ID, 1, job.MP3{FID: media.NewID(), Length: 1000, SHA256: strings.Repeat("ab", 32), Duration: 60}))
+		step(s.Finish(ctx, j.ID, 1, job.MP3{FID: media.NewID(), Length: 1000, SHA256: strings.Repeat("ab", 32),
+			Duration: 60}))
 	}
 	if j, err = s.SQLite.Get(ctx, j.ID); err != nil {
 		t.Fatal(err)
@@ -194,14 +195,16 @@ func TestOutcomes(t *testing.T) {
 			if status != 200 || len(mail.told) != 1 || len(hook.told) != 1 {
 				t.Fatalf("answer = %d, told %d and %d times, want 200, once each", status, len(mail.told), len(hook.told))
 			}
-			wantLinks := notify.Links{Home: "https://soundstrip.example.com/", Job: "https://soundstrip.example.com/jobs/" + j.ID}
+			wantLinks := notify.Links{Home: "https://soundstrip.example.com/",
+				Job: "https://soundstrip.example.com/jobs/" + j.ID}
 			if state == job.Converted {
 				wantLinks.MP3 = wantLinks.Job + "/mp3"
 				wantLinks.Download = "https://soundstrip.example.com/download?fid=" + j.MP3.FID
 			}
 			want := notify.Outcome{ID: e.ID(), Job: j, Links: wantLinks}
 			for _, c := range []*channel{mail, hook} {
-				if diff := cmp.Diff(want, c.told[0], cmpopts.IgnoreFields(job.Job{}, "Notices", "Updated"), cmpopts.EquateEmpty()); diff != "" {
+				if diff := cmp.Diff(want, c.told[0], cmpopts.IgnoreFields(job.Job{}, "Notices", "Updated"),
+					cmpopts.EquateEmpty()); diff != "" {
 					t.Errorf("%s was told (-want +got):\n%s", c.name, diff)
 				}
 			}
@@ -210,7 +213,8 @@ func TestOutcomes(t *testing.T) {
 			if err != nil || now.State != after || len(now.Notices) != 2 {
 				t.Errorf("job is %s with notices %v, %v, want %s with two", now.State, now.Notices, err, after)
 			}
-			if p := sent(t, first); p.Channel != "email" || p.VideoFID != j.ID || p.Username != j.Owner || first.Subject() != j.ID || first.Source() != "/soundstrip/notify" {
+			if p := sent(t, first); p.Channel != "email" || p.VideoFID != j.ID || p.Username != j.Owner ||
+				first.Subject() != j.ID || first.Source() != "/soundstrip/notify" {
 				t.Errorf("reply = %+v of %v", p, first)
 			}
 			if stuck, err := s.Stuck(t.Context(), -time.Hour, 10); err != nil || len(stuck) != 0 {
@@ -232,13 +236,16 @@ func TestOutcomes(t *testing.T) {
 func TestNothingToTell(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	stored, cancelled, failed, converted := s.job0(t, job.Stored), s.job0(t, job.Cancelled), s.job0(t, job.Failed), s.job0(t, job.Converted)
+	stored, cancelled, failed, converted := s.job0(t, job.Stored), s.job0(t, job.Cancelled), s.job0(t, job.Failed),
+		s.job0(t, job.Converted)
 	deleted := media.NewID()
 	whole := func(id string) string {
-		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","duration":1,"bytes":1,"sha256":%q}`, id, media.NewID(), strings.Repeat("ab", 32))
+		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","duration":1,"bytes":1,"sha256":%q}`,
+			id, media.NewID(), strings.Repeat("ab", 32))
 	}
 	fail := func(id string) string {
-		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":null,"username":"eve@example.com","error":{"code":"x","message":"y"}}`, id)
+		return fmt.Sprintf(`{"video_fid":%q,"mp3_fid":null,"username":"eve@example.com","error":{"code":"x","message":"y"}}`,
+			id)
 	}
 	for _, tt := range []struct {
 		name, typ, subject, data string
@@ -246,7 +253,8 @@ func TestNothingToTell(t *testing.T) {
 	}{
 		{"deleted", eventing.TypeAudioConverted, deleted, whole(deleted), 204},
 		{"deleted and failed", eventing.TypeConversionFailed, deleted, fail(deleted), 204},
-		{"deleted and failed with an MP3", eventing.TypeConversionFailed, deleted, strings.Replace(fail(deleted), "null", `"`+media.NewID()+`"`, 1), 204},
+		{"deleted and failed with an MP3", eventing.TypeConversionFailed, deleted,
+			strings.Replace(fail(deleted), "null", `"`+media.NewID()+`"`, 1), 204},
 		{"runs again", eventing.TypeConversionFailed, stored.ID, fail(stored.ID), 204},
 		{"cancelled", eventing.TypeAudioConverted, cancelled.ID, whole(cancelled.ID), 204},
 		{"failed in truth", eventing.TypeAudioConverted, failed.ID, whole(failed.ID), 204},
@@ -254,8 +262,10 @@ func TestNothingToTell(t *testing.T) {
 		{"another type", eventing.TypeVideoUploaded, stored.ID, `{"video_fid":"1","mp3_fid":null,"username":"a"}`, 400},
 		{"subject of another job", eventing.TypeAudioConverted, converted.ID, whole(failed.ID), 400},
 		{"no id", eventing.TypeAudioConverted, "", whole("../../etc"), 400},
-		{"no MP3", eventing.TypeAudioConverted, "", `{"video_fid":"` + converted.ID + `","mp3_fid":null,"username":"a"}`, 400},
-		{"no error", eventing.TypeConversionFailed, "", `{"video_fid":"` + failed.ID + `","mp3_fid":null,"username":"a"}`, 400},
+		{"no MP3", eventing.TypeAudioConverted, "", `{"video_fid":"` + converted.ID + `","mp3_fid":null,"username":"a"}`,
+			400},
+		{"no error", eventing.TypeConversionFailed, "", `{"video_fid":"` + failed.ID + `","mp3_fid":null,"username":"a"}`,
+			400},
 		{"no JSON object", eventing.TypeAudioConverted, "", `"x"`, 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -275,12 +285,16 @@ func TestTrustsTheJobOnly(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	j := s.job0(t, job.Converted)
 	for _, sum := range []string{strings.Repeat("cd", 32), ""} {
-		e := custom(t, eventing.TypeAudioConverted, j.ID, fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","filename":"evil","sha256":%q}`, j.ID, media.NewID(), sum))
-		if status, reply, _ := post(t, notify.New(s, []notify.Channel{c}, config), e); status != 200 || sent(t, reply).Username != "anna@example.com" {
+		e := custom(t, eventing.TypeAudioConverted, j.ID,
+			fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","filename":"evil","sha256":%q}`, j.ID,
+				media.NewID(), sum))
+		if status, reply, _ := post(t, notify.New(s, []notify.Channel{c}, config), e); status != 200 ||
+			sent(t, reply).Username != "anna@example.com" {
 			t.Errorf("answer = %d, reply %v", status, reply)
 		}
 	}
-	if len(c.told) != 1 || c.told[0].Job.Owner != "anna@example.com" || c.told[0].Job.Filename != "talk.mp4" || c.told[0].Job.MP3.FID != j.MP3.FID {
+	if len(c.told) != 1 || c.told[0].Job.Owner != "anna@example.com" || c.told[0].Job.Filename != "talk.mp4" ||
+		c.told[0].Job.MP3.FID != j.MP3.FID {
 		t.Errorf("told %+v, want what is on record, once", c.told)
 	}
 }
@@ -291,7 +305,8 @@ func TestOldConverter(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	h := notify.New(s, []notify.Channel{c}, config)
 	video, mp3 := media.NewID(), media.NewID()
-	e := custom(t, eventing.TypeAudioConverted, video, fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, video, mp3))
+	e := custom(t, eventing.TypeAudioConverted, video,
+		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, video, mp3))
 	for range 2 {
 		if status, reply, body := post(t, h, e); status != 200 || *sent(t, reply).MP3FID != mp3 {
 			t.Fatalf("answer = %d %s", status, body)
@@ -309,7 +324,8 @@ func TestOldConverter(t *testing.T) {
 		"another's MP3": fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com"}`, media.NewID(), mp3),
 		"no file's id":  fmt.Sprintf(`{"video_fid":%q,"mp3_fid":"x/../y","username":"eve@example.com"}`, media.NewID()),
 	} {
-		if status, _, body := post(t, h, custom(t, eventing.TypeAudioConverted, "", data)); status != 400 || len(c.told) != 1 {
+		if status, _, body := post(t, h, custom(t, eventing.TypeAudioConverted, "", data)); status != 400 ||
+			len(c.told) != 1 {
 			t.Errorf("%s: answer = %d %q, want 400", name, status, body)
 		}
 	}
@@ -325,7 +341,8 @@ func TestOldConverterOfOurUpload(t *testing.T) {
 	h := notify.New(s, []notify.Channel{c}, config)
 	mp3 := media.NewID()
 	j := s.job0(t, job.Stored)
-	e := custom(t, eventing.TypeAudioConverted, "", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, mp3))
+	e := custom(t, eventing.TypeAudioConverted, "",
+		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, mp3))
 	claimed, err := s.Claim(t.Context(), j.ID, "a converter of ours", time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -342,12 +359,14 @@ func TestOldConverterOfOurUpload(t *testing.T) {
 		}
 	}
 	now, err := s.Get(t.Context(), j.ID)
-	if err != nil || now.State != job.Notified || now.MP3.FID != mp3 || len(c.told) != 1 || c.told[0].Job.Filename != "talk.mp4" {
+	if err != nil || now.State != job.Notified || now.MP3.FID != mp3 || len(c.told) != 1 ||
+		c.told[0].Job.Filename != "talk.mp4" {
 		t.Errorf("job %+v, %v, told %d times, want it notified with the MP3, once", now, err, len(c.told))
 	}
 	for _, state := range []job.State{job.Cancelled, job.Failed} {
 		j := s.job0(t, state)
-		e := custom(t, eventing.TypeAudioConverted, "", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, media.NewID()))
+		e := custom(t, eventing.TypeAudioConverted, "",
+			fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, media.NewID()))
 		if status, _, _ := post(t, h, e); status != 204 || len(c.told) != 1 {
 			t.Errorf("%s: answer = %d, told %d times, want 204, no more", state, status, len(c.told))
 		}
@@ -504,7 +523,8 @@ func TestNextRound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j, err = s.Fail(ctx, j.ID, claimed.Lease.Epoch, eventing.Failure{Code: "no_audio", Message: "still none"}); err != nil {
+	if j, err = s.Fail(ctx, j.ID, claimed.Lease.Epoch, eventing.Failure{Code: "no_audio",
+		Message: "still none"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range []event.Event{event0(t, j), first, event0(t, j)} {

@@ -38,7 +38,8 @@ func TestWebhook(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if err := notify.VerifyWebhook([]byte(secret), r.Header.Get(notify.SignatureHeader), body, time.Now(), 5*time.Minute); err != nil {
+		if err := notify.VerifyWebhook([]byte(secret), r.Header.Get(notify.SignatureHeader), body, time.Now(),
+			5*time.Minute); err != nil {
 			t.Errorf("VerifyWebhook = %v", err)
 		}
 		if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" {
@@ -49,8 +50,10 @@ func TestWebhook(t *testing.T) {
 			t.Error(err)
 		}
 		want := map[string]any{
-			"id": "65f0/dev.soundstrip.conversion.failed.v1/1", "job_id": "65f0", "username": "anna@example.com", "filename": "talk.mp4", "state": "failed",
-			"error": map[string]any{"code": "no_audio", "message": "the video has no sound"}, "links": map[string]any{"job": "https://x/jobs/65f0"},
+			"id": "65f0/dev.soundstrip.conversion.failed.v1/1", "job_id": "65f0", "username": "anna@example.com",
+			"filename": "talk.mp4", "state": "failed",
+			"error": map[string]any{"code": "no_audio", "message": "the video has no sound"},
+			"links": map[string]any{"job": "https://x/jobs/65f0"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("body (-want +got):\n%s", diff)
@@ -67,8 +70,10 @@ func TestWebhookAnswers(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
 		200: "taken", 201: "taken", 202: "taken", 204: "taken",
-		301: "passing", 302: "passing", 307: "passing", 308: "passing", 401: "passing", 403: "passing", 404: "passing", 408: "passing", 409: "passing", 429: "passing",
-		500: "passing", 502: "passing", 503: "passing", 400: "refused", 410: "refused", 413: "refused", 415: "refused", 422: "refused",
+		301: "passing", 302: "passing", 307: "passing", 308: "passing", 401: "passing", 403: "passing", 404: "passing",
+		408: "passing", 409: "passing", 429: "passing",
+		500: "passing", 502: "passing", 503: "passing", 400: "refused", 410: "refused", 413: "refused", 415: "refused",
+		422: "refused",
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
@@ -79,7 +84,8 @@ func TestWebhookAnswers(t *testing.T) {
 				w.WriteHeader(status)
 			}))
 			defer s.Close()
-			c := notify.Webhook(notify.WebhookConfig{URL: s.URL, Secret: secret, Timeout: 10 * time.Second}, s.Client().Transport)
+			c := notify.Webhook(notify.WebhookConfig{URL: s.URL, Secret: secret, Timeout: 10 * time.Second},
+				s.Client().Transport)
 			err := c.Tell(t.Context(), outcome())
 			got, refused := "passing", (*notify.RefusedError)(nil)
 			switch {
@@ -101,7 +107,8 @@ func TestWebhookAway(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
 	defer s.Close()
 	defer close(silent)
-	c := notify.Webhook(notify.WebhookConfig{URL: s.URL + "/hunter2?key=hunter2", Secret: secret, Timeout: 50 * time.Millisecond}, s.Client().Transport)
+	c := notify.Webhook(notify.WebhookConfig{URL: s.URL + "/hunter2?key=hunter2", Secret: secret,
+		Timeout: 50 * time.Millisecond}, s.Client().Transport)
 	err := c.Tell(t.Context(), outcome())
 	if err == nil || strings.Contains(err.Error(), "hunter2") || errors.As(err, new(*notify.RefusedError)) {
 		t.Errorf("Tell = %v, want a passing error without the address", err)
@@ -116,9 +123,9 @@ func TestVerifyWebhook(t *testing.T) {
 	for _, tt := range []struct {
 		name, secret, header, body string
 		now                        time.Time
-		holds                      bool
+		valid                      bool
 	}{
-		{"holds", secret, good, `{"a":1}`, at, true},
+		{"valid", secret, good, `{"a":1}`, at, true},
 		{"four minutes later", secret, good, `{"a":1}`, at.Add(4 * time.Minute), true},
 		{"four minutes earlier", secret, good, `{"a":1}`, at.Add(-4 * time.Minute), true},
 		{"too old", secret, good, `{"a":1}`, at.Add(6 * time.Minute), false},
@@ -133,8 +140,9 @@ func TestVerifyWebhook(t *testing.T) {
 		{"the other way round", secret, good[13:] + ",t=1700000000", `{"a":1}`, at, false},
 		{"empty", secret, "", `{"a":1}`, at, false},
 	} {
-		if err := notify.VerifyWebhook([]byte(tt.secret), tt.header, []byte(tt.body), tt.now, 5*time.Minute); (err == nil) != tt.holds {
-			t.Errorf("%s: VerifyWebhook = %v, want it to hold: %v", tt.name, err, tt.holds)
+		if err := notify.VerifyWebhook([]byte(tt.secret), tt.header, []byte(tt.body), tt.now,
+			5*time.Minute); (err == nil) != tt.valid {
+			t.Errorf("%s: VerifyWebhook = %v, want it to be valid: %v", tt.name, err, tt.valid)
 		}
 	}
 }
@@ -142,7 +150,8 @@ func TestVerifyWebhook(t *testing.T) {
 func FuzzVerifyWebhook(f *testing.F) {
 	f.Add("t=1700000000,v1=00", `{"a":1}`)
 	f.Fuzz(func(t *testing.T, header, body string) {
-		if err := notify.VerifyWebhook([]byte(secret), header, []byte(body), time.Unix(1700000000, 0), time.Hour); err == nil {
+		if err := notify.VerifyWebhook([]byte(secret), header, []byte(body), time.Unix(1700000000, 0),
+			time.Hour); err == nil {
 			t.Errorf("VerifyWebhook(%q, %q) = nil without the secret", header, body)
 		}
 	})
@@ -157,8 +166,10 @@ func TestWebhookConfig(t *testing.T) {
 	}{
 		{name: "none"},
 		{name: "good", config: notify.WebhookConfig{URL: "https://example.com/hook", Secret: secret, Timeout: time.Second}},
-		{name: "bad", config: notify.WebhookConfig{URL: "example.com", Secret: "short"}, faults: []string{"WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_TIMEOUT"}},
-		{name: "no address", config: notify.WebhookConfig{URL: "file:///etc/passwd", Secret: secret, Timeout: time.Second}, faults: []string{"WEBHOOK_URL"}},
+		{name: "bad", config: notify.WebhookConfig{URL: "example.com", Secret: "short"},
+			faults: []string{"WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_TIMEOUT"}},
+		{name: "no address", config: notify.WebhookConfig{URL: "file:///etc/passwd", Secret: secret, Timeout: time.Second},
+			faults: []string{"WEBHOOK_URL"}},
 	} {
 		err := tt.config.Validate()
 		if (err != nil) != (tt.faults != nil) {
@@ -174,7 +185,8 @@ func TestWebhookConfig(t *testing.T) {
 			t.Errorf("%s: Validate = %v tells the secret", tt.name, err)
 		}
 	}
-	for value, ok := range map[string]bool{"https://x": true, "http://x:8080/": true, "x": false, "ftp://x": false, "https://": false} {
+	for value, ok := range map[string]bool{"https://x": true, "http://x:8080/": true, "x": false, "ftp://x": false,
+		"https://": false} {
 		if err := (notify.Config{PublicURL: value}).Validate(); (err == nil) != ok {
 			t.Errorf("Validate of PUBLIC_URL %q = %v", value, err)
 		}

@@ -43,7 +43,8 @@ func FuzzCleanName(f *testing.F) {
 	f.Add(strings.Repeat("ü", 200))
 	f.Fuzz(func(t *testing.T, in string) {
 		got := cleanName(in)
-		if got == "" || len(got) > maxName || !utf8.ValidString(got) || strings.ContainsAny(got, `/\`) || strings.ContainsFunc(got, unicode.IsControl) {
+		if got == "" || len(got) > maxName || !utf8.ValidString(got) || strings.ContainsAny(got, `/\`) ||
+			strings.ContainsFunc(got, unicode.IsControl) {
 			t.Errorf("cleanName(%q) = %q", in, got)
 		}
 	})

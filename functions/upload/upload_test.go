@@ -275,24 +275,36 @@ func TestTaken(t *testing.T) {
 	}{
 		{"form", formRequest(t, "/upload", theVideo), "my video.mp4", eventing.Options{}},
 		{"form on the function's own route", formRequest(t, "/", theVideo), "my video.mp4", eventing.Options{}},
-		{"any field name", formRequest(t, "/upload", part{"clip", string(video), `filename="a.mp4"`}), "a.mp4", eventing.Options{}},
-		{"no field name", formRequest(t, "/upload", part{"", string(video), `filename="a.mp4"`}), "a.mp4", eventing.Options{}},
-		{"file without a name", formRequest(t, "/upload", part{"file", string(video), `filename=""`}), "video", eventing.Options{}},
-		{"UTF-8 name", formRequest(t, "/upload", part{"file", string(video), `filename="Übung.mp4"`}), "Übung.mp4", eventing.Options{}},
+		{"any field name", formRequest(t, "/upload", part{"clip", string(video), `filename="a.mp4"`}), "a.mp4",
+			eventing.Options{}},
+		{"no field name", formRequest(t, "/upload", part{"", string(video), `filename="a.mp4"`}), "a.mp4",
+			eventing.Options{}},
+		{"file without a name", formRequest(t, "/upload", part{"file", string(video), `filename=""`}), "video",
+			eventing.Options{}},
+		{"UTF-8 name", formRequest(t, "/upload", part{"file", string(video), `filename="Übung.mp4"`}), "Übung.mp4",
+			eventing.Options{}},
 		{
-			"extended name", formRequest(t, "/upload", part{"file", string(video), `filename="_.mp4"; filename*=UTF-8''%C3%9Cbung.mp4`}),
+			"extended name", formRequest(t, "/upload", part{"file", string(video),
+				`filename="_.mp4"; filename*=UTF-8''%C3%9Cbung.mp4`}),
 			"Übung.mp4", eventing.Options{},
 		},
 		{
-			"options before the file", formRequest(t, "/upload", part{"bitrate", "192", ""}, part{"title", "A talk", ""}, theVideo),
+			"options before the file", formRequest(t, "/upload", part{"bitrate", "192", ""}, part{"title", "A talk", ""},
+				theVideo),
 			"my video.mp4", eventing.Options{Bitrate: 192, Title: "A talk"},
 		},
-		{"options after the file", formRequest(t, "/upload", theVideo, part{"quality", "4", ""}), "my video.mp4", eventing.Options{Quality: &quality}},
-		{"options in the query", formRequest(t, "/upload?mono=true&start=1:30", theVideo), "my video.mp4", eventing.Options{Mono: true, Start: 90}},
-		{"a field overrides the query", formRequest(t, "/upload?bitrate=128", theVideo, part{"bitrate", "64", ""}), "my video.mp4", eventing.Options{Bitrate: 64}},
-		{"raw", httptest.NewRequest(http.MethodPut, "/upload/my%20video.mp4", bytes.NewReader(video)), "my video.mp4", eventing.Options{}},
-		{"raw with a folder", httptest.NewRequest(http.MethodPut, "/upload/a%2Fb.mp4", bytes.NewReader(video)), "b.mp4", eventing.Options{}},
-		{"raw with options", httptest.NewRequest(http.MethodPut, "/upload/a.mp4?end=9", bytes.NewReader(video)), "a.mp4", eventing.Options{End: 9}},
+		{"options after the file", formRequest(t, "/upload", theVideo, part{"quality", "4", ""}), "my video.mp4",
+			eventing.Options{Quality: &quality}},
+		{"options in the query", formRequest(t, "/upload?mono=true&start=1:30", theVideo), "my video.mp4",
+			eventing.Options{Mono: true, Start: 90}},
+		{"a field overrides the query", formRequest(t, "/upload?bitrate=128", theVideo, part{"bitrate", "64", ""}),
+			"my video.mp4", eventing.Options{Bitrate: 64}},
+		{"raw", httptest.NewRequest(http.MethodPut, "/upload/my%20video.mp4", bytes.NewReader(video)), "my video.mp4",
+			eventing.Options{}},
+		{"raw with a folder", httptest.NewRequest(http.MethodPut, "/upload/a%2Fb.mp4", bytes.NewReader(video)), "b.mp4",
+			eventing.Options{}},
+		{"raw with options", httptest.NewRequest(http.MethodPut, "/upload/a.mp4?end=9", bytes.NewReader(video)), "a.mp4",
+			eventing.Options{End: 9}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -312,7 +324,8 @@ func TestTaken(t *testing.T) {
 			if info := s.videos.files[j.ID].info; info.Name != tt.filename || info.Owner != owner {
 				t.Errorf("the video is stored as %+v, want name %q and owner %q", info, tt.filename, owner)
 			}
-			if len(s.sent) != 1 || s.sent[0].Type() != eventing.TypeVideoUploaded || s.sent[0].Subject() != j.ID || s.sent[0].Source() != source {
+			if len(s.sent) != 1 || s.sent[0].Type() != eventing.TypeVideoUploaded || s.sent[0].Subject() != j.ID ||
+				s.sent[0].Source() != source {
 				t.Errorf("events %v, want one about job %s", s.sent, j.ID)
 			}
 			if got := w.Header().Get("Location"); got != "/jobs/"+j.ID {
@@ -324,7 +337,8 @@ func TestTaken(t *testing.T) {
 			}
 			wantAnswer = map[string]any{
 				"job_id": j.ID, "video_fid": j.ID, "state": "queued",
-				"links": map[string]any{"self": "/jobs/" + j.ID, "mp3": "/jobs/" + j.ID + "/mp3", "cancel": "/jobs/" + j.ID + "/cancel"},
+				"links": map[string]any{"self": "/jobs/" + j.ID, "mp3": "/jobs/" + j.ID + "/mp3",
+					"cancel": "/jobs/" + j.ID + "/cancel"},
 			}
 			if diff := cmp.Diff(wantAnswer, answer); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
@@ -372,29 +386,45 @@ func TestRefused(t *testing.T) {
 		says    []string
 	}{
 		{"no token", withHeader(formRequest(t, "/upload", theVideo), "Authorization", "Basic x"), 401, []string{"log in"}},
-		{"bad token", withHeader(formRequest(t, "/upload", theVideo), "Authorization", "Bearer bad"), 403, []string{"log in"}},
-		{"no token for the raw way", withHeader(bare("PUT", "/upload/a.mp4", unread{t}), "Authorization", "Basic x"), 401, []string{"log in"}},
+		{"bad token", withHeader(formRequest(t, "/upload", theVideo), "Authorization", "Bearer bad"), 403,
+			[]string{"log in"}},
+		{"no token for the raw way", withHeader(bare("PUT", "/upload/a.mp4", unread{t}), "Authorization", "Basic x"), 401,
+			[]string{"log in"}},
 		{"no body", bare("POST", "/upload", nil), 400, []string{"no file", "curl -F"}},
-		{"no form", withHeader(bare("POST", "/upload", bytes.NewReader(video)), "Content-Type", "video/mp4"), 400, []string{"no file"}},
-		{"no boundary", withHeader(bare("POST", "/upload", bytes.NewReader(video)), "Content-Type", "multipart/form-data"), 400, []string{"no file"}},
+		{"no form", withHeader(bare("POST", "/upload", bytes.NewReader(video)), "Content-Type", "video/mp4"), 400,
+			[]string{"no file"}},
+		{"no boundary", withHeader(bare("POST", "/upload", bytes.NewReader(video)), "Content-Type", "multipart/form-data"),
+			400, []string{"no file"}},
 		{"empty form", formRequest(t, "/upload"), 400, nil},
 		{"no file", formRequest(t, "/upload", part{"title", "x", ""}), 400, []string{"no file"}},
-		{"two files", formRequest(t, "/upload", theVideo, part{"other", string(video), `filename="b.mp4"`}), 400, []string{"more than one file"}},
+		{"two files", formRequest(t, "/upload", theVideo, part{"other", string(video), `filename="b.mp4"`}), 400,
+			[]string{"more than one file"}},
 		{"empty file", formRequest(t, "/upload", part{"file", "", `filename="a.mp4"`}), 400, []string{"the file is empty"}},
-		{"text", formRequest(t, "/upload", part{"file", "hello", `filename="a.txt"`}), 415, []string{`"a.txt"`, "not a media file", "MP4"}},
-		{"picture", formRequest(t, "/upload", part{"file", "\x89PNG\r\n\x1a\n", `filename="a.mp4"`}), 415, []string{"not a media file"}},
-		{"a part with a malformed head", formRequest(t, "/upload", part{"file", string(video), `filename=my video.mp4`}), 400, []string{"malformed"}},
-		{"unknown field before", formRequest(t, "/upload", part{"speed", "2", ""}, theVideo), 422, []string{"speed", "bitrate, quality, start"}},
-		{"unknown field after", formRequest(t, "/upload", theVideo, part{"speed", "2", ""}), 422, []string{"speed", "bitrate, quality, start"}},
-		{"two bad options", formRequest(t, "/upload", part{"bitrate", "31", ""}, part{"start", "x", ""}, theVideo), 422, []string{"start", "1:30.5"}},
-		{"bad option in the query", withHeader(bare("POST", "/upload?bitrate=31", unread{t}), "Content-Type", "multipart/form-data; boundary=x"), 422, []string{"320"}},
+		{"text", formRequest(t, "/upload", part{"file", "hello", `filename="a.txt"`}), 415,
+			[]string{`"a.txt"`, "not a media file", "MP4"}},
+		{"picture", formRequest(t, "/upload", part{"file", "\x89PNG\r\n\x1a\n", `filename="a.mp4"`}), 415,
+			[]string{"not a media file"}},
+		{"a part with a malformed head", formRequest(t, "/upload", part{"file", string(video), `filename=my video.mp4`}), 400,
+			[]string{"malformed"}},
+		{"unknown field before", formRequest(t, "/upload", part{"speed", "2", ""}, theVideo), 422,
+			[]string{"speed", "bitrate, quality, start"}},
+		{"unknown field after", formRequest(t, "/upload", theVideo, part{"speed", "2", ""}), 422,
+			[]string{"speed", "bitrate, quality, start"}},
+		{"two bad options", formRequest(t, "/upload", part{"bitrate", "31", ""}, part{"start", "x", ""}, theVideo), 422,
+			[]string{"start", "1:30.5"}},
+		{"bad option in the query", withHeader(bare("POST", "/upload?bitrate=31", unread{t}), "Content-Type",
+			"multipart/form-data; boundary=x"), 422, []string{"320"}},
 		{"malformed query", bare("PUT", "/upload/a.mp4?title=100%", unread{t}), 400, []string{"query"}},
-		{"long field", formRequest(t, "/upload", part{"file", string(video), ""}), 400, []string{"longer than", "curl -F file=@"}},
-		{"many fields", formRequest(t, "/upload", part{"title", strings.Repeat("x", 40_000), ""}, part{"title", strings.Repeat("x", 40_000), ""}, theVideo), 400, []string{"longer than"}},
+		{"long field", formRequest(t, "/upload", part{"file", string(video), ""}), 400,
+			[]string{"longer than", "curl -F file=@"}},
+		{"many fields", formRequest(t, "/upload", part{"title", strings.Repeat("x", 40_000), ""},
+			part{"title", strings.Repeat("x", 40_000), ""}, theVideo), 400, []string{"longer than"}},
 		{"too large", formRequest(t, "/upload", long), 413, []string{fmt.Sprint(len(video))}},
-		{"too large by its head", huge(withHeader(bare("POST", "/upload", unread{t}), "Content-Type", "multipart/form-data; boundary=x")), 413, nil},
+		{"too large by its head", huge(withHeader(bare("POST", "/upload", unread{t}), "Content-Type",
+			"multipart/form-data; boundary=x")), 413, nil},
 		{
-			"endless preamble", chunked(withHeader(bare("POST", "/upload", io.LimitReader(lines{}, 4<<20)), "Content-Type", "multipart/form-data; boundary=x")),
+			"endless preamble", chunked(withHeader(bare("POST", "/upload", io.LimitReader(lines{}, 4<<20)), "Content-Type",
+				"multipart/form-data; boundary=x")),
 			413, nil,
 		},
 		{"raw without a name", bare("PUT", "/upload/", unread{t}), 400, []string{"name"}},
@@ -404,7 +434,8 @@ func TestRefused(t *testing.T) {
 		{"raw bad option", bare("PUT", "/upload/a.mp4?quality=10", unread{t}), 422, []string{"0 (best) to 9"}},
 		{"raw too large", chunked(bare("PUT", "/upload/a.mp4", strings.NewReader(long.value))), 413, nil},
 		{"raw too large by its head", huge(bare("PUT", "/upload/a.mp4", unread{t})), 413, nil},
-		{"raw resumed", withHeader(bare("PUT", "/upload/a.mp4", unread{t}), "Content-Range", "bytes 5-9/10"), 400, []string{"Content-Range"}},
+		{"raw resumed", withHeader(bare("PUT", "/upload/a.mp4", unread{t}), "Content-Range", "bytes 5-9/10"), 400,
+			[]string{"Content-Range"}},
 		{"raw in folders", bare("PUT", "/upload/a/b.mp4", unread{t}), 404, nil},
 		{"wrong method", bare("GET", "/upload", nil), 405, []string{"POST, PUT"}},
 		{"wrong method with a name", bare("POST", "/upload/a.mp4", unread{t}), 405, []string{"PUT"}},
@@ -557,7 +588,8 @@ func TestForgetsAfterTimeout(t *testing.T) {
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, method, path, head string }{
-		{"form", http.MethodPost, "/upload", "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n\r\n"},
+		{"form", http.MethodPost, "/upload",
+			"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n\r\n"},
 		{"raw", http.MethodPut, "/upload/a.mp4", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -616,7 +648,8 @@ func TestCurl(t *testing.T) {
 		filename string
 		options  eventing.Options
 	}{
-		{"form", []string{"-X", "POST", "-F", "bitrate=96", "-F", "file=@" + name}, "/upload", "my video.mp4", eventing.Options{Bitrate: 96}},
+		{"form", []string{"-X", "POST", "-F", "bitrate=96", "-F", "file=@" + name}, "/upload", "my video.mp4",
+			eventing.Options{Bitrate: 96}},
 		{"raw", []string{"-T", name}, "/upload/", "my video.mp4", eventing.Options{}},
 		{"raw with options", []string{"-T", name}, "/upload/?mono=true", "my video.mp4", eventing.Options{Mono: true}},
 		{"raw from a pipe", []string{"-T", "-"}, "/upload/piped.mp4", "piped.mp4", eventing.Options{}},
@@ -626,7 +659,8 @@ func TestCurl(t *testing.T) {
 			s := newSetup(1 << 30)
 			server := httptest.NewServer(s)
 			defer server.Close()
-			curl := exec.CommandContext(t.Context(), "curl", append(tt.args, "-sS", "--fail-with-body", "-H", "Authorization: Bearer good", server.URL+tt.path)...)
+			curl := exec.CommandContext(t.Context(), "curl", append(tt.args, "-sS", "--fail-with-body", "-H",
+				"Authorization: Bearer good", server.URL+tt.path)...)
 			curl.Stdin = bytes.NewReader(video)
 			out, err := curl.CombinedOutput()
 			if err != nil {
@@ -636,7 +670,8 @@ func TestCurl(t *testing.T) {
 			if !bytes.Contains(out, []byte(j.ID)) || !bytes.HasSuffix(out, []byte("\n")) {
 				t.Errorf("curl prints %q, want a line with the job %s", out, j.ID)
 			}
-			if diff := cmp.Diff(job.Job{Filename: tt.filename, Options: tt.options}, job.Job{Filename: j.Filename, Options: j.Options}); diff != "" {
+			if diff := cmp.Diff(job.Job{Filename: tt.filename, Options: tt.options},
+				job.Job{Filename: j.Filename, Options: j.Options}); diff != "" {
 				t.Errorf("job (-want +got):\n%s", diff)
 			}
 		})

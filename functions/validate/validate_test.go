@@ -83,12 +83,14 @@ func TestBearer(t *testing.T) {
 			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 				t.Fatal(err)
 			}
-			want := map[string]any{"username": "georgio@email.com", "admin": false, "iat": 1.7e9, "nbf": 1.7e9, "exp": 1.7000864e9,
+			want := map[string]any{"username": "georgio@email.com", "admin": false, "iat": 1.7e9, "nbf": 1.7e9,
+				"exp": 1.7000864e9,
 				"iss": "soundstrip", "sub": "7", "aud": []any{"soundstrip"}, "jti": "id"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("claims (-want +got):\n%s", diff)
 			}
-			if ct, cc := w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"); ct != "application/json" || cc != "no-store" {
+			if ct, cc := w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"); ct != "application/json" ||
+				cc != "no-store" {
 				t.Errorf("Content-Type %q, Cache-Control %q", ct, cc)
 			}
 		})
@@ -116,7 +118,8 @@ func TestEvents(t *testing.T) {
 					w := post(t, "POST", "/validate", tt.data, "Content-Type: application/json", "Ce-Specversion: 1.0", "Ce-Id: 1",
 						"Ce-Source: /app", "Ce-Subject: s", "Ce-Type: "+tt.typ)
 					if structured {
-						w = post(t, "POST", "/", `{"specversion":"1.0","id":"1","source":"/app","subject":"s","type":"`+tt.typ+`","data":`+tt.data+`}`,
+						w = post(t, "POST", "/",
+							`{"specversion":"1.0","id":"1","source":"/app","subject":"s","type":"`+tt.typ+`","data":`+tt.data+`}`,
 							"Content-Type: application/cloudevents+json")
 					}
 					if w.Code != tt.status {

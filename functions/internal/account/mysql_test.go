@@ -14,14 +14,16 @@ import (
 )
 
 // oldTable is the one of the Python service's init.sql.
-const oldTable = "CREATE TABLE user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, email VARCHAR(255) NOT NULL UNIQUE, password VARCHAR(255) NOT NULL)"
+const oldTable = "CREATE TABLE user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, " +
+	"email VARCHAR(255) NOT NULL UNIQUE, password VARCHAR(255) NOT NULL)"
 
 func TestOldTable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, table string }{
 		{"as it was", oldTable},
 		{"in latin1", oldTable + " CHARSET latin1"},
-		{"narrow and without an index", "CREATE TABLE user (id INT AUTO_INCREMENT PRIMARY KEY, email VARCHAR(100) NOT NULL, password VARCHAR(20) NOT NULL)"},
+		{"narrow and without an index",
+			"CREATE TABLE user (id INT AUTO_INCREMENT PRIMARY KEY, email VARCHAR(100) NOT NULL, password VARCHAR(20) NOT NULL)"},
 		{"half changed", strings.Replace(oldTable, "password", "disabled BOOLEAN NOT NULL DEFAULT FALSE, password", 1)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -72,7 +74,8 @@ func TestNewTableAtOnce(t *testing.T) {
 func TestOldTableWithDuplicates(t *testing.T) {
 	t.Parallel()
 	db := openMySQL(t, newDatabase(t))
-	execute(t, db, "CREATE TABLE user (id INT AUTO_INCREMENT PRIMARY KEY, email VARCHAR(100) NOT NULL, password VARCHAR(255) NOT NULL)")
+	execute(t, db, "CREATE TABLE user (id INT AUTO_INCREMENT PRIMARY KEY, "+
+		"email VARCHAR(100) NOT NULL, password VARCHAR(255) NOT NULL)")
 	execute(t, db, "INSERT INTO user (email, password) VALUES (?, 'a'), (?, 'b')", email, email)
 	if _, err := NewMySQL(t.Context(), db); !isMySQL(err, errDuplicateEntry) {
 		t.Errorf("NewMySQL() = %v, want the server's error %d", err, errDuplicateEntry)

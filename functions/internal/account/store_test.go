@@ -119,7 +119,8 @@ func create(t *testing.T, s *Store, email, password string, admin bool) {
 
 func storedPassword(t *testing.T, db *sql.DB, email string) (stored string) {
 	t.Helper()
-	if err := db.QueryRowContext(t.Context(), "SELECT password FROM `user` WHERE email = ?", email).Scan(&stored); err != nil {
+	row := db.QueryRowContext(t.Context(), "SELECT password FROM `user` WHERE email = ?", email)
+	if err := row.Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	return stored
@@ -416,7 +417,8 @@ func FuzzStoredHash(f *testing.F) {
 	})
 }
 
-// TestCost looks at what is hashed, since times cannot be relied on: an unknown user and a plain password cost what a hash costs.
+// TestCost looks at what is hashed, since times cannot be relied on: an unknown user and a plain password cost what a
+// hash costs.
 func TestCost(t *testing.T) {
 	t.Parallel()
 	p, _, _, err := argon2id.DecodeHash(decoy)

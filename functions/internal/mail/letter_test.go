@@ -56,12 +56,14 @@ func open(t *testing.T, raw string) opened {
 	for _, want := range []struct {
 		kind string
 		to   *string
-	}{{"text/plain; charset=UTF-8", &o.text}, {"text/html; charset=UTF-8", &o.html}} { // the last is what is preferred (RFC 2046, 5.1.4)
+		// the last is what is preferred (RFC 2046, 5.1.4)
+	}{{"text/plain; charset=UTF-8", &o.text}, {"text/html; charset=UTF-8", &o.html}} {
 		p, err := parts.NextRawPart()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kind := p.Header.Get("Content-Type"); kind != want.kind || p.Header.Get("Content-Transfer-Encoding") != "quoted-printable" {
+		if kind := p.Header.Get("Content-Type"); kind != want.kind ||
+			p.Header.Get("Content-Transfer-Encoding") != "quoted-printable" {
 			t.Errorf("part has header %v, want %s, quoted-printable", p.Header, want.kind)
 		}
 		b, err := io.ReadAll(quotedprintable.NewReader(p))
@@ -82,7 +84,8 @@ func TestGolden(t *testing.T) {
 	legacy.Job.Filename, legacy.Job.MP3.Length, legacy.Job.MP3.Duration = "", 0, 0
 	foreign := converted()
 	foreign.Job.Filename = "Übung № 1 – «Ёлка».mp4"
-	for name, l := range map[string]Letter{"converted": converted(), "failed": failed(), "legacy": legacy, "foreign": foreign} {
+	for name, l := range map[string]Letter{"converted": converted(), "failed": failed(), "legacy": legacy,
+		"foreign": foreign} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := raw(t, l)
@@ -100,7 +103,8 @@ func TestGolden(t *testing.T) {
 				t.Errorf("mail (-want +got), to be taken over with -update:\n%s", diff)
 			}
 			for _, line := range strings.Split(got, "\r\n") {
-				if len(line) > 998 || strings.ContainsAny(line, "\r\n") || strings.ContainsFunc(line, func(r rune) bool { return r > 126 }) {
+				if len(line) > 998 || strings.ContainsAny(line, "\r\n") ||
+					strings.ContainsFunc(line, func(r rune) bool { return r > 126 }) {
 					t.Errorf("line %q is none of a mail (RFC 5322, 2.1.1; no 8BITMIME)", line)
 				}
 			}
@@ -112,7 +116,8 @@ func TestLetter(t *testing.T) {
 	t.Parallel()
 	o := open(t, raw(t, converted()))
 	for k, want := range map[string]string{
-		"From": `"Soundstrip" <soundstrip@example.com>`, "To": "<anna@example.com>", "Date": "Wed, 04 Mar 2026 05:06:07 +0000", "Auto-Submitted": "auto-generated",
+		"From": `"Soundstrip" <soundstrip@example.com>`, "To": "<anna@example.com>",
+		"Date": "Wed, 04 Mar 2026 05:06:07 +0000", "Auto-Submitted": "auto-generated",
 	} {
 		if got := o.header.Get(k); got != want {
 			t.Errorf("%s = %q, want %q", k, got, want)
@@ -121,13 +126,16 @@ func TestLetter(t *testing.T) {
 	if o.subject != "talk.mp4: your MP3 is ready" {
 		t.Errorf("subject = %q", o.subject)
 	}
-	for _, want := range []string{"30 minutes 35 seconds", "44.0 MB", "65f0a1b2c3d4e5f60123beef", "https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3", "https://soundstrip.example.com/download?fid=65f0a1b2c3d4e5f60123beef", "anna@example.com"} {
+	for _, want := range []string{"30 minutes 35 seconds", "44.0 MB", "65f0a1b2c3d4e5f60123beef",
+		"https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3",
+		"https://soundstrip.example.com/download?fid=65f0a1b2c3d4e5f60123beef", "anna@example.com"} {
 		if !strings.Contains(o.text, want) || !strings.Contains(o.html, want) {
 			t.Errorf("%q is not in both the text and the HTML:\n%s\n%s", want, o.text, o.html)
 		}
 	}
 	o = open(t, raw(t, failed()))
-	for _, want := range []string{"the video has no sound", "no_audio", "https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/retry"} {
+	for _, want := range []string{"the video has no sound", "no_audio",
+		"https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/retry"} {
 		if !strings.Contains(o.text, want) || !strings.Contains(o.html, want) {
 			t.Errorf("%q is not in both the text and the HTML:\n%s\n%s", want, o.text, o.html)
 		}
@@ -141,7 +149,8 @@ func TestMessageID(t *testing.T) {
 	a, b, c := open(t, raw(t, converted())), open(t, raw(t, later)), open(t, raw(t, failed()))
 	id := a.header.Get("Message-Id")
 	if b.header.Get("Message-Id") != id || c.header.Get("Message-Id") == id {
-		t.Errorf("Message-IDs %q, of the repeat %q, of another %q", id, b.header.Get("Message-Id"), c.header.Get("Message-Id"))
+		t.Errorf("Message-IDs %q, of the repeat %q, of another %q", id, b.header.Get("Message-Id"),
+			c.header.Get("Message-Id"))
 	}
 	if !strings.HasSuffix(id, "@example.com>") {
 		t.Errorf("Message-ID = %q, want the domain of the sender", id)
@@ -152,8 +161,10 @@ func TestMessageID(t *testing.T) {
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ filename, subject, inText, inHTML string }{
-		{"a\r\nBcc: eve@example.com\r\n\r\nbody.mp4", "a Bcc: eve@example.com body.mp4: your MP3 is ready", "a Bcc: eve@example.com body.mp4", ""},
-		{"<script>alert(1)</script>.mp4", "<script>alert(1)</script>.mp4: your MP3 is ready", "<script>", "&lt;script&gt;alert(1)&lt;/script&gt;.mp4"},
+		{"a\r\nBcc: eve@example.com\r\n\r\nbody.mp4", "a Bcc: eve@example.com body.mp4: your MP3 is ready",
+			"a Bcc: eve@example.com body.mp4", ""},
+		{"<script>alert(1)</script>.mp4", "<script>alert(1)</script>.mp4: your MP3 is ready", "<script>",
+			"&lt;script&gt;alert(1)&lt;/script&gt;.mp4"},
 		{`"><img src=x>.mp4`, `"><img src=x>.mp4: your MP3 is ready`, "", "&#34;&gt;&lt;img src=x&gt;.mp4"},
 		{"=?utf-8?q?evil?=.mp4", "", "=?utf-8?q?evil?=.mp4", ""},
 		{"{{.Job.Owner}}.mp4", "{{.Job.Owner}}.mp4: your MP3 is ready", "{{.Job.Owner}}", "{{.Job.Owner}}"},
@@ -192,7 +203,8 @@ func TestWords(t *testing.T) {
 		seconds float64
 		want    string
 	}{
-		{0.2, "1 second"}, {1, "1 second"}, {59.4, "59 seconds"}, {59.6, "1 minute"}, {61, "1 minute 1 second"}, {3600, "1 hour"}, {7384, "2 hours 3 minutes 4 seconds"},
+		{0.2, "1 second"}, {1, "1 second"}, {59.4, "59 seconds"}, {59.6, "1 minute"}, {61, "1 minute 1 second"},
+		{3600, "1 hour"}, {7384, "2 hours 3 minutes 4 seconds"},
 	} {
 		if got := duration(tt.seconds); got != tt.want {
 			t.Errorf("duration(%v) = %q, want %q", tt.seconds, got, tt.want)
@@ -202,7 +214,8 @@ func TestWords(t *testing.T) {
 		bytes int64
 		want  string
 	}{
-		{0, "0 bytes"}, {999, "999 bytes"}, {1000, "1.0 kB"}, {999_949, "999.9 kB"}, {999_960, "1.0 MB"}, {44_028_000, "44.0 MB"}, {2_500_000_000, "2.5 GB"}, {5_000_000_000_000, "5000.0 GB"},
+		{0, "0 bytes"}, {999, "999 bytes"}, {1000, "1.0 kB"}, {999_949, "999.9 kB"}, {999_960, "1.0 MB"},
+		{44_028_000, "44.0 MB"}, {2_500_000_000, "2.5 GB"}, {5_000_000_000_000, "5000.0 GB"},
 	} {
 		if got := size(tt.bytes); got != tt.want {
 			t.Errorf("size(%d) = %q, want %q", tt.bytes, got, tt.want)

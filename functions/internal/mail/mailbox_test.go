@@ -57,7 +57,8 @@ func TestMailbox(t *testing.T) {
 	if len(names) != 2 {
 		t.Fatalf("files %q, want two", names)
 	}
-	if raw, err := os.ReadFile(filepath.Join(dir, names[0])); err != nil || open(t, string(raw)).subject != "<script>x</script>.mp4: your MP3 is ready" {
+	if raw, err := os.ReadFile(filepath.Join(dir, names[0])); err != nil ||
+		open(t, string(raw)).subject != "<script>x</script>.mp4: your MP3 is ready" {
 		t.Errorf("the first file: %v\n%s", err, raw)
 	}
 
@@ -66,12 +67,14 @@ func TestMailbox(t *testing.T) {
 		t.Errorf("GET /mailbox = %d, want the newer mail first\n%s", resp.StatusCode, body)
 	}
 	resp, body = get(t, m, "/mailbox/"+names[0])
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" ||
+		!strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("GET of a mail = %d, %v", resp.StatusCode, resp.Header)
 	}
 	for _, want := range []string{
 		"anna@example.com", "Wed, 04 Mar 2026 05:06:07",
-		`<a href="https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3">https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3</a>`,
+		`<a href="https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3">` +
+			`https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3</a>`,
 		"&lt;script&gt;x&lt;/script&gt;.mp4",
 	} {
 		if !strings.Contains(body, want) {
@@ -92,13 +95,15 @@ func TestMailboxShowsNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	const mail = "20260304T050607.000Z-00000000.eml"
-	for _, name := range []string{filepath.Join(root, mail), filepath.Join(root, "secret"), filepath.Join(dir, ".new-1"), filepath.Join(dir, "notes.txt")} {
+	for _, name := range []string{filepath.Join(root, mail), filepath.Join(root, "secret"), filepath.Join(dir, ".new-1"),
+		filepath.Join(dir, "notes.txt")} {
 		if err := os.WriteFile(name, []byte("secret"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, path := range []string{
-		"/mailbox/" + mail, "/mailbox/../secret", "/mailbox/..%2fsecret", "/mailbox/%2e%2e%2f" + mail, "/mailbox/..%5c" + mail, "/mailbox/.new-1", "/mailbox/notes.txt",
+		"/mailbox/" + mail, "/mailbox/../secret", "/mailbox/..%2fsecret", "/mailbox/%2e%2e%2f" + mail,
+		"/mailbox/..%5c" + mail, "/mailbox/.new-1", "/mailbox/notes.txt",
 		"/mailbox/%2fetc%2fpasswd", "/mailbox/" + mail + "%00", "/mailbox/" + mail + "%0a", "/mailbox/", "/other",
 	} {
 		resp, body := get(t, m, path)
@@ -109,7 +114,8 @@ func TestMailboxShowsNothingElse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, mail), []byte("no mail"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if resp, body := get(t, m, "/mailbox"); resp.StatusCode != 200 || strings.Contains(body, mail) || strings.Contains(body, "notes") || strings.Contains(body, ".new") {
+	if resp, body := get(t, m, "/mailbox"); resp.StatusCode != 200 || strings.Contains(body, mail) ||
+		strings.Contains(body, "notes") || strings.Contains(body, ".new") {
 		t.Errorf("GET /mailbox = %d\n%s, want no other file listed", resp.StatusCode, body)
 	}
 }

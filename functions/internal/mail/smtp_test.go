@@ -25,19 +25,28 @@ func TestSMTP(t *testing.T) {
 		sends    []string // how each Send ends: taken, passing or refused
 		mails    int
 	}{
-		{name: "STARTTLS and login", server: "starttls", sink: &sink{password: "open sesame"}, sends: []string{"taken"}, mails: 1},
+		{name: "STARTTLS and login", server: "starttls", sink: &sink{password: "open sesame"}, sends: []string{"taken"},
+			mails: 1},
 		{name: "TLS and login", server: "tls", sink: &sink{password: "open sesame"}, sends: []string{"taken"}, mails: 1},
 		{name: "neither", server: "none", sink: &sink{}, sends: []string{"taken"}, mails: 1},
 		{name: "wrong password", server: "starttls", sink: &sink{password: "another"}, sends: []string{"passing"}},
-		{name: "login is asked for and not configured", server: "starttls", client: func(c *Config) { c.Username, c.Password = "", "" }, sink: &sink{password: "x"}, sends: []string{"passing"}},
-		{name: "STARTTLS is taken away", server: "none", client: func(c *Config) { c.TLS = "starttls" }, sink: &sink{}, sends: []string{"passing"}},
+		{name: "login is asked for and not configured", server: "starttls",
+			client: func(c *Config) { c.Username, c.Password = "", "" }, sink: &sink{password: "x"}, sends: []string{"passing"}},
+		{name: "STARTTLS is taken away", server: "none", client: func(c *Config) { c.TLS = "starttls" }, sink: &sink{},
+			sends: []string{"passing"}},
 		{name: "unknown certificate", server: "starttls", untrusty: true, sink: &sink{}, sends: []string{"passing"}},
-		{name: "greylisted, then taken", server: "none", sink: &sink{rcpt: map[int]error{1: answer(451, "come again")}}, sends: []string{"passing", "taken"}, mails: 1},
-		{name: "disk full, then taken", server: "none", sink: &sink{data: map[int]error{1: answer(452, "no space")}}, sends: []string{"passing", "taken"}, mails: 1},
-		{name: "no such recipient", server: "none", sink: &sink{rcpt: map[int]error{1: answer(550, "who is anna@example.com")}}, sends: []string{"refused"}},
-		{name: "spam", server: "none", sink: &sink{data: map[int]error{1: answer(554, "we do not like it")}}, sends: []string{"refused"}},
-		{name: "connection breaks within DATA", server: "none", sink: &sink{drop: map[int]bool{1: true}}, sends: []string{"passing", "taken"}, mails: 1},
-		{name: "connection breaks after the 250", server: "none", sink: &sink{quit: map[int]bool{1: true}}, sends: []string{"taken"}, mails: 1},
+		{name: "greylisted, then taken", server: "none", sink: &sink{rcpt: map[int]error{1: answer(451, "come again")}},
+			sends: []string{"passing", "taken"}, mails: 1},
+		{name: "disk full, then taken", server: "none", sink: &sink{data: map[int]error{1: answer(452, "no space")}},
+			sends: []string{"passing", "taken"}, mails: 1},
+		{name: "no such recipient", server: "none",
+			sink: &sink{rcpt: map[int]error{1: answer(550, "who is anna@example.com")}}, sends: []string{"refused"}},
+		{name: "spam", server: "none", sink: &sink{data: map[int]error{1: answer(554, "we do not like it")}},
+			sends: []string{"refused"}},
+		{name: "connection breaks within DATA", server: "none", sink: &sink{drop: map[int]bool{1: true}},
+			sends: []string{"passing", "taken"}, mails: 1},
+		{name: "connection breaks after the 250", server: "none", sink: &sink{quit: map[int]bool{1: true}},
+			sends: []string{"taken"}, mails: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +118,8 @@ func TestSMTPServerSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s, err := NewSMTP(Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, From: "a@example.com", TLS: "none", Timeout: 50 * time.Millisecond})
+	s, err := NewSMTP(Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, From: "a@example.com", TLS: "none",
+		Timeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +140,8 @@ func TestConfig(t *testing.T) {
 		{name: "no mail at all", change: func(c *Config) { *c = Config{} }},
 		{name: "sender with a name", change: func(c *Config) { c.From = "Soundstrip <a@example.com>" }},
 		{name: "login", change: func(c *Config) { c.Username, c.Password = "a", "b" }},
-		{name: "login in clear", change: func(c *Config) { c.TLS, c.Username, c.Password = "none", "a", "b" }, faults: []string{"SMTP_TLS: none would send"}},
+		{name: "login in clear", change: func(c *Config) { c.TLS, c.Username, c.Password = "none", "a", "b" },
+			faults: []string{"SMTP_TLS: none would send"}},
 		{name: "user without password", change: func(c *Config) { c.Username = "a" }, faults: []string{"SMTP_PASSWORD"}},
 		{name: "all at once", change: func(c *Config) { *c = Config{Host: "x", Port: 70000, From: "nobody", TLS: "ssl"} },
 			faults: []string{"SMTP_PORT: 70000", "SMTP_FROM:", `SMTP_TLS: "ssl"`, "SMTP_TIMEOUT:"}},

@@ -33,7 +33,8 @@ func TestGridFSReadsOthers(t *testing.T) {
 		f := open(t, s, id.Hex())
 		got, err := io.ReadAll(f)
 		if err != nil || !bytes.Equal(got, content) {
-			t.Errorf("a file in chunks of %d has %d bytes here, %v, want the %d that were uploaded", size, len(got), err, len(content))
+			t.Errorf("a file in chunks of %d has %d bytes here, %v, want the %d that were uploaded", size, len(got), err,
+				len(content))
 		}
 		info := f.Info()
 		if info.Uploaded.IsZero() {
@@ -62,7 +63,8 @@ func TestGridFSReadsSparseDocuments(t *testing.T) {
 		want string
 		ok   bool
 	}{
-		{"no name, no metadata, numbers as a shell writes them", bson.M{"length": 3.0, "chunkSize": 2.0, "filename": nil}, "abc", true},
+		{"no name, no metadata, numbers as a shell writes them", bson.M{"length": 3.0, "chunkSize": 2.0, "filename": nil},
+			"abc", true},
 		{"empty", bson.M{"length": 0}, "", true},
 		{"metadata that is no document", bson.M{"length": int64(3), "chunkSize": int64(2), "metadata": "x"}, "abc", true},
 		{"no chunk size", bson.M{"length": 3}, "", false},
@@ -163,7 +165,8 @@ func TestGridFSWritesForOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	if _, err := db.GridFSBucket().DownloadToStream(t.Context(), oid, &got); err != nil || !bytes.Equal(got.Bytes(), content) {
+	if _, err := db.GridFSBucket().DownloadToStream(t.Context(), oid, &got); err != nil ||
+		!bytes.Equal(got.Bytes(), content) {
 		t.Errorf("the driver reads %d bytes, %v, want the %d that were written", got.Len(), err, len(content))
 	}
 
@@ -227,18 +230,21 @@ func TestGridFSSweepsManyFiles(t *testing.T) {
 	db := database(t)
 	docs := make([]bson.M, 1201)
 	for i := range docs {
-		docs[i] = bson.M{"_id": bson.NewObjectID(), "length": 0, "chunkSize": chunk, "uploadDate": time.Now(), "metadata": bson.M{"owner": "ann"}}
+		docs[i] = bson.M{"_id": bson.NewObjectID(), "length": 0, "chunkSize": chunk, "uploadDate": time.Now(),
+			"metadata": bson.M{"owner": "ann"}}
 	}
 	if _, err := db.Collection("fs.files").InsertMany(t.Context(), docs); err != nil {
 		t.Fatal(err)
 	}
 	asked := 0
-	n, err := media.NewGridFS(db).Sweep(t.Context(), inAnHour(), func(_ context.Context, files []media.Info) (map[string]bool, error) {
-		asked++
-		return map[string]bool{docs[0]["_id"].(bson.ObjectID).Hex(): true, files[len(files)-1].ID: true}, nil
-	})
+	n, err := media.NewGridFS(db).Sweep(t.Context(), inAnHour(),
+		func(_ context.Context, files []media.Info) (map[string]bool, error) {
+			asked++
+			return map[string]bool{docs[0]["_id"].(bson.ObjectID).Hex(): true, files[len(files)-1].ID: true}, nil
+		})
 	if err != nil || n != len(docs)-1-asked || asked > 3 {
-		t.Errorf("Sweep of %d files = %d, %v, asking %d times, want all but the first and the last of each time", len(docs), n, err, asked)
+		t.Errorf("Sweep of %d files = %d, %v, asking %d times, want all but the first and the last of each time", len(docs),
+			n, err, asked)
 	}
 }
 

@@ -234,7 +234,8 @@ func testTaken(t *testing.T, s media.Store) {
 }
 
 func testNoID(t *testing.T, s media.Store) {
-	for _, id := range []string{"", "x", "../../etc/passwd", "0123456789abcdef0123456z", media.NewID() + "0", media.NewID()} {
+	for _, id := range []string{"", "x", "../../etc/passwd", "0123456789abcdef0123456z", media.NewID() + "0",
+		media.NewID()} {
 		wantGone(t, s, id)
 		if err := s.Delete(t.Context(), id); err != nil {
 			t.Errorf("Delete(%q) = %v", id, err)
@@ -526,7 +527,8 @@ func testSweepUnknown(t *testing.T, s media.Store) {
 		t.Errorf("Sweep of what is an hour old = %d, %v, want 0", n, err)
 	}
 	fails := errors.New("the database is away")
-	if n, err := s.Sweep(t.Context(), inAnHour(), func(context.Context, []media.Info) (map[string]bool, error) { return nil, fails }); n != 0 || !errors.Is(err, fails) {
+	away := func(context.Context, []media.Info) (map[string]bool, error) { return nil, fails }
+	if n, err := s.Sweep(t.Context(), inAnHour(), away); n != 0 || !errors.Is(err, fails) {
 		t.Errorf("Sweep when nobody can say what is known = %d, %v, want 0, %v", n, err, fails)
 	}
 	if n, err := s.Sweep(t.Context(), inAnHour(), knows); n != 1 || err != nil {

@@ -22,7 +22,8 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*1.db")); err != nil || len(found) != 1 || found[0] != path {
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*1.db"))
+	if err != nil || len(found) != 1 || found[0] != path {
 		t.Errorf("Open(%q) made %q, %v", path, found, err)
 	}
 	// Every connection of the pool is set up, not only the first.
@@ -33,7 +34,9 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
-		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "10000", "foreign_keys": "1"} {
+		for pragma, want := range map[string]string{
+			"journal_mode": "wal", "synchronous": "2", "busy_timeout": "10000", "foreign_keys": "1",
+		} {
 			var got string
 			if err := conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
 				t.Errorf("PRAGMA %s = %q, %v, want %q", pragma, got, err, want)

@@ -142,7 +142,8 @@ func newKeyServer(t testing.TB, s *Signer) *keyServer {
 func TestSignAndVerify(t *testing.T) {
 	t.Parallel()
 	ed, rs := newEd25519(t), newRSA(t, 2048)
-	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rs.private.(*rsa.PrivateKey))}))
+	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+		Bytes: x509.MarshalPKCS1PrivateKey(rs.private.(*rsa.PrivateKey))}))
 	for _, tt := range []struct {
 		name string
 		cfg  SignerConfig
@@ -197,7 +198,8 @@ func header(t testing.TB, raw string) (h map[string]any) {
 // claims are valid ones, for a test to spoil.
 func claims(change func(jwt.MapClaims)) jwt.MapClaims {
 	now := time.Now().Unix()
-	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "iss": "soundstrip", "aud": "soundstrip", "iat": now, "nbf": now, "exp": now + 3600}
+	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "iss": "soundstrip", "aud": "soundstrip",
+		"iat": now, "nbf": now, "exp": now + 3600}
 	if change != nil {
 		change(c)
 	}
@@ -217,7 +219,7 @@ func forge(t testing.TB, m jwt.SigningMethod, key any, c jwt.Claims, headers map
 	return raw
 }
 
-// TestClaims spoils the claims of tokens whose signature holds.
+// TestClaims spoils the claims of tokens whose signature is valid.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	v := newTestVerifier(t, VerifierConfig{Secret: secret})
@@ -234,7 +236,10 @@ func TestClaims(t *testing.T) {
 	}{
 		{name: "as they should be"},
 		{name: "several audiences", change: set("aud", []string{"other", "soundstrip"})},
-		{name: "clocks a bit apart", change: func(c jwt.MapClaims) { at("iat", 20*time.Second)(c); at("nbf", 20*time.Second)(c) }},
+		{name: "clocks a bit apart", change: func(c jwt.MapClaims) {
+			at("iat", 20*time.Second)(c)
+			at("nbf", 20*time.Second)(c)
+		}},
 		{name: "expired", change: at("exp", -time.Minute), want: jwt.ErrTokenExpired},
 		{name: "without exp", change: without("exp"), want: jwt.ErrTokenRequiredClaimMissing},
 		{name: "exp is text", change: set("exp", "tomorrow"), refuse: true},
@@ -261,7 +266,8 @@ func TestClaims(t *testing.T) {
 func TestAttacks(t *testing.T) {
 	t.Parallel()
 	ed, rs, attacker := newEd25519(t), newRSA(t, 2048), newEd25519(t)
-	edSigner, rsSigner := newTestSigner(t, SignerConfig{PrivateKey: ed.pem}), newTestSigner(t, SignerConfig{PrivateKey: rs.pem})
+	edSigner, rsSigner := newTestSigner(t, SignerConfig{PrivateKey: ed.pem}),
+		newTestSigner(t, SignerConfig{PrivateKey: rs.pem})
 	attackerSigner := newTestSigner(t, SignerConfig{PrivateKey: attacker.pem})
 	attackerKeys := newKeyServer(t, attackerSigner)
 	attackerJWK := attackerSigner.publicKey(t)
@@ -272,7 +278,8 @@ func TestAttacks(t *testing.T) {
 		"Ed25519 JWKS": newTestVerifier(t, VerifierConfig{JWKSURL: newKeyServer(t, edSigner).URL}),
 		"RSA JWKS":     newTestVerifier(t, VerifierConfig{JWKSURL: newKeyServer(t, rsSigner).URL}),
 	}
-	valid := map[string]string{"secret": sign(t, newTestSigner(t, SignerConfig{Secret: secret})), "Ed25519": sign(t, edSigner), "RSA": sign(t, rsSigner)}
+	valid := map[string]string{"secret": sign(t, newTestSigner(t, SignerConfig{Secret: secret})),
+		"Ed25519": sign(t, edSigner), "RSA": sign(t, rsSigner)}
 	edPublic, rsPublic := []byte(ed.private.Public().(ed25519.PublicKey)), []byte(rs.publicPEM(t))
 	edKID, rsKID := map[string]any{"kid": edSigner.kid}, map[string]any{"kid": rsSigner.kid}
 	with := func(kid string, name string, value any) map[string]any {
@@ -280,44 +287,57 @@ func TestAttacks(t *testing.T) {
 	}
 	good := claims(nil)
 	attacks := map[string]string{
-		"alg none":                      forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good, nil),
-		"alg none with a kid":           forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good, edKID),
-		"alg None":                      recoded(t, valid["Ed25519"], func(h map[string]any) { h["alg"] = "None" }),
-		"alg is missing":                recoded(t, valid["Ed25519"], func(h map[string]any) { delete(h, "alg") }),
-		"Ed25519 key as a secret":       forge(t, jwt.SigningMethodHS256, edPublic, good, edKID),
-		"RSA key as a secret":           forge(t, jwt.SigningMethodHS256, rsPublic, good, rsKID),
-		"empty secret":                  forge(t, jwt.SigningMethodHS256, []byte{}, good, nil),
-		"HS512 with the right secret":   forge(t, jwt.SigningMethodHS512, []byte(secret), good, nil),
-		"PS256 with the right key":      forge(t, jwt.SigningMethodPS256, rs.private, good, rsKID),
-		"RS512 with the right key":      forge(t, jwt.SigningMethodRS512, rs.private, good, rsKID),
-		"right key without a kid":       forge(t, jwt.SigningMethodEdDSA, ed.private, good, nil),
-		"right key by another's kid":    forge(t, jwt.SigningMethodEdDSA, ed.private, good, rsKID),
-		"kid is a number":               forge(t, jwt.SigningMethodEdDSA, ed.private, good, map[string]any{"kid": 1}),
-		"another's key":                 sign(t, attackerSigner),
-		"another's key by our kid":      forge(t, jwt.SigningMethodEdDSA, attacker.private, good, edKID),
-		"embedded jwk":                  forge(t, jwt.SigningMethodEdDSA, attacker.private, good, with(attackerSigner.kid, "jwk", attackerJWK)),
-		"embedded jwk by our kid":       forge(t, jwt.SigningMethodEdDSA, attacker.private, good, with(edSigner.kid, "jwk", attackerJWK)),
-		"jku":                           forge(t, jwt.SigningMethodEdDSA, attacker.private, good, with(attackerSigner.kid, "jku", attackerKeys.URL)),
-		"x5u":                           forge(t, jwt.SigningMethodEdDSA, attacker.private, good, with(attackerSigner.kid, "x5u", attackerKeys.URL)),
-		"right key and a jku":           forge(t, jwt.SigningMethodEdDSA, ed.private, good, with(edSigner.kid, "jku", attackerKeys.URL)),
-		"right key and an embedded jwk": forge(t, jwt.SigningMethodEdDSA, ed.private, good, with(edSigner.kid, "jwk", attackerJWK)),
-		"right key and a certificate":   forge(t, jwt.SigningMethodEdDSA, ed.private, good, with(edSigner.kid, "x5c", []string{"AAAA"})),
-		"right key and a crit":          forge(t, jwt.SigningMethodEdDSA, ed.private, good, with(edSigner.kid, "crit", []string{"b64"})),
-		"right secret and a crit":       forge(t, jwt.SigningMethodHS256, []byte(secret), good, map[string]any{"crit": []string{"exp"}}),
-		"right secret and a jku":        forge(t, jwt.SigningMethodHS256, []byte(secret), good, map[string]any{"jku": attackerKeys.URL}),
-		"oversized":                     forge(t, jwt.SigningMethodHS256, []byte(secret), claims(func(c jwt.MapClaims) { c["pad"] = strings.Repeat("x", maxToken) }), nil),
-		"empty":                         "",
-		"two parts":                     "e30.e30",
-		"four parts":                    valid["Ed25519"] + ".e30",
-		"not base64":                    "%%%.%%%.%%%",
-		"JSON null":                     "bnVsbA.bnVsbA.",
+		"alg none":                    forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good, nil),
+		"alg none with a kid":         forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good, edKID),
+		"alg None":                    recoded(t, valid["Ed25519"], func(h map[string]any) { h["alg"] = "None" }),
+		"alg is missing":              recoded(t, valid["Ed25519"], func(h map[string]any) { delete(h, "alg") }),
+		"Ed25519 key as a secret":     forge(t, jwt.SigningMethodHS256, edPublic, good, edKID),
+		"RSA key as a secret":         forge(t, jwt.SigningMethodHS256, rsPublic, good, rsKID),
+		"empty secret":                forge(t, jwt.SigningMethodHS256, []byte{}, good, nil),
+		"HS512 with the right secret": forge(t, jwt.SigningMethodHS512, []byte(secret), good, nil),
+		"PS256 with the right key":    forge(t, jwt.SigningMethodPS256, rs.private, good, rsKID),
+		"RS512 with the right key":    forge(t, jwt.SigningMethodRS512, rs.private, good, rsKID),
+		"right key without a kid":     forge(t, jwt.SigningMethodEdDSA, ed.private, good, nil),
+		"right key by another's kid":  forge(t, jwt.SigningMethodEdDSA, ed.private, good, rsKID),
+		"kid is a number":             forge(t, jwt.SigningMethodEdDSA, ed.private, good, map[string]any{"kid": 1}),
+		"another's key":               sign(t, attackerSigner),
+		"another's key by our kid":    forge(t, jwt.SigningMethodEdDSA, attacker.private, good, edKID),
+		"embedded jwk": forge(t, jwt.SigningMethodEdDSA, attacker.private, good,
+			with(attackerSigner.kid, "jwk", attackerJWK)),
+		"embedded jwk by our kid": forge(t, jwt.SigningMethodEdDSA, attacker.private, good,
+			with(edSigner.kid, "jwk", attackerJWK)),
+		"jku": forge(t, jwt.SigningMethodEdDSA, attacker.private, good,
+			with(attackerSigner.kid, "jku", attackerKeys.URL)),
+		"x5u": forge(t, jwt.SigningMethodEdDSA, attacker.private, good,
+			with(attackerSigner.kid, "x5u", attackerKeys.URL)),
+		"right key and a jku": forge(t, jwt.SigningMethodEdDSA, ed.private, good,
+			with(edSigner.kid, "jku", attackerKeys.URL)),
+		"right key and an embedded jwk": forge(t, jwt.SigningMethodEdDSA, ed.private, good,
+			with(edSigner.kid, "jwk", attackerJWK)),
+		"right key and a certificate": forge(t, jwt.SigningMethodEdDSA, ed.private, good,
+			with(edSigner.kid, "x5c", []string{"AAAA"})),
+		"right key and a crit": forge(t, jwt.SigningMethodEdDSA, ed.private, good,
+			with(edSigner.kid, "crit", []string{"b64"})),
+		"right secret and a crit": forge(t, jwt.SigningMethodHS256, []byte(secret), good,
+			map[string]any{"crit": []string{"exp"}}),
+		"right secret and a jku": forge(t, jwt.SigningMethodHS256, []byte(secret), good,
+			map[string]any{"jku": attackerKeys.URL}),
+		"oversized": forge(t, jwt.SigningMethodHS256, []byte(secret),
+			claims(func(c jwt.MapClaims) { c["pad"] = strings.Repeat("x", maxToken) }), nil),
+		"empty":      "",
+		"two parts":  "e30.e30",
+		"four parts": valid["Ed25519"] + ".e30",
+		"not base64": "%%%.%%%.%%%",
+		"JSON null":  "bnVsbA.bnVsbA.",
 	}
 	for name, raw := range valid {
 		parts := strings.Split(raw, ".")
-		attacks[name+" with other claims"] = parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"username":"admin@email.com","admin":true}`)) + "." + parts[2]
+		attacks[name+" with other claims"] = parts[0] + "." +
+			base64.RawURLEncoding.EncodeToString([]byte(`{"username":"admin@email.com","admin":true}`)) + "." + parts[2]
 		attacks[name+" without a signature"] = parts[0] + "." + parts[1] + "."
 		attacks[name+" with padding"] = raw + "="
-		attacks[name+" with another form of the same signature"] = raw[:len(raw)-1] + string(raw[len(raw)-1]+1) // in bits that are not used
+		// The last character has bits that are not used.
+		attacks[name+" with another form of the same signature"] = raw[:len(raw)-1] + string(raw[len(raw)-1]+1)
 		attacks[name+" with a bit of the signature flipped"] = parts[0] + "." + parts[1] + "." + flip(parts[2])
 	}
 	for name, raw := range attacks {
@@ -434,7 +454,8 @@ func TestManyMeetANewKey(t *testing.T) {
 	}
 }
 
-// TestSlowFetchIsShared is about requests that wait for a fetch which takes long and fails: they must not try one after the other.
+// TestSlowFetchIsShared is about requests that wait for a fetch which takes long and fails: they must not try one after
+// the other.
 func TestSlowFetchIsShared(t *testing.T) {
 	t.Parallel()
 	var clock, fetches atomic.Int64
@@ -480,7 +501,8 @@ func TestKeysUnavailable(t *testing.T) {
 		{"an error", http.NotFound},
 		{"no JSON", body("<html>")},
 		{"no keys", body(`{"keys":[]}`)},
-		{"no keys that are used here", body(`{"keys":[{"kty":"oct","kid":"` + s.kid + `","k":"AAAA"},{"kty":"what"},{"kty":"OKP","crv":"Ed25519","x":"!","kid":"a"}]}`)},
+		{"no keys that are used here", body(`{"keys":[{"kty":"oct","kid":"` + s.kid +
+			`","k":"AAAA"},{"kty":"what"},{"kty":"OKP","crv":"Ed25519","x":"!","kid":"a"}]}`)},
 		{"a key for encryption", func(w http.ResponseWriter, r *http.Request) {
 			set, _ := s.JWKS(r.Context())
 			_, _ = w.Write([]byte(strings.Replace(string(set), `"use":"sig"`, `"use":"enc"`, 1)))
@@ -530,8 +552,10 @@ func TestSignerConfig(t *testing.T) {
 		{"not PEM", SignerConfig{PrivateKey: "key"}, []string{"JWT_PRIVATE_KEY", "openssl genpkey"}},
 		{"two keys", SignerConfig{PrivateKey: ed.pem + ed.pem}, []string{"JWT_PRIVATE_KEY"}},
 		{"public key", SignerConfig{PrivateKey: ed.publicPEM(t)}, []string{"JWT_PRIVATE_KEY", "cannot sign"}},
-		{"short RSA key", SignerConfig{PrivateKey: ed.pem, PreviousKeys: publicPEM(t, short)}, []string{"JWT_PREVIOUS_KEYS", "1024 bits"}},
-		{"elliptic curve", SignerConfig{PrivateKey: newKeyPair(t, curve).pem}, []string{"JWT_PRIVATE_KEY", "Ed25519 and RSA"}},
+		{"short RSA key", SignerConfig{PrivateKey: ed.pem, PreviousKeys: publicPEM(t, short)},
+			[]string{"JWT_PREVIOUS_KEYS", "1024 bits"}},
+		{"elliptic curve", SignerConfig{PrivateKey: newKeyPair(t, curve).pem},
+			[]string{"JWT_PRIVATE_KEY", "Ed25519 and RSA"}},
 		{"junk of old keys", SignerConfig{PrivateKey: ed.pem, PreviousKeys: "old"}, []string{"JWT_PREVIOUS_KEYS"}},
 		{"old keys for a secret", SignerConfig{Secret: secret, PreviousKeys: ed.pem}, []string{"JWT_PREVIOUS_KEYS"}},
 	} {
@@ -543,7 +567,8 @@ func TestSignerConfig(t *testing.T) {
 	}
 	t.Run("all at once", func(t *testing.T) {
 		t.Parallel()
-		checkFaults(t, (&SignerConfig{Secret: "short"}).Validate(), []string{"JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_TTL"})
+		checkFaults(t, (&SignerConfig{Secret: "short"}).Validate(),
+			[]string{"JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_TTL"})
 	})
 }
 
@@ -556,7 +581,8 @@ func TestVerifierConfig(t *testing.T) {
 	}{
 		{"nothing", VerifierConfig{}, []string{"JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"}},
 		{"short secret", VerifierConfig{Secret: "sarcasm", Issuer: "i", Audience: "a"}, []string{"JWT_SECRET"}},
-		{"both", VerifierConfig{Secret: secret, JWKSURL: "http://login", Issuer: "i", Audience: "a"}, []string{"JWT_SECRET", "JWT_JWKS_URL"}},
+		{"both", VerifierConfig{Secret: secret, JWKSURL: "http://login", Issuer: "i", Audience: "a"},
+			[]string{"JWT_SECRET", "JWT_JWKS_URL"}},
 		{"no URL", VerifierConfig{JWKSURL: "login/jwks.json", Issuer: "i", Audience: "a"}, []string{"JWT_JWKS_URL"}},
 		{"a file", VerifierConfig{JWKSURL: "file:///etc/passwd", Issuer: "i", Audience: "a"}, []string{"JWT_JWKS_URL"}},
 	} {
@@ -593,7 +619,8 @@ func TestJWKS(t *testing.T) {
 	}{
 		{"secret", SignerConfig{Secret: secret}, []string{}},
 		{"key", SignerConfig{PrivateKey: rs.pem}, []string{"RS256"}},
-		{"rotated", SignerConfig{PrivateKey: ed.pem, PreviousKeys: rs.pem + newEd25519(t).publicPEM(t)}, []string{"EdDSA", "RS256", "EdDSA"}},
+		{"rotated", SignerConfig{PrivateKey: ed.pem, PreviousKeys: rs.pem + newEd25519(t).publicPEM(t)},
+			[]string{"EdDSA", "RS256", "EdDSA"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -627,7 +654,10 @@ func TestJWKS(t *testing.T) {
 // TestThumbprint is the example of RFC 7638, section 3.1, and that of RFC 8037, appendix A.3.
 func TestThumbprint(t *testing.T) {
 	t.Parallel()
-	const n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+	const n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_" +
+		"BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_" +
+		"FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-" +
+		"bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
 	modulus, err := base64.RawURLEncoding.DecodeString(n)
 	if err != nil {
 		t.Fatal(err)
@@ -690,8 +720,10 @@ func TestRequired(t *testing.T) {
 			r.Header.Set("Authorization", tt.authorization)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			if w.Code != tt.status || w.Header().Get("WWW-Authenticate") != tt.challenge || !strings.Contains(w.Body.String(), tt.body) {
-				t.Errorf("status %d, challenge %q, body %q, want %d, %q, %q", w.Code, w.Header().Get("WWW-Authenticate"), w.Body, tt.status, tt.challenge, tt.body)
+			if w.Code != tt.status || w.Header().Get("WWW-Authenticate") != tt.challenge ||
+				!strings.Contains(w.Body.String(), tt.body) {
+				t.Errorf("status %d, challenge %q, body %q, want %d, %q, %q", w.Code, w.Header().Get("WWW-Authenticate"), w.Body,
+					tt.status, tt.challenge, tt.body)
 			}
 			if retry := w.Header().Get("Retry-After"); (retry != "") != (tt.status == 503) {
 				t.Errorf("Retry-After = %q with status %d", retry, w.Code)
