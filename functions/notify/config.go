@@ -15,7 +15,7 @@ type Config struct {
 
 // Validate reports every fault by variable name.
 func (c Config) Validate() error {
-	if !isURL(c.PublicURL) {
+	if !isURL(c.PublicURL) || strings.ContainsAny(c.PublicURL, "?#") {
 		return errors.New("PUBLIC_URL: want the address of the gateway, such as https://soundstrip.example.com")
 	}
 	return nil

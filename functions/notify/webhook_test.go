@@ -185,8 +185,10 @@ func TestWebhookConfig(t *testing.T) {
 			t.Errorf("%s: Validate = %v tells the secret", tt.name, err)
 		}
 	}
-	for value, ok := range map[string]bool{"https://x": true, "http://x:8080/": true, "x": false, "ftp://x": false,
-		"https://": false} {
+	for value, ok := range map[string]bool{
+		"https://x": true, "http://x:8080/": true, "https://x/sound": true, "x": false, "ftp://x": false, "https://": false,
+		"https://x?tenant=1": false, "https://x/#top": false, "https://x?": false, // a path is added to it
+	} {
 		if err := (notify.Config{PublicURL: value}).Validate(); (err == nil) != ok {
 			t.Errorf("Validate of PUBLIC_URL %q = %v", value, err)
 		}
