@@ -27,7 +27,10 @@ const (
 const (
 	maxShort   = 255 // bytes in a name or key (AMQP 0-9-1, section 4.2.5.3)
 	maxReason  = 1 << 10
-	maxHeaders = 64 << 10 // bytes; a header must fit into one frame, which is 128 KiB by default
+	maxHeaders = 64 << 10 // bytes of an event's attributes
+	// maxFrame bounds the headers of a message, with those that the broker adds: they and the properties must fit into one
+	// frame, of 128 KiB by default (frame_max), and RabbitMQ ends the connection that sends a larger one.
+	maxFrame = 120 << 10
 )
 
 const legacySource = "/soundstrip/legacy"
@@ -89,6 +92,9 @@ func encodeLegacy(e event.Event) (amqp.Publishing, error) {
 // decode reads the event that a message carries: in binary or structured mode of CloudEvents, or else as a legacy message, to
 // be wrapped as the given type, which may be empty when none is expected.
 func decode(d amqp.Delivery, legacyType string) (e event.Event, legacy bool, err error) {
+	if headersSize(d.Headers) > maxFrame {
+		return e, false, fmt.Errorf("the headers of the message take more than %d bytes", maxFrame)
+	}
 	media, _, _ := mime.ParseMediaType(d.ContentType)
 	headers := make(map[string]any, len(d.Headers))
 	for k, v := range d.Headers {
@@ -189,6 +195,26 @@ func again(d amqp.Delivery) amqp.Publishing {
 	}
 	return amqp.Publishing{Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, MessageId: d.MessageId,
 		CorrelationId: d.CorrelationId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, DeliveryMode: amqp.Persistent, Body: d.Body}
+}
+
+// headersSize is about how many bytes a value takes among the headers of a message, and no less.
+func headersSize(v any) (n int) {
+	const fixed = 16 // the value's type, and its length or the longest number
+	switch v := v.(type) {
+	case string:
+		n = len(v)
+	case []byte:
+		n = len(v)
+	case []any:
+		for _, v := range v {
+			n += headersSize(v)
+		}
+	case amqp.Table:
+		for name, v := range v {
+			n += 1 + len(name) + headersSize(v)
+		}
+	}
+	return fixed + n
 }
 
 // attempts reads how many were spent on d; what is no such number, as we write it, counts as none.

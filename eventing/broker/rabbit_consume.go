@@ -155,6 +155,9 @@ func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts
 
 func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
 	message := again(m.delivery)
+	if headersSize(message.Headers) > maxFrame {
+		message.Headers = amqp.Table{}
+	}
 	message.Headers[reasonHeader] = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	message.Headers[triggerHeader] = m.from.trigger.Name
 	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange) + deadSuffix, message: message})

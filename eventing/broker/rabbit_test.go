@@ -70,6 +70,54 @@ func TestRabbitUnreadable(t *testing.T) {
 	}
 }
 
+// TestRabbitReplayUnreadable moves a message back that cannot be read, under a worker that buries it again: it moves once.
+func TestRabbitReplayUnreadable(t *testing.T) {
+	t.Parallel()
+	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
+	s := subscribe(t, r, "convert")
+	r.put(t, r.exchange+".convert.dead", amqp.Publishing{Body: []byte("neither")})
+	if n, err := r.Replay(testContext(t), "convert"); n != 1 || err != nil {
+		t.Errorf("Replay() = %d, %v, want 1, nil", n, err)
+	}
+	empty(t, r, s, "a.x")
+	if d := r.get(t, r.exchange+".convert.dead"); d.Headers[reasonHeader] == "" || string(d.Body) != "neither" {
+		t.Errorf("dead letter = %q, %v, want the message with a reason", d.Body, d.Headers)
+	}
+}
+
+// TestRabbitLargeHeaders has a message whose headers fill a frame. What the broker adds to them no longer fits, and RabbitMQ
+// ends the connection of whoever sends a frame that is too large.
+func TestRabbitLargeHeaders(t *testing.T) {
+	t.Parallel()
+	many := amqp.Table{}
+	for i := range 6_200 { // more than 8192 the library does not read
+		many["number-"+strconv.Itoa(i)] = int64(i)
+	}
+	large := strings.Repeat("x", 65_000)
+	tests := []struct {
+		name    string
+		headers amqp.Table
+	}{
+		{"one string", amqp.Table{"large": large + large}},
+		{"nested", amqp.Table{"large": amqp.Table{"list": []any{large, []byte(large)}}}},
+		{"many", many},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRabbit(t, Triggers{trigger("convert", "a.x")})
+			body := `{"video_fid": "v1", "mp3_fid": null, "username": "ada@example.org"}`
+			r.put(t, r.exchange+".convert", amqp.Publishing{Headers: tt.headers, Body: []byte(body)})
+			empty(t, r, subscribe(t, r, "convert"), "a.x")
+			d := r.get(t, r.exchange+".convert.dead")
+			reason, _ := d.Headers[reasonHeader].(string)
+			if !strings.Contains(reason, "headers") || d.Headers[triggerHeader] != "convert" || string(d.Body) != body {
+				t.Errorf("dead letter = %q, %q, want the message's body and a reason that tells of its headers", d.Body, reason)
+			}
+		})
+	}
+}
+
 func TestRabbitLegacyIn(t *testing.T) {
 	t.Parallel()
 	r := newRabbit(t, Triggers{trigger("convert", eventing.TypeVideoUploaded)})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -114,7 +115,7 @@ type sqliteSubscription struct {
 	held    *sqliteMessage
 }
 
-// Next sleeps until a message is published, or the next one is due.
+// Next sleeps until a message is published, or the next one is due. A message that cannot be read is buried.
 func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
 	for {
 		m, changed, due, err := s.take(ctx)
@@ -122,7 +123,15 @@ func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
 			return nil, err
 		}
 		if m != nil {
-			return m, nil
+			err := m.decode()
+			if err == nil {
+				return m, nil
+			}
+			slog.ErrorContext(ctx, "message cannot be read: dead letter", "trigger", s.trigger, "message", m.id, "error", err)
+			if err := m.Bury(ctx, "message cannot be read: "+err.Error()); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		var timer <-chan time.Time
 		if !due.IsZero() {
@@ -148,11 +157,10 @@ func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan s
 		return nil, nil, time.Time{}, err
 	}
 	m := &sqliteMessage{from: s}
-	var raw []byte
 	var due int64
 	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due FROM queue
 		WHERE trigger_of = ? AND dead IS NULL AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT 1`,
-		s.trigger, string(held)).Scan(&m.id, &raw, &m.attempts, &due)
+		s.trigger, string(held)).Scan(&m.id, &m.raw, &m.attempts, &due)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, q.changed, time.Time{}, nil
 	}
@@ -161,9 +169,6 @@ func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan s
 	}
 	if at := time.UnixMilli(due); time.Now().Before(at) {
 		return nil, q.changed, at, nil
-	}
-	if err := json.Unmarshal(raw, &m.event); err != nil {
-		return nil, nil, time.Time{}, fmt.Errorf("decode message %d of %s: %w", m.id, s.trigger, err)
 	}
 	q.held[m.id] = true
 	s.held = m
@@ -189,8 +194,16 @@ func (s *sqliteSubscription) release() {
 type sqliteMessage struct {
 	from     *sqliteSubscription
 	id       int64
-	event    event.Event
+	raw      []byte
+	event    event.Event // of raw, once it is decoded
 	attempts int
+}
+
+func (m *sqliteMessage) decode() error {
+	if err := json.Unmarshal(m.raw, &m.event); err != nil {
+		return err
+	}
+	return validate(m.event)
 }
 
 func (m *sqliteMessage) Event() event.Event { return m.event }

@@ -49,6 +49,44 @@ func TestSQLiteRestart(t *testing.T) {
 	}
 }
 
+// TestSQLiteUnreadable has rows that hold no event before one that does, as an older version or a hand may have left them.
+func TestSQLiteUnreadable(t *testing.T) {
+	t.Parallel()
+	rows := []string{"", "no JSON", "null", "{}", `{"specversion":"0.1","id":"1"}`}
+	q := newSQLite(t, Triggers{trigger("convert", "a.x"), trigger("other", "a.x")})
+	for _, row := range rows {
+		if _, err := q.db.ExecContext(t.Context(), `INSERT INTO queue (trigger_of, event, due) VALUES ('convert', ?, 0)`,
+			[]byte(row)); err != nil {
+			t.Fatalf("insert %q: %v", row, err)
+		}
+	}
+	publish(t, q, newEvent(t, "behind", "a.x"))
+	s := subscribe(t, q, "convert")
+	m := next(t, s)
+	if m.Event().ID() != "behind" {
+		t.Errorf("Next() = %s, want behind", m.Event().ID())
+	}
+	ack(t, m)
+	dead := func() (n int) {
+		query := `SELECT count(*) FROM queue WHERE trigger_of = 'convert' AND dead LIKE '%cannot be read%'`
+		if err := q.db.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if got := dead(); got != len(rows) {
+		t.Errorf("dead letters with the reason = %d, want %d", got, len(rows))
+	}
+	// A replay brings them back once; each is buried again, and the messages behind them go on.
+	if n, err := q.Replay(testContext(t), "convert"); n != len(rows) || err != nil {
+		t.Errorf("Replay() = %d, %v, want %d", n, err, len(rows))
+	}
+	empty(t, q, s, "a.x")
+	if got := dead(); got != len(rows) {
+		t.Errorf("dead letters after Replay() = %d, want %d", got, len(rows))
+	}
+}
+
 // TestSQLiteWakes looks at what wakes workers that sleep.
 func TestSQLiteWakes(t *testing.T) {
 	t.Parallel()
