@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -37,6 +39,21 @@ func (c QueueConfig) Open() (*Rabbit, Triggers, error) {
 	}
 	queue, err := NewRabbit(c.Rabbit, triggers)
 	return queue, triggers, err
+}
+
+// Replay moves a trigger's dead letters back to its queue over a connection of its own, and says how many. It is no broker: it
+// makes no queue and no binding, and removes none.
+func (c QueueConfig) Replay(ctx context.Context, trigger string) (n int, err error) {
+	triggers, err := c.triggers()
+	if err != nil {
+		return 0, err
+	}
+	queue, err := connectRabbit(c.Rabbit, triggers, false)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, queue.Close(context.WithoutCancel(ctx))) }()
+	return queue.Replay(ctx, trigger)
 }
 
 func (c QueueConfig) triggers() (Triggers, error) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,7 +22,37 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(io.MultiWriter(os.Stderr, &logs), nil)))
+	goleak.VerifyTestMain(m)
+}
+
+// logs is what all tests have logged: what a test looks for there has a name of its own.
+var logs logBook
+
+type logBook struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (b *logBook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(b.lines, string(p))
+	return len(p), nil
+}
+
+// find gives the first line that has the part, or nothing.
+func (b *logBook) find(part string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, line := range b.lines {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
 
 const patience = 30 * time.Second
 
@@ -72,15 +104,13 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 			t.Errorf("Channel() = %v", err)
 			return
 		}
-		for _, tr := range triggers {
-			_, _ = ch.QueueDelete(tr.queue(exchange), false, false, false)
-			_, _ = ch.QueueDelete(tr.queue(exchange)+deadSuffix, false, false, false)
-		}
+		deleteQueues(ch, exchange, triggers)
 		for _, d := range rungs {
 			name := exchange + ".retry." + short(d)
 			_, _ = ch.QueueDelete(name, false, false, false)
 			_ = ch.ExchangeDelete(name, false, false)
 		}
+		_, _ = ch.QueueDelete(exchange+recordSuffix, false, false, false)
 		_ = ch.ExchangeDelete(exchange, false, false)
 	})
 	r := rabbit{openRabbit(t, RabbitConfig{URL: cmp.Or(append(through, u)...), Exchange: exchange}, triggers), exchange, admin}
@@ -88,6 +118,13 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 		t.Fatalf("connected() = %v", err)
 	}
 	return r
+}
+
+func deleteQueues(ch *amqp.Channel, exchange string, triggers Triggers) {
+	for _, tr := range triggers {
+		_, _ = ch.QueueDelete(tr.queue(exchange), false, false, false)
+		_, _ = ch.QueueDelete(tr.queue(exchange)+deadSuffix, false, false, false)
+	}
 }
 
 func openRabbit(t *testing.T, config RabbitConfig, triggers Triggers) *Rabbit {

@@ -41,17 +41,27 @@ const (
 type Rabbit struct {
 	config   RabbitConfig
 	triggers Triggers
+	declares bool // whether it makes what it needs in RabbitMQ
 	stop     context.CancelFunc
 	done     chan struct{}
+
+	declaring sync.Mutex
+	started   int64 // as in record; 0 until the first declare
 
 	mu      sync.Mutex
 	session *session      // nil while there is no connection
 	away    error         // why there is none
 	changed chan struct{} // closed, and made anew, when session changes
+	unbound []binding     // those of the triggers that a later broker does not have
 }
 
-// NewRabbit begins to connect; Close ends it.
+// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers, and removes the bindings of triggers that
+// earlier brokers on the exchange had: all brokers on one exchange must be given the same triggers.
 func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
+	return connectRabbit(config, triggers, true)
+}
+
+func connectRabbit(config RabbitConfig, triggers Triggers, declares bool) (*Rabbit, error) {
 	if _, err := amqp.ParseURI(config.URL); err != nil {
 		return nil, errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed") // err would tell the password
 	}
@@ -59,7 +69,7 @@ func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Rabbit{config: config, triggers: triggers, stop: stop, done: make(chan struct{}),
+	r := &Rabbit{config: config, triggers: triggers, declares: declares, stop: stop, done: make(chan struct{}),
 		away: errors.New("not connected yet"), changed: make(chan struct{})}
 	go r.run(ctx)
 	return r, nil
@@ -169,6 +179,11 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 // declare makes whatever messages go to before any is published: RabbitMQ retries a message that found no target at its own,
 // slow pace.
 func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
+	if !r.declares {
+		return nil
+	}
+	r.declaring.Lock()
+	defer r.declaring.Unlock()
 	err := onChannel(conn, func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclare(r.config.Exchange, amqp.ExchangeTopic, true, false, false, false, nil)
 	})
@@ -184,7 +199,7 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 			slog.WarnContext(ctx, "the queue is there already and not as we would make it (an old system's?): it is used as it is, without replication", "queue", t.queue(r.config.Exchange))
 		}
 	}
-	return onChannel(conn, func(ch *amqp.Channel) error {
+	err = onChannel(conn, func(ch *amqp.Channel) error {
 		for _, d := range rungs {
 			name := r.rung(d)
 			args := quorum("")
@@ -202,10 +217,13 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return r.bind(ctx, conn)
 }
 
-// declareQueues makes a trigger's queue, bound to what it wants, and its dead-letter queue. It says whether the queue existed
-// with other properties.
+// declareQueues makes a trigger's queue and its dead-letter queue. It says whether the queue existed with other properties.
 func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool, err error) {
 	queue := t.queue(r.config.Exchange)
 	err = onChannel(conn, func(ch *amqp.Channel) error {
@@ -214,7 +232,7 @@ func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool,
 		_, err := ch.QueueDeclare(queue, true, false, false, false, quorum(queue+deadSuffix))
 		return err
 	})
-	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.PreconditionFailed {
+	if isCode(err, amqp.PreconditionFailed) {
 		existing = true
 		err = onChannel(conn, func(ch *amqp.Channel) error {
 			_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
@@ -225,17 +243,8 @@ func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool,
 		return existing, err
 	}
 	return existing, onChannel(conn, func(ch *amqp.Channel) error {
-		if _, err := ch.QueueDeclare(queue+deadSuffix, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
-			return err
-		}
-		if t.Legacy {
-			return nil
-		}
-		key := t.Filter.Attributes["type"]
-		if key == "" {
-			key = "#"
-		}
-		return ch.QueueBind(queue, key, r.config.Exchange, false, nil)
+		_, err := ch.QueueDeclare(queue+deadSuffix, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+		return err
 	})
 }
 

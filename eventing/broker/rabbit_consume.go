@@ -35,7 +35,7 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	if err == nil {
 		return sub, nil
 	}
-	if e := (*amqp.Error)(nil); errors.As(err, &e) && e.Code == amqp.NotFound { // someone has deleted it
+	if isCode(err, amqp.NotFound) { // someone has deleted it
 		err = errors.Join(err, r.declare(ctx, s.conn))
 	}
 	return nil, errors.Join(fmt.Errorf("consume queue of trigger %s: %w", trigger, err), sub.Close())

@@ -26,7 +26,7 @@ func (r *Rabbit) Publish(ctx context.Context, e event.Event) error {
 	out := []outgoing{{exchange: r.config.Exchange, key: e.Type(), message: message, optional: true}}
 	for _, t := range r.triggers {
 		switch {
-		case !t.Matches(e):
+		case !t.Matches(e) || !r.queues(t):
 		case t.Legacy:
 			legacy, err := encodeLegacy(e)
 			if err != nil {

@@ -50,7 +50,30 @@ func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, err
 	if err != nil {
 		return nil, fmt.Errorf("make table queue: %w", err)
 	}
-	return &SQLite{db: db, triggers: triggers, held: map[int64]bool{}, changed: make(chan struct{})}, nil
+	q := &SQLite{db: db, triggers: triggers, held: map[int64]bool{}, changed: make(chan struct{})}
+	return q, q.warnOfFormer(ctx)
+}
+
+// warnOfFormer tells of messages whose trigger is gone. They are never deleted.
+func (q *SQLite) warnOfFormer(ctx context.Context) error {
+	rows, err := q.db.QueryContext(ctx, `SELECT trigger_of, count(*) - count(dead), count(dead) FROM queue GROUP BY trigger_of`)
+	if err != nil {
+		return fmt.Errorf("count messages: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var m messages
+		if err := rows.Scan(&name, &m.live, &m.dead); err != nil {
+			return fmt.Errorf("count messages: %w", err)
+		}
+		if _, err := q.triggers.find(name); err != nil {
+			slog.WarnContext(ctx, "there are messages of a trigger that is gone: put the trigger back to have them delivered, "+
+				"or delete the rows of table queue that have its name as trigger_of",
+				"trigger", name, "messages", m.live, "dead", m.dead)
+		}
+	}
+	return rows.Err()
 }
 
 // Publish keeps the event for every trigger that wants it, for all or none.

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"crypto/rand"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,6 +87,43 @@ func TestSQLiteUnreadable(t *testing.T) {
 	if got := dead(); got != len(rows) {
 		t.Errorf("dead letters after Replay() = %d, want %d", got, len(rows))
 	}
+}
+
+// TestSQLiteTriggerLeaves opens the queue without a trigger that had messages: they are told of and kept.
+func TestSQLiteTriggerLeaves(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "queue.db")
+	convert, gone := trigger("convert", "a.x"), trigger("gone-"+strings.ToLower(rand.Text()), "a.y")
+	open := func(triggers ...Trigger) *SQLite {
+		q, err := NewSQLite(t.Context(), openDB(t, file), triggers)
+		if err != nil {
+			t.Fatalf("NewSQLite() = %v", err)
+		}
+		return q
+	}
+	q := open(convert, gone)
+	publish(t, q, newEvent(t, "1", "a.y"), newEvent(t, "2", "a.y"), newEvent(t, "3", "a.y"), newEvent(t, "4", "a.x"))
+	if err := next(t, subscribe(t, q, gone.Name)).Bury(testContext(t), "because"); err != nil {
+		t.Fatalf("Bury() = %v", err)
+	}
+	if line := logs.find(`"trigger":"` + gone.Name + `","messages"`); line != "" {
+		t.Errorf("log = %s, want nothing of a trigger that is there", line)
+	}
+	q = open(convert)
+	publish(t, q, newEvent(t, "5", "a.y"))
+	if line := logs.find(`"trigger":"` + gone.Name + `","messages"`); !strings.Contains(line, `"messages":2,"dead":1`) {
+		t.Errorf("log = %s, want 2 messages and 1 dead letter of %s", line, gone.Name)
+	}
+	q = open(convert, gone)
+	s := subscribe(t, q, gone.Name)
+	for _, id := range []string{"2", "3"} {
+		m := next(t, s)
+		if m.Event().ID() != id {
+			t.Errorf("Next() = %s, want %s", m.Event().ID(), id)
+		}
+		ack(t, m)
+	}
+	empty(t, q, s, "a.y")
 }
 
 // TestSQLiteWakes looks at what wakes workers that sleep.

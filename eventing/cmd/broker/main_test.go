@@ -21,6 +21,8 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/broker"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 func triggersFile(t *testing.T) string {
@@ -131,14 +133,19 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("Confirm() = %v", err)
 	}
 	defer func() {
-		_, _ = ch.QueueDelete(exchange+".convert", false, false, false)
-		_, _ = ch.QueueDelete(exchange+".convert.dead", false, false, false)
+		for _, queue := range []string{".convert", ".convert.dead", ".broker.bindings"} {
+			_, _ = ch.QueueDelete(exchange+queue, false, false, false)
+		}
 		_ = ch.ExchangeDelete(exchange, false, false)
 		for _, d := range strings.Fields("1s 2s 5s 10s 30s 1m 2m 5m 10m 30m") {
 			_, _ = ch.QueueDelete(exchange+".retry."+d, false, false, false)
 			_ = ch.ExchangeDelete(exchange+".retry."+d, false, false)
 		}
 	}()
+	if err := command([]string{"replay", "--trigger", "convert"}, io.Discard)(t.Context(), env); err == nil {
+		t.Error("broker replay where no broker has been = nil, want an error: it makes no queues")
+	}
+	startBroker(t, env)
 	for _, want := range []string{"0 moved", "2 moved"} {
 		var out bytes.Buffer
 		if err := command([]string{"replay", "--trigger", "convert"}, &out)(t.Context(), env); err != nil || !strings.HasPrefix(out.String(), want) {
@@ -153,6 +160,27 @@ func TestReplay(t *testing.T) {
 	}
 	if err := command([]string{"replay", "--trigger", "none"}, io.Discard)(t.Context(), env); err == nil {
 		t.Error("broker replay --trigger none = nil, want an error")
+	}
+}
+
+// startBroker has a broker make the queues.
+func startBroker(t *testing.T, env envconfig.Lookuper) {
+	t.Helper()
+	var c broker.QueueConfig
+	if err := serve.Load(t.Context(), env, &c); err != nil {
+		t.Fatalf("Load() = %v", err)
+	}
+	queue, _, err := c.Open()
+	if err != nil {
+		t.Fatalf("Open() = %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := queue.Subscribe(ctx, "convert"); err != nil {
+		t.Fatalf("Subscribe() = %v", err)
+	}
+	if err := queue.Close(ctx); err != nil {
+		t.Fatalf("Close() = %v", err)
 	}
 }
 

@@ -39,17 +39,12 @@ func command(args []string, out io.Writer) func(context.Context, envconfig.Looku
 	}
 }
 
-func replay(ctx context.Context, env envconfig.Lookuper, trigger string, out io.Writer) (err error) {
+func replay(ctx context.Context, env envconfig.Lookuper, trigger string, out io.Writer) error {
 	var c broker.QueueConfig
 	if err := serve.Load(ctx, env, &c); err != nil {
 		return err
 	}
-	queue, _, err := c.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, queue.Close(context.WithoutCancel(ctx))) }()
-	n, err := queue.Replay(ctx, trigger)
+	n, err := c.Replay(ctx, trigger)
 	fmt.Fprintf(out, "%d moved back to the queue of %s\n", n, trigger)
 	return err
 }
