@@ -26,6 +26,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/broker"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 const (
@@ -195,7 +196,10 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 		return d
 	}
 	convert := find[*servingv1.Service](t, objects, "convert").Spec.Template.Spec
-	broker := find[*appsv1.Deployment](t, objects, "broker").Spec.Template.Spec
+	pod := find[*appsv1.Deployment](t, objects, "broker").Spec.Template.Spec
+	variables := objects.variables(t, pod.Containers[0])
+	grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second
+	delivery := time.Duration(trigger(t, objects, "convert").Delivery.Timeout)
 	rabbitmq := find[*corev1.ConfigMap](t, objects, "rabbitmq").Data["90-soundstrip.conf"]
 	chain := []struct {
 		name  string
@@ -204,15 +208,19 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 		{"CONVERT_TIMEOUT", duration(objects.variables(t, convert.Containers[0])["CONVERT_TIMEOUT"])},
 		{"DRAIN_TIMEOUT of convert", duration(objects.variables(t, convert.Containers[0])["DRAIN_TIMEOUT"])},
 		{"timeoutSeconds of convert", time.Duration(*convert.TimeoutSeconds) * time.Second},
-		{"delivery.timeout to convert", time.Duration(trigger(t, objects, "convert").Delivery.Timeout)},
-		{"DRAIN_TIMEOUT of the broker", duration(objects.variables(t, broker.Containers[0])["DRAIN_TIMEOUT"])},
-		{"terminationGracePeriodSeconds of the broker", time.Duration(*broker.TerminationGracePeriodSeconds) * time.Second},
+		{"delivery.timeout to convert", delivery},
+		{"a delivery in flight and closing of the broker", delivery + broker.AnswerTimeout + serve.CloseTimeout},
+		{"terminationGracePeriodSeconds of the broker", grace},
 		{"consumer_timeout of RabbitMQ", duration(strings.TrimSpace(strings.TrimPrefix(rabbitmq, "consumer_timeout = ")) + "ms")},
 	}
 	for i := 1; i < len(chain); i++ {
 		if chain[i-1].value >= chain[i].value {
 			t.Errorf("%s = %v, %s = %v: want the first below the second", chain[i-1].name, chain[i-1].value, chain[i].name, chain[i].value)
 		}
+	}
+	delay, drain := duration(variables["SHUTDOWN_DELAY"]), duration(variables["DRAIN_TIMEOUT"])
+	if delay < 10*time.Second || delay+drain+serve.CloseTimeout >= grace {
+		t.Errorf("the broker takes events for %v after SIGTERM and ends them within %v, of %v: want 10s or more, and all in time", delay, drain, grace)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 )
 
-// settleTimeout bounds what happens between an answer and the event's being settled.
-const settleTimeout = 30 * time.Second
+// AnswerTimeout bounds what a subscriber's answer brings about: a reply that is published, a dead letter, the acknowledgement.
+const AnswerTimeout = 30 * time.Second
 
 // Dispatcher posts the events of a queue to the subscribers of its triggers.
 type Dispatcher struct {
@@ -42,7 +42,8 @@ func NewDispatcher(queue Queue, triggers Triggers, secret []byte, transport http
 	}}
 }
 
-// Run works until ctx ends; then it takes no more events, finishes the posts in flight, which their timeouts bound, and returns.
+// Run works until ctx ends. Then it takes no more events, finishes the posts in flight and returns, no later than after the
+// longest timeout of a delivery and [AnswerTimeout].
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.client.CloseIdleConnections()
 	var workers sync.WaitGroup
@@ -99,7 +100,7 @@ func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) 
 	ctx = eventing.WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()),
 		slog.String("trigger", t.Name), slog.Int("attempt", m.Attempts()+1))
 	v := d.post(ctx, t, e)
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, AnswerTimeout)
 	defer cancel()
 	if v.kind != down {
 		g.open()

@@ -76,9 +76,9 @@ func TestLoad(t *testing.T) {
 		faults []string // the beginning of each line of the error
 	}{
 		{name: "required ones", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678"}, want: whole},
-		{name: "all", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678", "HOST": "::1", "PORT": "0", "DRAIN_TIMEOUT": "5s", "LOG_LEVEL": "debug", "MAX_BYTES": "7", "K_SINK": "http://b"},
+		{name: "all", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678", "HOST": "::1", "PORT": "0", "DRAIN_TIMEOUT": "5s", "SHUTDOWN_DELAY": "2s", "LOG_LEVEL": "debug", "MAX_BYTES": "7", "K_SINK": "http://b"},
 			want: with(func(c *config) {
-				c.Config = serve.Config{Host: "::1", Drain: 5 * time.Second, LogLevel: slog.LevelDebug}
+				c.Config = serve.Config{Host: "::1", Drain: 5 * time.Second, ShutdownDelay: 2 * time.Second, LogLevel: slog.LevelDebug}
 				c.Limits.Max, c.Sink = 7, "http://b"
 			})},
 		{name: "from a file", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET_FILE": secret}, want: with(func(c *config) { c.Store.Secret = "p4ss wörd" })},

@@ -28,9 +28,17 @@ import (
 type Config struct {
 	Host     string        `env:"HOST"`                       // address to listen on; empty means all
 	Port     int           `env:"PORT, default=8080"`         // 0 means any free one
-	Drain    time.Duration `env:"DRAIN_TIMEOUT, default=10m"` // how long requests in flight may take after SIGTERM
+	Drain    time.Duration `env:"DRAIN_TIMEOUT, default=10m"` // how long requests in flight may take to end
 	LogLevel slog.Level    `env:"LOG_LEVEL, default=INFO"`    // DEBUG, INFO, WARN or ERROR
+
+	// ShutdownDelay is how long new requests are taken after SIGTERM, before those in flight are waited for. A plain pod needs
+	// it: Kubernetes sends SIGTERM while clients still have its address. A pod of Knative does not: Knative sends SIGTERM when
+	// no more requests come.
+	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY"`
 }
+
+// CloseTimeout is how long the functions of [Process.Close] have together.
+const CloseTimeout = 10 * time.Second
 
 // Exit is an error that ends the process with a code of its own.
 type Exit struct {
@@ -86,31 +94,36 @@ type Process struct {
 	Close      []func(context.Context) error // called last, in order, with a deadline
 }
 
-// Run serves p until ctx ends, then drains.
+// Run serves p until ctx ends. Then what runs in the background is told to end, /readyz answers 503, new requests are taken for
+// the delay, those in flight are waited for, and p is closed.
+//
+// In the delay every answer asks its client to close the connection (RFC 9112, section 9.6), and HTTP/2 clients to make another
+// (GOAWAY, RFC 9113, section 6.8), so that few connections are left to break at its end. When the background fails, there is
+// no delay.
 func Run(ctx context.Context, c Config, p Process) (err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	if err != nil {
 		return fmt.Errorf("%s: listen: %w", p.Name, err)
 	}
 	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
 		defer cancel()
 		for _, f := range p.Close {
 			err = errors.Join(err, f(closing))
 		}
 	}()
+	g, running := errgroup.WithContext(ctx)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler:           frame(p),
+		Handler:           frame(running, p),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stall}, // patient knows of streams, not of their connection
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
-	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("%s: serve: %w", p.Name, err)
@@ -118,7 +131,11 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 		return nil
 	})
 	g.Go(func() error {
-		<-ctx.Done()
+		<-running.Done()
+		if ctx.Err() != nil {
+			slog.InfoContext(ctx, "ending", "function", p.Name, "delay", c.ShutdownDelay.String())
+			<-time.After(c.ShutdownDelay)
+		}
 		// The requests in flight may end; the context that told us to stop is over, so this needs one of its own.
 		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Drain)
 		defer cancel()
@@ -128,7 +145,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 		return nil
 	})
 	for _, f := range p.Background {
-		g.Go(func() error { return f(ctx) })
+		g.Go(func() error { return f(running) })
 	}
 	slog.InfoContext(ctx, "listening", "function", p.Name, "address", l.Addr().String())
 	if p.Ready != nil {
@@ -137,15 +154,15 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	return g.Wait()
 }
 
-// frame is what every handler gets: health, trace, and a life after a panic.
-func frame(p Process) http.Handler {
+// frame is what every handler gets: health, trace, a life after a panic, and connections that close when the process is to end.
+func frame(running context.Context, p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.Handle("GET /readyz", readyz(p.Checks))
+	mux.Handle("GET /readyz", readyz(running, p.Checks))
 	mux.Handle("/", patient(stall, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
-		answer := &answer{ResponseWriter: w}
+		answer := &answer{ResponseWriter: w, running: running}
 		defer func() {
 			cause := recover()
 			if cause == nil {
@@ -162,6 +179,7 @@ func frame(p Process) http.Handler {
 		}()
 		start := time.Now()
 		mux.ServeHTTP(answer, r)
+		answer.begin()
 		slog.DebugContext(r.Context(), "served", "method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
 	})
 }
@@ -169,29 +187,42 @@ func frame(p Process) http.Handler {
 // answer knows whether anything of it is on its way.
 type answer struct {
 	http.ResponseWriter
-	begun bool
+	running context.Context
+	begun   bool
+}
+
+func (a *answer) begin() {
+	if !a.begun && a.running.Err() != nil {
+		a.Header().Set("Connection", "close")
+	}
+	a.begun = true
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.begun = a.begun || status >= http.StatusOK
+	if status >= http.StatusOK {
+		a.begin()
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	a.begun = true
+	a.begin()
 	return a.ResponseWriter.Write(p)
 }
 
 func (a *answer) Flush() {
-	a.begun = true
+	a.begin()
 	_ = http.NewResponseController(a.ResponseWriter).Flush() // what cannot flush need not
 }
 
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func readyz(checks []Check) http.Handler {
+func readyz(running context.Context, checks []Check) http.Handler {
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		if running.Err() != nil {
+			return problem.New(problem.Unavailable, "the process ends: ask another").RetryAfter(time.Second)
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		for _, c := range checks {

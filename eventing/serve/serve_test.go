@@ -140,17 +140,7 @@ func TestDrain(t *testing.T) {
 	}()
 	<-entered
 	r.stop()
-	// The listener closes at once: a new connection is refused, the one in flight goes on.
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-		if err != nil {
-			break
-		}
-		_ = c.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("still listening after the context ended")
-		}
-	}
+	<-refused(t, r.url) // without a delay the listener closes at once
 	select {
 	case err := <-r.done:
 		t.Fatalf("Run = %v while a request is in flight", err)
@@ -166,6 +156,102 @@ func TestDrain(t *testing.T) {
 	if got := fmt.Sprint(background, closed); got != "[stopped] [a b]" {
 		t.Errorf("ended %s, want [stopped] [a b]", got)
 	}
+}
+
+// TestShutdownDelay has clients that do not know yet that the process is to end, as Kubernetes has them.
+func TestShutdownDelay(t *testing.T) {
+	t.Parallel()
+	const requests = 20
+	slow, release := make(chan struct{}), make(chan struct{})
+	background := make(chan struct{})
+	r := run(t, serve.Config{ShutdownDelay: 5 * time.Second, Drain: time.Minute}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(slow)
+				<-release
+			}
+			fmt.Fprint(w, "whole")
+		}),
+		Background: []func(context.Context) error{func(ctx context.Context) error {
+			defer close(background)
+			<-ctx.Done()
+			return nil
+		}},
+	})
+	kept := &http.Transport{}
+	defer kept.CloseIdleConnections()
+	again := func() (closed bool, err error) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url, strings.NewReader("event"))
+		if err != nil {
+			return false, err
+		}
+		resp, err := kept.RoundTrip(r)
+		if err != nil {
+			return false, err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if string(b) != "whole" {
+			err = errors.Join(err, fmt.Errorf("POST = %d %q", resp.StatusCode, b))
+		}
+		return resp.Close, err
+	}
+	if closed, err := again(); closed || err != nil {
+		t.Fatalf("before the end: connection closed %v, %v, want it kept", closed, err)
+	}
+
+	r.stop()
+	<-background // what runs beside the handler ends at once
+	if status, body, _, err := get(t.Context(), "GET", r.url+"/readyz"); err != nil || status != 503 || !strings.Contains(body, "ends") {
+		t.Errorf("GET /readyz = %d %q %v, want 503 and why", status, body, err)
+	}
+	if status, _, _, err := get(t.Context(), "GET", r.url+"/healthz"); err != nil || status != 200 {
+		t.Errorf("GET /healthz = %d %v, want 200: nothing is wrong", status, err)
+	}
+	for range requests {
+		if closed, err := again(); !closed || err != nil {
+			t.Fatalf("on a kept connection: closed %v, %v, want an answer and a client that connects anew", closed, err)
+		}
+		if status, body, _, err := get(t.Context(), "POST", r.url); err != nil || status != 200 || body != "whole" {
+			t.Fatalf("on a new connection: %d %q %v, want an answer", status, body, err)
+		}
+	}
+	answer := make(chan string, 1)
+	go func() {
+		status, body, _, err := get(t.Context(), "GET", r.url+"/slow")
+		answer <- fmt.Sprint(status, body, err)
+	}()
+	<-slow
+	select {
+	case err := <-r.done:
+		t.Fatalf("Run = %v while a request is in flight", err)
+	case <-refused(t, r.url):
+	}
+	close(release)
+	if got := <-answer; got != "200whole<nil>" {
+		t.Errorf("a request that outlasts the delay got %q", got)
+	}
+	if err := r.end(t); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+// refused is closed once nobody listens at the URL.
+func refused(t *testing.T, url string) <-chan struct{} {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for t.Context().Err() == nil {
+			c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+			<-time.After(10 * time.Millisecond)
+		}
+	}()
+	return done
 }
 
 // TestDrainTimeout: a request that does not end is broken off, and Run says so.
@@ -229,7 +315,7 @@ func TestPanic(t *testing.T) {
 func TestBackgroundErrorEndsProcess(t *testing.T) {
 	t.Parallel()
 	cause, fail := errors.New("the queue is gone"), make(chan struct{})
-	r := run(t, serve.Config{Drain: time.Second}, serve.Process{
+	r := run(t, serve.Config{ShutdownDelay: time.Hour, Drain: time.Second}, serve.Process{
 		Handler:    http.NotFoundHandler(),
 		Background: []func(context.Context) error{func(context.Context) error { <-fail; return cause }},
 	})
