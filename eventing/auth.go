@@ -14,13 +14,14 @@ import (
 // MinSecret is the least length, in bytes, of the secret that signs posts of events (RFC 7518, section 3.2).
 const MinSecret = 32
 
-// signedFor is how long a signature on a post holds: it covers the way and the clocks, not the work.
+// signedFor is how long a signature on a post holds: long enough for the way and for clocks that differ, not for the
+// work.
 const signedFor = 2 * time.Minute
 
 const issuer = "soundstrip-events"
 
-// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. Without a secret it
-// does nothing.
+// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. Without a secret
+// it does nothing.
 func Authorize(r *http.Request, secret []byte, audience string) error {
 	if len(secret) == 0 {
 		return nil
@@ -47,15 +48,18 @@ func Authenticated(secret []byte, audience string, next http.Handler) http.Handl
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		raw, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {
-			return problem.New(problem.Unauthenticated, "events are taken from the broker only: the post is not signed").With("WWW-Authenticate", "Bearer")
+			return problem.New(problem.Unauthenticated, "events are taken from the broker only: the post is not signed").
+				With("WWW-Authenticate", "Bearer")
 		}
 		if _, err := parser.Parse(raw, func(*jwt.Token) (any, error) {
 			if len(secret) < MinSecret {
-				return nil, fmt.Errorf("the secret has %d bytes, want %d", len(secret), MinSecret) // anyone can sign with an empty one
+				// Anyone can sign with an empty one.
+				return nil, fmt.Errorf("the secret has %d bytes, want %d", len(secret), MinSecret)
 			}
 			return secret, nil
 		}); err != nil {
-			return problem.Wrap(err, problem.Forbidden, "events are taken from the broker only: the signature of the post does not hold")
+			return problem.Wrap(err, problem.Forbidden,
+				"events are taken from the broker only: the signature of the post does not hold")
 		}
 		next.ServeHTTP(w, r)
 		return nil

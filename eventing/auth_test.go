@@ -24,7 +24,8 @@ func TestAuthenticated(t *testing.T) {
 	}
 	claims := func(change func(*jwt.RegisteredClaims)) jwt.RegisteredClaims {
 		now := time.Now()
-		c := jwt.RegisteredClaims{Issuer: "soundstrip-events", Audience: jwt.ClaimStrings{"convert"}, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute))}
+		c := jwt.RegisteredClaims{Issuer: "soundstrip-events", Audience: jwt.ClaimStrings{"convert"},
+			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute))}
 		change(&c)
 		return c
 	}
@@ -52,19 +53,27 @@ func TestAuthenticated(t *testing.T) {
 		{name: "Basic", header: "Basic czpz", want: 401},
 		{name: "no JWT", header: "Bearer x.y.z", want: 403},
 		{name: "for another function", header: authorized(secret, "notify"), want: 403},
-		{name: "for no function", header: signed(jwt.SigningMethodHS256, secret, claims(func(c *jwt.RegisteredClaims) { c.Audience = nil })), want: 403},
+		{name: "for no function", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.Audience = nil })), want: 403},
 		{name: "by another secret", header: authorized([]byte(strings.Repeat("x", 32)), "convert"), want: 403},
 		{name: "by an empty secret", header: signed(jwt.SigningMethodHS256, []byte{}, claims(same)), want: 403},
-		{name: "by an empty secret to a function without one", secret: []byte{}, header: signed(jwt.SigningMethodHS256, []byte{}, claims(same)), want: 403},
-		{name: "by a short secret that the function has", secret: secret[:31], header: signed(jwt.SigningMethodHS256, secret[:31], claims(same)), want: 403},
-		{name: "not signed", header: signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(same)), want: 403},
+		{name: "by an empty secret to a function without one", secret: []byte{},
+			header: signed(jwt.SigningMethodHS256, []byte{}, claims(same)), want: 403},
+		{name: "by a short secret that the function has", secret: secret[:31],
+			header: signed(jwt.SigningMethodHS256, secret[:31], claims(same)), want: 403},
+		{name: "not signed", header: signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(same)),
+			want: 403},
 		{name: "by another algorithm", header: signed(jwt.SigningMethodHS512, secret, claims(same)), want: 403},
 		{name: "signature cut off", header: good[:strings.LastIndex(good, ".")+1], want: 403},
 		{name: "signature changed", header: good[:len(good)-4] + "AAAA", want: 403},
-		{name: "expired", header: signed(jwt.SigningMethodHS256, secret, claims(func(c *jwt.RegisteredClaims) { c.ExpiresAt = hours(-1) })), want: 403},
-		{name: "never expires", header: signed(jwt.SigningMethodHS256, secret, claims(func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil })), want: 403},
-		{name: "from the future", header: signed(jwt.SigningMethodHS256, secret, claims(func(c *jwt.RegisteredClaims) { c.IssuedAt = hours(1); c.ExpiresAt = hours(2) })), want: 403},
-		{name: "a person's token", header: signed(jwt.SigningMethodHS256, secret, claims(func(c *jwt.RegisteredClaims) { c.Issuer = "soundstrip" })), want: 403},
+		{name: "expired", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.ExpiresAt = hours(-1) })), want: 403},
+		{name: "never expires", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil })), want: 403},
+		{name: "from the future", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.IssuedAt = hours(1); c.ExpiresAt = hours(2) })), want: 403},
+		{name: "a person's token", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.Issuer = "soundstrip" })), want: 403},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +81,8 @@ func TestAuthenticated(t *testing.T) {
 				tt.secret = secret
 			}
 			called := false
-			h := eventing.Authenticated(tt.secret, "convert", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
+			h := eventing.Authenticated(tt.secret, "convert",
+				http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
 			r := httptest.NewRequest("POST", "/", nil)
 			if tt.header != "" {
 				r.Header.Set("Authorization", tt.header)

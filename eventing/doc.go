@@ -1,5 +1,5 @@
-// Package eventing is what Soundstrip's functions say to each other: the CloudEvents they exchange, the HTTP handler that
-// receives one and the sender that posts one.
+// Package eventing has what Soundstrip's functions need to talk to each other: the CloudEvents that they exchange, the
+// HTTP handler that receives one and the sender that posts one.
 //
 //	type                                        producer  consumer  data
 //	dev.soundstrip.video.uploaded.v1            upload    convert   VideoUploaded
@@ -7,10 +7,10 @@
 //	dev.soundstrip.conversion.failed.v1         convert   notify    ConversionFailed
 //	dev.soundstrip.notification.sent.v1         notify    anyone    NotificationSent
 //
-// Every event is CloudEvents 1.0.2 with JSON data. Its source is the function's path (/soundstrip/upload), its subject the
-// job's id, its id is made of job, step and round, so that a repeat carries the same id. The extensions traceparent and
-// tracestate carry W3C Trace Context. Events refer to media and never carry it; they stay below 64 KiB.
+// Every event is CloudEvents 1.0.2 with JSON data. Its source is the function's path (/soundstrip/upload), its subject
+// the job's id, its id is made of job, step and round, so that a repeat carries the same id. The extensions traceparent
+// and tracestate carry W3C Trace Context. Events refer to media and never carry it; they stay below 64 KiB.
 //
-// Delivery is at least once: every receiver must bear to see an event twice. What a receiver answers decides what becomes of
-// the event: see [Reject], [RetryAfter] and [Busy].
+// An event is delivered at least once: a receiver must do no harm when one comes twice. What a receiver answers decides
+// what becomes of the event: see [Reject], [RetryAfter] and [Busy].
 package eventing

@@ -16,7 +16,7 @@ type outcome struct {
 func (o *outcome) Error() string { return o.err.Error() }
 func (o *outcome) Unwrap() error { return o.err }
 
-// Reject marks err as permanent because the event itself is wrong: it is answered 400 and goes to the dead letters.
+// Reject marks err as permanent: the event itself is wrong. It is answered 400, and the event goes to the dead letters.
 //
 // A failure of the work that the event asks for is no rejection but a reply event.
 func Reject(err error) error { return &outcome{err: err, status: http.StatusBadRequest} }
@@ -31,8 +31,8 @@ func Busy(d time.Duration, err error) error {
 	return &outcome{err: err, status: http.StatusConflict, after: d}
 }
 
-// Outcome gives the HTTP status that err is answered with, and the delay that the sender is asked for (0 for none). An error
-// that says nothing is passing: 500.
+// Outcome gives the HTTP status that err is answered with, and the delay that the sender is asked for (0 for none). An
+// error that says nothing is passing: 500.
 func Outcome(err error) (status int, after time.Duration) {
 	var o *outcome
 	if errors.As(err, &o) {

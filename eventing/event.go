@@ -31,8 +31,8 @@ type Payload interface {
 	Validate() error
 }
 
-// Reference names a job and its files. It is the whole of the message that the queues carried before CloudEvents, and the
-// beginning of the data of every event.
+// Reference names a job and its files. It is the message that the queues carried before CloudEvents, and the data of
+// every event begins with it.
 type Reference struct {
 	VideoFID string  `json:"video_fid"`
 	MP3FID   *string `json:"mp3_fid"` // null until there is one
@@ -129,8 +129,8 @@ func (p NotificationSent) Validate() error {
 	return err
 }
 
-// New makes the event that carries p about a job. Round counts how often the job was started anew by its owner: the same
-// job, payload type and round always make the same id. It fails when p does not validate.
+// New makes the event that carries p about a job. Round counts how often the job was started anew by its owner: the
+// same job, payload type and round always make the same id. It fails when p does not validate.
 func New(source, job string, round int, p Payload) (event.Event, error) {
 	if err := p.Validate(); err != nil {
 		return event.Event{}, fmt.Errorf("make event %s of job %s: %w", p.Type(), job, err)
@@ -146,8 +146,8 @@ func New(source, job string, round int, p Payload) (event.Event, error) {
 	return e, nil
 }
 
-// NewReply makes the event that answers cause with p, about what cause is about: one cause and payload type always make the
-// same id. It fails when p does not validate.
+// NewReply makes the event that answers cause with p, about what cause is about: one cause and payload type always make
+// the same id. It fails when p does not validate.
 func NewReply(source string, cause event.Event, p Payload) (*event.Event, error) {
 	e, err := New(source, cause.Source()+"/"+cause.ID(), 1, p)
 	if err != nil {
@@ -157,7 +157,7 @@ func NewReply(source string, cause event.Event, p Payload) (*event.Event, error)
 	return &e, nil
 }
 
-// Decode reads the data of an event of P's type and validates it. What it returns as an error is permanent: see [Reject].
+// Decode reads the data of an event of P's type and validates it. Its errors are permanent: see [Reject].
 func Decode[P Payload](e event.Event) (P, error) {
 	var p P
 	if e.Type() != p.Type() {

@@ -15,9 +15,12 @@ func payloads() []eventing.Payload {
 	converted := stored
 	converted.MP3FID = new("65f0a1b2c3d4e5f60123beef")
 	return []eventing.Payload{
-		eventing.VideoUploaded{Reference: stored, Filename: "Urlaub <3.mp4", Options: eventing.Options{Quality: new(0), Start: 1.5, Mono: true, Title: "Süd"}},
-		eventing.AudioConverted{Reference: converted, Filename: "talk.mp4", Options: eventing.Options{Bitrate: 192}, Duration: 1834.5, Bytes: 44028000, SHA256: strings.Repeat("ab", 32)},
-		eventing.ConversionFailed{Reference: stored, Filename: "slides.mp4", Error: eventing.Failure{Code: "no_audio", Message: "the video has no sound"}},
+		eventing.VideoUploaded{Reference: stored, Filename: "Urlaub <3.mp4",
+			Options: eventing.Options{Quality: new(0), Start: 1.5, Mono: true, Title: "Süd"}},
+		eventing.AudioConverted{Reference: converted, Filename: "talk.mp4", Options: eventing.Options{Bitrate: 192},
+			Duration: 1834.5, Bytes: 44028000, SHA256: strings.Repeat("ab", 32)},
+		eventing.ConversionFailed{Reference: stored, Filename: "slides.mp4",
+			Error: eventing.Failure{Code: "no_audio", Message: "the video has no sound"}},
 		eventing.NotificationSent{Reference: converted, Channel: "email"},
 	}
 }
@@ -47,19 +50,33 @@ func TestDecode(t *testing.T) {
 		err    string // in the error; none when empty
 		loose  bool   // Decode takes it, the schema does not
 	}{
-		{name: "uploaded", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","mp3_fid":null,"username":"a"}`},
-		{name: "unknown members", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","mp3_fid":null,"username":"a","new":1}`},
-		{name: "no video", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"mp3_fid":null,"username":"a"}`, err: "video_fid is missing"},
-		{name: "no user", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","mp3_fid":null,"username":""}`, err: "username is missing"},
-		{name: "bad options", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","mp3_fid":null,"username":"a","options":{"bitrate":7}}`, err: "bitrate=7"},
-		{name: "bitrate and quality", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","mp3_fid":null,"username":"a","options":{"bitrate":64,"quality":1}}`, err: "exclude"},
-		{name: "video is a number", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":1,"mp3_fid":null,"username":"a"}`, err: "is not the JSON"},
+		{name: "uploaded", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a"}`},
+		{name: "unknown members", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a","new":1}`},
+		{name: "no video", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"mp3_fid":null,"username":"a"}`,
+			err: "video_fid is missing"},
+		{name: "no user", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":"1","mp3_fid":null,"username":""}`, err: "username is missing"},
+		{name: "bad options", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a","options":{"bitrate":7}}`, err: "bitrate=7"},
+		{name: "bitrate and quality", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a","options":{"bitrate":64,"quality":1}}`, err: "exclude"},
+		{name: "video is a number", decode: uploaded, typ: eventing.TypeVideoUploaded,
+			data: `{"video_fid":1,"mp3_fid":null,"username":"a"}`, err: "is not the JSON"},
 		{name: "an array", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `[]`, err: "is not the JSON"},
-		{name: "no mp3_fid", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","username":"a"}`, loose: true},
-		{name: "converted without an MP3", decode: converted, typ: eventing.TypeAudioConverted, data: `{"video_fid":"1","mp3_fid":null,"username":"a","duration":1,"bytes":1,"sha256":"` + strings.Repeat("0", 64) + `"}`, err: "mp3_fid is missing"},
-		{name: "the old converter's message", decode: converted, typ: eventing.TypeAudioConverted, data: `{"video_fid":"1","mp3_fid":"2","username":"a"}`, loose: true},
-		{name: "failed without a code", decode: failed, typ: eventing.TypeConversionFailed, data: `{"video_fid":"1","mp3_fid":null,"username":"a","error":{"code":"","message":"x"}}`, err: "error.code is missing"},
-		{name: "sent by no channel", decode: sent, typ: eventing.TypeNotificationSent, data: `{"video_fid":"1","mp3_fid":null,"username":"a"}`, err: "channel is missing"},
+		{name: "no mp3_fid", decode: uploaded, typ: eventing.TypeVideoUploaded, data: `{"video_fid":"1","username":"a"}`,
+			loose: true},
+		{name: "converted without an MP3", decode: converted, typ: eventing.TypeAudioConverted,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a","duration":1,"bytes":1,"sha256":"` +
+				strings.Repeat("0", 64) + `"}`, err: "mp3_fid is missing"},
+		{name: "the old converter's message", decode: converted, typ: eventing.TypeAudioConverted,
+			data: `{"video_fid":"1","mp3_fid":"2","username":"a"}`, loose: true},
+		{name: "failed without a code", decode: failed, typ: eventing.TypeConversionFailed,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a","error":{"code":"","message":"x"}}`,
+			err:  "error.code is missing"},
+		{name: "sent by no channel", decode: sent, typ: eventing.TypeNotificationSent,
+			data: `{"video_fid":"1","mp3_fid":null,"username":"a"}`, err: "channel is missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -35,13 +35,14 @@ const MaxEvent = 1 << 20
 // [Reject], [RetryAfter] and [Busy]; any other is passing.
 type Func func(ctx context.Context, e event.Event) (*event.Event, error)
 
-// ServeHTTP receives one event in binary or structured mode and answers in the same mode (CloudEvents HTTP Protocol Binding
-// 1.0.2). A batch is a 415, what is no event a 400.
+// ServeHTTP receives one event in binary or structured mode and answers in the same mode (CloudEvents HTTP Protocol
+// Binding 1.0.2). A batch is a 415, what is no event a 400.
 //
 // It decodes with the SDK's binding and not with its receive handler, which stalls when clients cancel.
 func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
-		problem.Write(w, r, problem.New(problem.Method, "%s is not for events: POST a CloudEvent", r.Method).With("Allow", http.MethodPost))
+		problem.Write(w, r, problem.New(problem.Method, "%s is not for events: POST a CloudEvent", r.Method).
+			With("Allow", http.MethodPost))
 		return
 	}
 	e, mode, err := Receive(r)
@@ -50,7 +51,7 @@ func (f Func) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := WithTraceOf(r.Context(), e)
-	ctx = WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()))
+	ctx = WithEvent(ctx, e)
 	reply, err := f(ctx, e)
 	if err != nil {
 		writeOutcome(w, r.WithContext(ctx), err)
@@ -76,7 +77,8 @@ func Receive(r *http.Request) (event.Event, binding.Encoding, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxEvent))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return event.Event{}, 0, problem.New(problem.TooLarge, "the event is larger than %d bytes: refer to data instead of sending it along", MaxEvent)
+			return event.Event{}, 0, problem.New(problem.TooLarge,
+				"the event is larger than %d bytes: refer to data instead of sending it along", MaxEvent)
 		}
 		return event.Event{}, 0, problem.Wrap(err, problem.Invalid, "the event's body broke off")
 	}
@@ -88,19 +90,23 @@ func Receive(r *http.Request) (event.Event, binding.Encoding, error) {
 	mode := m.ReadEncoding()
 	switch mode {
 	case binding.EncodingBatch:
-		return event.Event{}, mode, problem.New(problem.Unsupported, "batched events are not taken here: send each event in a request of its own")
+		return event.Event{}, mode, problem.New(problem.Unsupported,
+			"batched events are not taken here: send each event in a request of its own")
 	case binding.EncodingUnknown:
 		if v := header.Get("Ce-Specversion"); v != "" {
 			return event.Event{}, mode, wrongVersion(v)
 		}
 		if ct := header.Get("Content-Type"); IsEvent(r) {
-			return event.Event{}, mode, problem.New(problem.Unsupported, "the event format %q is not known here: use application/cloudevents+json", ct)
+			return event.Event{}, mode, problem.New(problem.Unsupported,
+				"the event format %q is not known here: use application/cloudevents+json", ct)
 		}
-		return event.Event{}, mode, problem.New(problem.Invalid, "the request is no CloudEvent: send the ce- headers (specversion, id, source, type) or application/cloudevents+json")
+		return event.Event{}, mode, problem.New(problem.Invalid, "the request is no CloudEvent: "+
+			"send the ce- headers (specversion, id, source, type) or application/cloudevents+json")
 	}
 	e, err := decode(r.Context(), m, body)
 	if err != nil {
-		return event.Event{}, mode, problem.New(problem.Invalid, "the CloudEvent cannot be read: %s", strings.TrimSpace(err.Error()))
+		why := strings.TrimSpace(err.Error())
+		return event.Event{}, mode, problem.New(problem.Invalid, "the CloudEvent cannot be read: %s", why)
 	}
 	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
 		return event.Event{}, mode, wrongVersion(v)
@@ -115,7 +121,8 @@ func wrongVersion(v string) error {
 	return problem.New(problem.Invalid, "the CloudEvent's specversion is %q, this function takes 1.0", v)
 }
 
-// decode reads the message whose body is given too, since the SDK panics at a data_base64 that is no string.
+// decode reads the message. It is given the body as well, to look for what the SDK panics at: a data_base64 that is no
+// string.
 func decode(ctx context.Context, m *cehttp.Message, body []byte) (*event.Event, error) {
 	if m.ReadEncoding() == binding.EncodingStructured {
 		var data struct {
@@ -128,8 +135,8 @@ func decode(ctx context.Context, m *cehttp.Message, body []byte) (*event.Event, 
 	return binding.ToEvent(ctx, m)
 }
 
-// validate checks what the SDK does, and that no attribute has a control character (CloudEvents 1.0.2, section 3.1, String):
-// attributes end up in headers, logs and mails.
+// validate checks what the SDK does, and that no attribute has a control character (CloudEvents 1.0.2, section 3.1,
+// String): attributes end up in headers, logs and mails.
 func validate(e *event.Event) error {
 	var invalid event.ValidationError
 	if err := e.Validate(); errors.As(err, &invalid) {
@@ -207,8 +214,8 @@ func encodeHeader(h http.Header) {
 
 var quotedPair = regexp.MustCompile(`\\(.)`) // RFC 7230, section 3.2.6
 
-// decodeHeader is the inverse of encodeHeader; it also takes off the double quotes that HTTP allows around a value. A second
-// value for one attribute is refused, since which one counts would be a guess.
+// decodeHeader is the inverse of encodeHeader. It also takes off the double quotes that HTTP allows around a value. Two
+// values for one attribute are an error: nothing says which one counts.
 func decodeHeader(h http.Header) (http.Header, error) {
 	h = h.Clone()
 	for k, values := range h {

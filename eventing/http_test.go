@@ -32,10 +32,12 @@ func gotOf(e event.Event) got {
 
 // message is an HTTP request as it goes over the wire, without the request line and Content-Length.
 func message(body string, header ...string) string {
-	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n%s\r\n\r\n%s", len(body), strings.Join(header, "\r\n"), body)
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n%s\r\n\r\n%s", len(body),
+		strings.Join(header, "\r\n"), body)
 }
 
-// exchange writes a request to the server byte by byte as it is, since net/http's client would not send some of the tables' headers.
+// exchange writes a request to the server byte by byte as it is, since net/http's client would not send some of the
+// tables' headers.
 func exchange(t *testing.T, s *httptest.Server, request string) *http.Response {
 	t.Helper()
 	c, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -89,26 +91,41 @@ func TestBinaryMode(t *testing.T) {
 		detail string // in a refusal
 	}{
 		{name: "required attributes only", header: []string{version, id, source, typ}, want: plain},
-		{name: "data and its type", header: []string{version, id, source, typ, "Content-Type: application/json; charset=utf-8"}, body: `{"a":1}`,
+		{name: "data and its type",
+			header: []string{version, id, source, typ, "Content-Type: application/json; charset=utf-8"}, body: `{"a":1}`,
 			want: with(func(g *got) { g.ContentType, g.Data = "application/json; charset=utf-8", `{"a":1}` })},
-		{name: "empty body with a type", header: []string{version, id, source, typ, jsonType}, want: with(func(g *got) { g.ContentType = "application/json" })},
-		{name: "data that is no JSON", header: []string{version, id, source, typ, "Content-Type: image/png"}, body: "\x89PNG\x00",
+		{name: "empty body with a type", header: []string{version, id, source, typ, jsonType},
+			want: with(func(g *got) { g.ContentType = "application/json" })},
+		{name: "data that is no JSON", header: []string{version, id, source, typ, "Content-Type: image/png"},
+			body: "\x89PNG\x00",
 			want: with(func(g *got) { g.ContentType, g.Data = "image/png", "\x89PNG\x00" })},
-		{name: "header names in any case", header: []string{"CE-SPECVERSION: 1.0", "Ce-ID: A-1", "cE-sOURCE: /mycontext", typ}, want: plain},
+		{name: "header names in any case",
+			header: []string{"CE-SPECVERSION: 1.0", "Ce-ID: A-1", "cE-sOURCE: /mycontext", typ}, want: plain},
 		{name: "extensions", header: []string{version, id, source, typ, "ce-comExample9: x"},
 			want: with(func(g *got) { g.Extensions = map[string]any{"comexample9": "x"} })},
-		{name: "the spec's example of percent-encoding", header: []string{version, id, source, typ, "ce-subject: Euro%20%E2%82%AC%20%F0%9F%98%80"},
-			want: with(func(g *got) { g.Subject = "Euro € 😀" })},
-		{name: "lower-case percent-encoding", header: []string{version, id, source, typ, "ce-subject: %e2%82%ac"}, want: with(func(g *got) { g.Subject = "€" })},
-		{name: "needless percent-encoding", header: []string{version, id, source, typ, "ce-subject: %41%2d%31"}, want: with(func(g *got) { g.Subject = "A-1" })},
-		{name: "one round of decoding", header: []string{version, id, source, typ, "ce-subject: 100%2525"}, want: with(func(g *got) { g.Subject = "100%25" })},
-		{name: "plus is no space", header: []string{version, id, source, typ, "ce-subject: a+b"}, want: with(func(g *got) { g.Subject = "a+b" })},
-		{name: "quoted", header: []string{version, id, source, typ, `ce-subject: "a b"`}, want: with(func(g *got) { g.Subject = "a b" })},
-		{name: "quoted with escapes", header: []string{version, id, source, typ, `ce-subject: "a \"b\" \\ %20c"`}, want: with(func(g *got) { g.Subject = `a "b" \  c` })},
-		{name: "quoted escape of a letter", header: []string{version, id, source, typ, `ce-subject: "\a\\\b"`}, want: with(func(g *got) { g.Subject = `a\b` })},
-		{name: "quotes inside are no quoting", header: []string{version, id, source, typ, `ce-subject: a"b"`}, want: with(func(g *got) { g.Subject = `a"b"` })},
-		{name: "one lone quote", header: []string{version, id, source, typ, `ce-subject: "`}, want: with(func(g *got) { g.Subject = `"` })},
-		{name: "unencoded space", header: []string{version, id, source, typ, "ce-subject: a b"}, want: with(func(g *got) { g.Subject = "a b" })},
+		{name: "the spec's example of percent-encoding",
+			header: []string{version, id, source, typ, "ce-subject: Euro%20%E2%82%AC%20%F0%9F%98%80"},
+			want:   with(func(g *got) { g.Subject = "Euro € 😀" })},
+		{name: "lower-case percent-encoding", header: []string{version, id, source, typ, "ce-subject: %e2%82%ac"},
+			want: with(func(g *got) { g.Subject = "€" })},
+		{name: "needless percent-encoding", header: []string{version, id, source, typ, "ce-subject: %41%2d%31"},
+			want: with(func(g *got) { g.Subject = "A-1" })},
+		{name: "one round of decoding", header: []string{version, id, source, typ, "ce-subject: 100%2525"},
+			want: with(func(g *got) { g.Subject = "100%25" })},
+		{name: "plus is no space", header: []string{version, id, source, typ, "ce-subject: a+b"},
+			want: with(func(g *got) { g.Subject = "a+b" })},
+		{name: "quoted", header: []string{version, id, source, typ, `ce-subject: "a b"`},
+			want: with(func(g *got) { g.Subject = "a b" })},
+		{name: "quoted with escapes", header: []string{version, id, source, typ, `ce-subject: "a \"b\" \\ %20c"`},
+			want: with(func(g *got) { g.Subject = `a "b" \  c` })},
+		{name: "quoted escape of a letter", header: []string{version, id, source, typ, `ce-subject: "\a\\\b"`},
+			want: with(func(g *got) { g.Subject = `a\b` })},
+		{name: "quotes inside are no quoting", header: []string{version, id, source, typ, `ce-subject: a"b"`},
+			want: with(func(g *got) { g.Subject = `a"b"` })},
+		{name: "one lone quote", header: []string{version, id, source, typ, `ce-subject: "`},
+			want: with(func(g *got) { g.Subject = `"` })},
+		{name: "unencoded space", header: []string{version, id, source, typ, "ce-subject: a b"},
+			want: with(func(g *got) { g.Subject = "a b" })},
 		{name: "white space around", header: []string{version, "ce-id:  \t A-1  ", source, typ}, want: plain},
 		{name: "empty subject is none", header: []string{version, id, source, typ, "ce-subject:"}, want: plain},
 
@@ -122,28 +139,50 @@ func TestBinaryMode(t *testing.T) {
 		{name: "id of encoded spaces", header: []string{version, "ce-id: %20", source, typ}, status: 400, detail: "id"},
 		{name: "empty source", header: []string{version, id, "ce-source:", typ}, status: 400, detail: "source"},
 		{name: "empty type", header: []string{version, id, source, "ce-type:"}, status: 400, detail: "type"},
-		{name: "source that is no URI", header: []string{version, id, "ce-source: %25zz", typ}, status: 400, detail: "cannot be read"},
-		{name: "specversion of yesterday", header: []string{"ce-specversion: 0.3", id, source, typ}, status: 400, detail: `"0.3"`},
-		{name: "specversion of tomorrow", header: []string{"ce-specversion: 2.0", id, source, typ}, status: 400, detail: `"2.0"`},
-		{name: "specversion with a patch", header: []string{"ce-specversion: 1.0.2", id, source, typ}, status: 400, detail: `"1.0.2"`},
-		{name: "ce-datacontenttype", header: []string{version, id, source, typ, "ce-datacontenttype: text/xml"}, status: 400, detail: "datacontenttype"},
-		{name: "extension with a dash", header: []string{version, id, source, typ, "ce-my-ext: x"}, status: 400, detail: "cannot be read"},
-		{name: "extension with an underscore", header: []string{version, id, source, typ, "ce-my_ext: x"}, status: 400, detail: "cannot be read"},
-		{name: "extension without a name", header: []string{version, id, source, typ, "ce-: x"}, status: 400, detail: "names no attribute"},
-		{name: "attribute twice", header: []string{version, id, "ce-id: A-2", source, typ}, status: 400, detail: "given 2 times"},
-		{name: "the same attribute twice", header: []string{version, id, id, source, typ}, status: 400, detail: "given 2 times"},
-		{name: "extension twice", header: []string{version, id, source, typ, "ce-ext: x", "ce-ext: x"}, status: 400, detail: "given 2 times"},
-		{name: "content type twice", header: []string{version, id, source, typ, jsonType, "Content-Type: text/xml"}, status: 400, detail: "given 2 times"},
-		{name: "time that is none", header: []string{version, id, source, typ, "ce-time: yesterday"}, status: 400, detail: "cannot be read"},
-		{name: "lone percent", header: []string{version, id, source, typ, "ce-subject: 100%"}, status: 400, detail: "ce-subject"},
-		{name: "percent without hex", header: []string{version, id, source, typ, "ce-subject: %zz"}, status: 400, detail: "ce-subject"},
-		{name: "overlong UTF-8", header: []string{version, id, source, typ, "ce-subject: %C0%A0"}, status: 400, detail: "not UTF-8"},
-		{name: "Latin-1", header: []string{version, id, source, typ, "ce-subject: caf\xe9"}, status: 400, detail: "not UTF-8"},
-		{name: "encoded line break in the id", header: []string{version, "ce-id: A%0D%0ABcc:%20x", source, typ}, status: 400, detail: "control character"},
-		{name: "encoded NUL in an extension", header: []string{version, id, source, typ, "ce-ext: %00"}, status: 400, detail: "control character"},
-		{name: "unknown event format", header: []string{"Content-Type: application/cloudevents+avro"}, body: "x", status: 415, detail: "application/cloudevents+json"},
-		{name: "the bare media type", header: []string{"Content-Type: Application/CloudEvents"}, body: "{}", status: 415, detail: "application/cloudevents+json"},
-		{name: "too large", header: []string{version, id, source, typ}, body: strings.Repeat("x", eventing.MaxEvent+1), status: 413, detail: "larger than 1048576 bytes"},
+		{name: "source that is no URI", header: []string{version, id, "ce-source: %25zz", typ}, status: 400,
+			detail: "cannot be read"},
+		{name: "specversion of yesterday", header: []string{"ce-specversion: 0.3", id, source, typ}, status: 400,
+			detail: `"0.3"`},
+		{name: "specversion of tomorrow", header: []string{"ce-specversion: 2.0", id, source, typ}, status: 400,
+			detail: `"2.0"`},
+		{name: "specversion with a patch", header: []string{"ce-specversion: 1.0.2", id, source, typ}, status: 400,
+			detail: `"1.0.2"`},
+		{name: "ce-datacontenttype", header: []string{version, id, source, typ, "ce-datacontenttype: text/xml"}, status: 400,
+			detail: "datacontenttype"},
+		{name: "extension with a dash", header: []string{version, id, source, typ, "ce-my-ext: x"}, status: 400,
+			detail: "cannot be read"},
+		{name: "extension with an underscore", header: []string{version, id, source, typ, "ce-my_ext: x"}, status: 400,
+			detail: "cannot be read"},
+		{name: "extension without a name", header: []string{version, id, source, typ, "ce-: x"}, status: 400,
+			detail: "names no attribute"},
+		{name: "attribute twice", header: []string{version, id, "ce-id: A-2", source, typ}, status: 400,
+			detail: "given 2 times"},
+		{name: "the same attribute twice", header: []string{version, id, id, source, typ}, status: 400,
+			detail: "given 2 times"},
+		{name: "extension twice", header: []string{version, id, source, typ, "ce-ext: x", "ce-ext: x"}, status: 400,
+			detail: "given 2 times"},
+		{name: "content type twice", header: []string{version, id, source, typ, jsonType, "Content-Type: text/xml"},
+			status: 400, detail: "given 2 times"},
+		{name: "time that is none", header: []string{version, id, source, typ, "ce-time: yesterday"}, status: 400,
+			detail: "cannot be read"},
+		{name: "lone percent", header: []string{version, id, source, typ, "ce-subject: 100%"}, status: 400,
+			detail: "ce-subject"},
+		{name: "percent without hex", header: []string{version, id, source, typ, "ce-subject: %zz"}, status: 400,
+			detail: "ce-subject"},
+		{name: "overlong UTF-8", header: []string{version, id, source, typ, "ce-subject: %C0%A0"}, status: 400,
+			detail: "not UTF-8"},
+		{name: "Latin-1", header: []string{version, id, source, typ, "ce-subject: caf\xe9"}, status: 400,
+			detail: "not UTF-8"},
+		{name: "encoded line break in the id", header: []string{version, "ce-id: A%0D%0ABcc:%20x", source, typ}, status: 400,
+			detail: "control character"},
+		{name: "encoded NUL in an extension", header: []string{version, id, source, typ, "ce-ext: %00"}, status: 400,
+			detail: "control character"},
+		{name: "unknown event format", header: []string{"Content-Type: application/cloudevents+avro"}, body: "x", status: 415,
+			detail: "application/cloudevents+json"},
+		{name: "the bare media type", header: []string{"Content-Type: Application/CloudEvents"}, body: "{}", status: 415,
+			detail: "application/cloudevents+json"},
+		{name: "too large", header: []string{version, id, source, typ}, body: strings.Repeat("x", eventing.MaxEvent+1),
+			status: 413, detail: "larger than 1048576 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -173,21 +212,26 @@ func TestStructuredMode(t *testing.T) {
 	}{
 		{name: "required attributes only", body: `{` + attrs + `}`, want: plain},
 		{name: "charset", header: []string{structured + "; charset=UTF-8"}, body: `{` + attrs + `}`, want: plain},
-		{name: "media type in any case", header: []string{"content-type: Application/CloudEvents+JSON"}, body: `{` + attrs + `}`, want: plain},
+		{name: "media type in any case", header: []string{"content-type: Application/CloudEvents+JSON"},
+			body: `{` + attrs + `}`, want: plain},
 		{name: "JSON data", body: `{` + attrs + `,"datacontenttype":"application/json","data":{"a":[1, 2]}}`,
 			want: with(func(g *got) { g.ContentType, g.Data = "application/json", `{"a":[1, 2]}` })},
-		{name: "JSON data without a type", body: `{"data":{"a":1},` + attrs + `}`, want: with(func(g *got) { g.Data = `{"a":1}` })},
+		{name: "JSON data without a type", body: `{"data":{"a":1},` + attrs + `}`,
+			want: with(func(g *got) { g.Data = `{"a":1}` })},
 		{name: "text data", body: `{` + attrs + `,"datacontenttype":"text/plain","data":"a\nb"}`,
 			want: with(func(g *got) { g.ContentType, g.Data = "text/plain", "a\nb" })},
 		{name: "base64 data", body: `{` + attrs + `,"datacontenttype":"application/octet-stream","data_base64":"AAH/"}`,
 			want: with(func(g *got) { g.ContentType, g.Data = "application/octet-stream", "\x00\x01\xff" })},
-		{name: "base64 data first", body: `{"data_base64":"AAH/",` + attrs + `}`, want: with(func(g *got) { g.Data = "\x00\x01\xff" })},
+		{name: "base64 data first", body: `{"data_base64":"AAH/",` + attrs + `}`,
+			want: with(func(g *got) { g.Data = "\x00\x01\xff" })},
 		{name: "base64 of JSON", body: `{` + attrs + `,"datacontenttype":"application/json","data_base64":"e30="}`,
 			want: with(func(g *got) { g.ContentType, g.Data = "application/json", "{}" })},
-		{name: "non-ASCII", body: `{` + attrs + `,"subject":"Euro € \ud83d\ude00 100%25"}`, want: with(func(g *got) { g.Subject = "Euro € 😀 100%25" })},
+		{name: "non-ASCII", body: `{` + attrs + `,"subject":"Euro € \ud83d\ude00 100%25"}`,
+			want: with(func(g *got) { g.Subject = "Euro € 😀 100%25" })},
 		{name: "extensions", body: `{` + attrs + `,"num":5,"flag":true,"word":"x"}`,
 			want: with(func(g *got) { g.Extensions = map[string]any{"num": int32(5), "flag": true, "word": "x"} })},
-		{name: "headers beside it do not count", header: []string{structured, version, "ce-id: other", source, typ}, body: `{` + attrs + `}`, want: plain},
+		{name: "headers beside it do not count", header: []string{structured, version, "ce-id: other", source, typ},
+			body: `{` + attrs + `}`, want: plain},
 
 		{name: "empty body", status: 400, detail: "cannot be read"},
 		{name: "bad JSON", body: `{` + attrs, status: 400, detail: "cannot be read"},
@@ -196,18 +240,26 @@ func TestStructuredMode(t *testing.T) {
 		{name: "a string", body: `"x"`, status: 400, detail: "cannot be read"},
 		{name: "null", body: `null`, status: 400, detail: "cannot be read"},
 		{name: "no specversion", body: `{"id":"A-1","source":"/mycontext","type":"x"}`, status: 400, detail: "specversion"},
-		{name: "wrong specversion", body: `{"specversion":"0.3","id":"A-1","source":"/mycontext","type":"x"}`, status: 400, detail: `"0.3"`},
+		{name: "wrong specversion", body: `{"specversion":"0.3","id":"A-1","source":"/mycontext","type":"x"}`, status: 400,
+			detail: `"0.3"`},
 		{name: "no id", body: `{"specversion":"1.0","source":"/mycontext","type":"x"}`, status: 400, detail: "id: "},
-		{name: "empty id", body: `{"specversion":"1.0","id":"","source":"/mycontext","type":"x"}`, status: 400, detail: "id: "},
-		{name: "id is a number", body: `{"specversion":"1.0","id":1,"source":"/mycontext","type":"x"}`, status: 400, detail: "cannot be read"},
+		{name: "empty id", body: `{"specversion":"1.0","id":"","source":"/mycontext","type":"x"}`, status: 400,
+			detail: "id: "},
+		{name: "id is a number", body: `{"specversion":"1.0","id":1,"source":"/mycontext","type":"x"}`, status: 400,
+			detail: "cannot be read"},
 		{name: "extension with a dash", body: `{` + attrs + `,"my-ext":"x"}`, status: 400, detail: "cannot be read"},
 		{name: "extension is an object", body: `{` + attrs + `,"ext":{}}`, status: 400, detail: "cannot be read"},
-		{name: "line break in the id", body: `{"specversion":"1.0","id":"A\r\nBcc: x","source":"/mycontext","type":"x"}`, status: 400, detail: "control character"},
+		{name: "line break in the id", body: `{"specversion":"1.0","id":"A\r\nBcc: x","source":"/mycontext","type":"x"}`,
+			status: 400, detail: "control character"},
 		{name: "base64 that is none", body: `{` + attrs + `,"data_base64":"*"}`, status: 400, detail: "cannot be read"},
 		{name: "base64 is a digit", body: `{` + attrs + `,"data_base64":1}`, status: 400, detail: "cannot be read"},
-		{name: "text data that is no string", body: `{` + attrs + `,"datacontenttype":"text/plain","data":{}}`, status: 400, detail: "cannot be read"},
-		{name: "batch", header: []string{"Content-Type: application/cloudevents-batch+json"}, body: `[{` + attrs + `}]`, status: 415, detail: "batched"},
-		{name: "empty batch with charset", header: []string{"Content-Type: application/cloudevents-batch+json; charset=utf-8"}, body: `[]`, status: 415, detail: "batched"},
+		{name: "text data that is no string", body: `{` + attrs + `,"datacontenttype":"text/plain","data":{}}`, status: 400,
+			detail: "cannot be read"},
+		{name: "batch", header: []string{"Content-Type: application/cloudevents-batch+json"}, body: `[{` + attrs + `}]`,
+			status: 415, detail: "batched"},
+		{name: "empty batch with charset",
+			header: []string{"Content-Type: application/cloudevents-batch+json; charset=utf-8"}, body: `[]`,
+			status: 415, detail: "batched"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -296,8 +348,10 @@ func TestReplyInModeOfRequest(t *testing.T) {
 			t.Errorf("header %s = %q, want %q", k, v, want)
 		}
 	}
-	structured := exchange(t, s, message(`{"specversion":"1.0","id":"1","source":"/","type":"t"}`, "Content-Type: application/cloudevents+json"))
-	if ct := structured.Header.Get("Content-Type"); ct != "application/cloudevents+json" || structured.Header.Get("Ce-Id") != "" {
+	structured := exchange(t, s,
+		message(`{"specversion":"1.0","id":"1","source":"/","type":"t"}`, "Content-Type: application/cloudevents+json"))
+	if ct := structured.Header.Get("Content-Type"); ct != "application/cloudevents+json" ||
+		structured.Header.Get("Ce-Id") != "" {
 		t.Errorf("Content-Type = %q, ce-id = %q, want the event in the body alone", ct, structured.Header.Get("Ce-Id"))
 	}
 	for _, resp := range []*http.Response{binary, structured} {
@@ -310,7 +364,8 @@ func TestReplyInModeOfRequest(t *testing.T) {
 			t.Error("the reply carries no traceparent")
 		}
 		g.Extensions = nil
-		want := got{ID: "ü 100%\"", Source: "/soundstrip/convert", Type: "reply", Subject: "Euro € 😀", ContentType: "application/json", Data: `{"a":1}`}
+		want := got{ID: "ü 100%\"", Source: "/soundstrip/convert", Type: "reply", Subject: "Euro € 😀",
+			ContentType: "application/json", Data: `{"a":1}`}
 		if diff := cmp.Diff(want, g); diff != "" {
 			t.Errorf("reply (-want +got):\n%s", diff)
 		}
@@ -411,12 +466,16 @@ func TestOutcomes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := httptest.NewServer(eventing.Func(func(context.Context, event.Event) (*event.Event, error) { return nil, tt.err }))
+			s := httptest.NewServer(eventing.Func(func(context.Context, event.Event) (*event.Event, error) {
+				return nil, tt.err
+			}))
 			defer s.Close()
 			resp := exchange(t, s, message("", version, id, source, typ))
 			body := text(t, resp.Body)
-			if resp.StatusCode != tt.status || resp.Header.Get("Retry-After") != tt.after || strings.Contains(body, "password") != tt.tells {
-				t.Errorf("answer = %d, Retry-After %q, %q, want %d, %q, cause told: %v", resp.StatusCode, resp.Header.Get("Retry-After"), body, tt.status, tt.after, tt.tells)
+			if resp.StatusCode != tt.status || resp.Header.Get("Retry-After") != tt.after ||
+				strings.Contains(body, "password") != tt.tells {
+				t.Errorf("answer = %d, Retry-After %q, %q, want %d, %q, cause told: %v", resp.StatusCode,
+					resp.Header.Get("Retry-After"), body, tt.status, tt.after, tt.tells)
 			}
 		})
 	}
@@ -429,7 +488,8 @@ func TestRetryAfterOf(t *testing.T) {
 		value string
 		want  time.Duration
 	}{
-		{"", 0}, {"7", 7 * time.Second}, {"1.5", 1500 * time.Millisecond}, {"-1", 0}, {"NaN", 0}, {"1e300", 0}, {"Inf", 0}, {"soon", 0},
+		{"", 0}, {"7", 7 * time.Second}, {"1.5", 1500 * time.Millisecond}, {"-1", 0}, {"NaN", 0}, {"1e300", 0},
+		{"Inf", 0}, {"soon", 0},
 		{"Fri, 02 Jan 2026 03:04:35 GMT", 30 * time.Second}, {"Fri, 02 Jan 2026 03:04:00 GMT", 0},
 	} {
 		if d := eventing.RetryAfterOf(http.Header{"Retry-After": {tt.value}}, now); d != tt.want {
@@ -444,7 +504,8 @@ func TestIsEvent(t *testing.T) {
 		header, value string
 		want          bool
 	}{
-		{"Ce-Specversion", "1.0", true}, {"Content-Type", "application/cloudevents+json", true}, {"Content-Type", "Application/CloudEvents-batch+json", true},
+		{"Ce-Specversion", "1.0", true}, {"Content-Type", "application/cloudevents+json", true},
+		{"Content-Type", "Application/CloudEvents-batch+json", true},
 		{"Content-Type", "application/json", false}, {"Ce-Id", "1", false},
 	} {
 		if is := eventing.IsEvent(&http.Request{Header: http.Header{tt.header: {tt.value}}}); is != tt.want {
@@ -455,11 +516,13 @@ func TestIsEvent(t *testing.T) {
 
 func FuzzReceive(f *testing.F) {
 	f.Add("application/cloudevents+json", "", `{"specversion":"1.0","id":"A-1","source":"/","type":"t","data":{"a":1}}`)
-	f.Add("application/cloudevents+json", "", `{"data_base64":"AAH/","specversion":"1.0","id":"A-1","source":"/","type":"t","x":1}`)
+	f.Add("application/cloudevents+json", "",
+		`{"data_base64":"AAH/","specversion":"1.0","id":"A-1","source":"/","type":"t","x":1}`)
 	f.Add("application/json", `"a \"b\" %E2%82%AC"`, `{}`)
 	f.Fuzz(func(t *testing.T, contentType, value, body string) {
 		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
-		r.Header = http.Header{"Content-Type": {contentType}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/"}, "Ce-Type": {"t"}, "Ce-Subject": {value}}
+		r.Header = http.Header{"Content-Type": {contentType}, "Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/"},
+			"Ce-Type": {"t"}, "Ce-Subject": {value}}
 		e, mode, err := eventing.Receive(r)
 		if err != nil {
 			return

@@ -17,7 +17,7 @@ const DefaultQuality = 2
 // bitrates are those of MPEG-1 Layer III, in kbit/s (ISO/IEC 11172-3, table 2.4.2.3).
 var bitrates = []int{32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}
 
-// Options say what MP3 is to be made of a video. The zero value asks for VBR at [DefaultQuality], whole and in stereo.
+// Options say what MP3 is to be made of a video. The zero value asks for all of it, in stereo, at VBR [DefaultQuality].
 type Options struct {
 	Bitrate   int     `json:"bitrate,omitempty" bson:"bitrate,omitempty"`     // constant, in kbit/s; 0 means VBR
 	Quality   *int    `json:"quality,omitempty" bson:"quality,omitempty"`     // VBR, 0 (best) to 9
@@ -36,8 +36,8 @@ const maxTag = 1024
 // optionNames are the names that [ParseOptions] knows, in the order in which an error lists them.
 var optionNames = []string{"bitrate", "quality", "start", "end", "mono", "normalize", "title", "artist", "album"}
 
-// ParseOptions reads options from form fields or a query. Its error lists every unknown name and bad value, with what is
-// valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03).
+// ParseOptions reads options from form fields or a query. Its error lists every unknown name and bad value, with what
+// is valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03).
 func ParseOptions(v url.Values) (Options, error) {
 	var o Options
 	var errs []error
@@ -145,7 +145,7 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Span is the part of a video that the options keep; an end of 0 means the video's.
+// Span is from when to when the options keep the video. An end of 0 means the end of the video.
 func (o Options) Span() (start, end time.Duration) {
 	return time.Duration(o.Start * float64(time.Second)), time.Duration(o.End * float64(time.Second))
 }

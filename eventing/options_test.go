@@ -53,7 +53,8 @@ func TestParseOptions(t *testing.T) {
 		{query: "start=10&end=5", errs: []string{"end=5"}},
 		{query: "mono=perhaps", errs: []string{`mono="perhaps"`, "true or false"}},
 		{query: "title=" + strings.Repeat("x", 1025), errs: []string{"title", "1024 bytes"}},
-		{query: "speed=2", errs: []string{`unknown option "speed"`, "bitrate, quality, start, end, mono, normalize, title, artist, album"}},
+		{query: "speed=2",
+			errs: []string{`unknown option "speed"`, "bitrate, quality, start, end, mono, normalize, title, artist, album"}},
 		{query: "speed=2&mono=perhaps&bitrate=fast&start=x", errs: []string{"speed", "mono", "bitrate", "start"}},
 	} {
 		v, err := url.ParseQuery(tt.query)

@@ -22,9 +22,9 @@ type HTTPSender struct {
 // maxWait is the longest that Send waits for a sink that asks for it: who sends has a request of its own to answer.
 const maxWait = 10 * time.Second
 
-// Send posts e and returns when the sink has taken it. A passing failure (connection, 408, 409, 425, 429, 5xx) is tried again
-// after a jittered delay, or the Retry-After of the answer, within the bounds of the context; another is returned at once, and
-// so is one whose Retry-After is longer than a few seconds.
+// Send posts e and returns when the sink has taken it. After a passing failure (connection, 408, 409, 425, 429, 5xx) it
+// tries again, as long as the context lets it, after a jittered delay or the Retry-After of the answer. It returns at
+// once what is not passing, or has a Retry-After of more than 10 s.
 func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
 	SetTrace(ctx, &e)
 	tries := s.Tries

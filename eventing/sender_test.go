@@ -17,7 +17,8 @@ import (
 
 func testEvent(t *testing.T) event.Event {
 	t.Helper()
-	e, err := eventing.New("/soundstrip/upload", "65f0", 1, eventing.VideoUploaded{Reference: eventing.Reference{VideoFID: "65f0", Username: "a@b.de"}})
+	e, err := eventing.New("/soundstrip/upload", "65f0", 1,
+		eventing.VideoUploaded{Reference: eventing.Reference{VideoFID: "65f0", Username: "a@b.de"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +118,13 @@ func TestSendCarries(t *testing.T) {
 	t.Parallel()
 	secret := []byte(strings.Repeat("s", eventing.MinSecret))
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	s := httptest.NewServer(eventing.Authenticated(secret, "broker", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Ce-Traceparent") != parent || r.Header.Get("Ce-Tracestate") != "a=b" {
-			t.Errorf("ce-traceparent = %q, ce-tracestate = %q", r.Header.Get("Ce-Traceparent"), r.Header.Get("Ce-Tracestate"))
-		}
-		w.WriteHeader(http.StatusAccepted)
-	})))
+	s := httptest.NewServer(eventing.Authenticated(secret, "broker",
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Ce-Traceparent") != parent || r.Header.Get("Ce-Tracestate") != "a=b" {
+				t.Errorf("ce-traceparent = %q, ce-tracestate = %q", r.Header.Get("Ce-Traceparent"), r.Header.Get("Ce-Tracestate"))
+			}
+			w.WriteHeader(http.StatusAccepted)
+		})))
 	defer s.Close()
 	sender := eventing.HTTPSender{URL: s.URL, Client: s.Client(), Secret: secret}
 	ctx := eventing.WithTrace(t.Context(), eventing.Trace{Parent: parent, State: "a=b"})

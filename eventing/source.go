@@ -9,7 +9,7 @@ import (
 // SourceConfig says from whom a function takes events: from the broker that has the same secret.
 type SourceConfig struct {
 	Secret   string `env:"EVENT_SECRET"`   // that posts are signed with
-	Unsigned bool   `env:"EVENT_UNSIGNED"` // takes events from whoever the network lets through: Knative's brokers do not sign
+	Unsigned bool   `env:"EVENT_UNSIGNED"` // takes unsigned posts from all that the network lets in: Knative does not sign
 }
 
 // Validate reports a secret that is missing or too short, unless none is needed.

@@ -27,7 +27,8 @@ func TestSourceConfig(t *testing.T) {
 				t.Errorf("Validate() = %v, want valid = %v", err, tt.valid)
 			}
 			w := httptest.NewRecorder()
-			tt.config.Authenticated("convert", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+			next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+			tt.config.Authenticated("convert", next).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
 			if w.Code != tt.status {
 				t.Errorf("a post that is not signed is answered %d, want %d", w.Code, tt.status)
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// Trace is the place of a piece of work in a distributed trace: the two headers of W3C Trace Context, which travel on events
-// as the extensions of the same names (CloudEvents Distributed Tracing extension).
+// Trace is the place of a piece of work in a distributed trace: the two headers of W3C Trace Context, which travel on
+// events as the extensions of the same names (CloudEvents Distributed Tracing extension).
 type Trace struct{ Parent, State string }
 
 var traceparent = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$`)
@@ -49,8 +49,8 @@ func WithTrace(ctx context.Context, t Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
 }
 
-// WithTraceOf puts the event's trace into the context. An event without one leaves the context its own, and begins one where
-// there is none.
+// WithTraceOf puts the event's trace into the context. When the event has none the context keeps its own, or gets a new
+// one.
 func WithTraceOf(ctx context.Context, e event.Event) context.Context {
 	parent, _ := e.Extensions()["traceparent"].(string)
 	state, _ := e.Extensions()["tracestate"].(string)
@@ -74,7 +74,8 @@ func SetTrace(ctx context.Context, e *event.Event) {
 
 type attrsKey struct{}
 
-// WithAttrs adds attributes to whatever is logged under the context through [LogHandler]; one that is there already is replaced.
+// WithAttrs adds attributes to all that is logged under the context through [LogHandler]. They replace those of the
+// same name.
 func WithAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
 	have, _ := ctx.Value(attrsKey{}).([]slog.Attr)
 	all := slices.Clone(attrs)
@@ -84,6 +85,12 @@ func WithAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
 		}
 	}
 	return context.WithValue(ctx, attrsKey{}, all)
+}
+
+// WithEvent adds the event's id, type and subject to all that is logged under the context.
+func WithEvent(ctx context.Context, e event.Event) context.Context {
+	return WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()),
+		slog.String("subject", e.Subject()))
 }
 
 // LogHandler adds the context's trace and attributes to every record.

@@ -103,7 +103,8 @@ func TestLogHandler(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &line); err != nil {
 		t.Fatal(err)
 	}
-	for k, want := range map[string]any{"function": "convert", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event_id": "1", "subject": "s", "other": nil} {
+	for k, want := range map[string]any{"function": "convert", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+		"event_id": "1", "subject": "s", "other": nil} {
 		if line[k] != want {
 			t.Errorf("%s = %v, want %v in %s", k, line[k], want, b.String())
 		}

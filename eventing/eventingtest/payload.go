@@ -1,5 +1,6 @@
-// Package eventingtest holds the payloads of events to what is written down of them, in the tests of the packages that declare
-// them: an event of each type in testdata/TYPE.json, and the JSON Schema of its data in schema/TYPE.json.
+// Package eventingtest compares the payloads of events with what is written down of them: an event of each type in
+// testdata/TYPE.json, and the JSON Schema of its data in schema/TYPE.json. It is for tests of the packages that declare
+// payloads.
 package eventingtest
 
 import (

@@ -1,5 +1,5 @@
-// Package problem answers HTTP requests that fail: application/problem+json (RFC 9457) to a client that accepts JSON, one
-// plain line to any other. What the client reads says what failed, why and what to do; what only the log may say stays in
+// Package problem answers HTTP requests that fail: with application/problem+json (RFC 9457) when the client accepts
+// JSON, else with one plain line. The client reads what failed, why and what to do. What only the log may say stays in
 // the wrapped error.
 package problem
 
@@ -99,7 +99,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Handler is a function that serves a request or returns why it could not; it returns an error only before it has written.
+// Handler is a function that serves a request or returns why it cannot. Once it has written it returns nil.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // ServeHTTP serves the request and answers an error with [Write].
@@ -109,8 +109,8 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Write answers r with err. An error that is no [Error] is a 500 whose text goes to the log only. This is the one place where
-// a failed request is logged.
+// Write answers r with err. An error that is no [Error] is a 500 whose text goes to the log only. This is the one place
+// where a failed request is logged.
 func Write(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -120,7 +120,8 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Status() >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
 		level = slog.LevelError
 	}
-	slog.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.Path, "status", e.Status(), "error", err)
+	slog.Log(r.Context(), level, "request failed",
+		"method", r.Method, "path", r.URL.Path, "status", e.Status(), "error", err)
 	for k, v := range e.Header {
 		w.Header()[k] = v
 	}

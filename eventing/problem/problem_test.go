@@ -18,7 +18,8 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/problem"
 )
 
-// logged is what the package wrote to the log; the tests of this package do not run in parallel with another that reads it.
+// logged is what the package wrote to the log; the tests of this package do not run in parallel with another that reads
+// it.
 var logged = &strings.Builder{}
 
 func TestMain(m *testing.M) {
@@ -42,8 +43,10 @@ func TestNegotiation(t *testing.T) { //nolint:paralleltest // the log is everyon
 		accept string
 		json   bool
 	}{
-		{"", false}, {"*/*", false}, {"text/plain", false}, {"text/html,application/xhtml+xml,*/*;q=0.8", false}, {"audio/mpeg", false},
-		{"application/json", true}, {"application/problem+json", true}, {"text/html, application/json;q=0.5", true}, {"Application/JSON", true},
+		{"", false}, {"*/*", false}, {"text/plain", false}, {"audio/mpeg", false},
+		{"text/html,application/xhtml+xml,*/*;q=0.8", false},
+		{"application/json", true}, {"application/problem+json", true}, {"Application/JSON", true},
+		{"text/html, application/json;q=0.5", true},
 	} {
 		w := answer(tt.accept, problem.New(problem.NotFound, "no <b>such</b> MP3"))
 		want := "no <b>such</b> MP3\n"
@@ -54,7 +57,8 @@ func TestNegotiation(t *testing.T) { //nolint:paralleltest // the log is everyon
 		if ct := w.Header().Get("Content-Type"); w.Code != 404 || ct != contentType {
 			t.Errorf("Accept %q: %d %q, want 404 %q", tt.accept, w.Code, ct, contentType)
 		}
-		if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Content-Length") != "" {
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Cache-Control") != "no-store" ||
+			w.Header().Get("Content-Length") != "" {
 			t.Errorf("Accept %q: header %v", tt.accept, w.Header())
 		}
 		if !tt.json {
@@ -67,7 +71,8 @@ func TestNegotiation(t *testing.T) { //nolint:paralleltest // the log is everyon
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatalf("Accept %q: %v", tt.accept, err)
 		}
-		if diff := cmp.Diff(map[string]any{"type": "about:blank", "title": "Not Found", "status": 404.0, "detail": "no <b>such</b> MP3", "code": "not_found"}, got); diff != "" {
+		if diff := cmp.Diff(map[string]any{"type": "about:blank", "title": "Not Found", "status": 404.0,
+			"detail": "no <b>such</b> MP3", "code": "not_found"}, got); diff != "" {
 			t.Errorf("Accept %q (-want +got):\n%s", tt.accept, diff)
 		}
 	}
@@ -83,9 +88,13 @@ func TestWhatTheClientReads(t *testing.T) { //nolint:paralleltest // the log is 
 		level  string
 	}{
 		{name: "any error", err: secret, status: 500, level: "ERROR"},
-		{name: "with a cause", err: problem.Wrap(secret, problem.Unavailable, "no database").RetryAfter(1200 * time.Millisecond), status: 503, header: http.Header{"Retry-After": {"2"}}, level: "ERROR"},
-		{name: "wrapped", err: fmt.Errorf("more: %w", problem.Wrap(secret, problem.Conflict, "busy").RetryAfter(0)), status: 409, header: http.Header{"Retry-After": {"1"}}, level: "INFO"},
-		{name: "with a header", err: problem.New(problem.Unauthenticated, "who are you").With("WWW-Authenticate", "Basic"), status: 401, header: http.Header{"Www-Authenticate": {"Basic"}}, level: "INFO"},
+		{name: "with a cause",
+			err:    problem.Wrap(secret, problem.Unavailable, "no database").RetryAfter(1200 * time.Millisecond),
+			status: 503, header: http.Header{"Retry-After": {"2"}}, level: "ERROR"},
+		{name: "wrapped", err: fmt.Errorf("more: %w", problem.Wrap(secret, problem.Conflict, "busy").RetryAfter(0)),
+			status: 409, header: http.Header{"Retry-After": {"1"}}, level: "INFO"},
+		{name: "with a header", err: problem.New(problem.Unauthenticated, "who are you").With("WWW-Authenticate", "Basic"),
+			status: 401, header: http.Header{"Www-Authenticate": {"Basic"}}, level: "INFO"},
 		{name: "the client left", err: fmt.Errorf("read %w, %w", context.Canceled, secret), status: 500, level: "INFO"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -102,7 +111,8 @@ func TestWhatTheClientReads(t *testing.T) { //nolint:paralleltest // the log is 
 			if strings.Contains(w.Body.String(), "hunter2") {
 				t.Errorf("the client reads %q", w.Body)
 			}
-			if !strings.Contains(logged.String(), "level="+tt.level) || errors.Is(tt.err, secret) != strings.Contains(logged.String(), "hunter2") {
+			if !strings.Contains(logged.String(), "level="+tt.level) ||
+				errors.Is(tt.err, secret) != strings.Contains(logged.String(), "hunter2") {
 				t.Errorf("log = %q, want level %s and the cause", logged, tt.level)
 			}
 		})
@@ -111,8 +121,9 @@ func TestWhatTheClientReads(t *testing.T) { //nolint:paralleltest // the log is 
 
 func TestStatuses(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	for code, want := range map[problem.Code]int{
-		problem.Invalid: 400, problem.Unauthenticated: 401, problem.Forbidden: 403, problem.NotFound: 404, problem.Method: 405, problem.Conflict: 409,
-		problem.Gone: 410, problem.TooLarge: 413, problem.Unsupported: 415, problem.Unprocessable: 422, problem.TooMany: 429, problem.Internal: 500,
+		problem.Invalid: 400, problem.Unauthenticated: 401, problem.Forbidden: 403, problem.NotFound: 404,
+		problem.Method: 405, problem.Conflict: 409, problem.Gone: 410, problem.TooLarge: 413, problem.Unsupported: 415,
+		problem.Unprocessable: 422, problem.TooMany: 429, problem.Internal: 500,
 		problem.Unavailable: 503, problem.Timeout: 504, problem.OverQuota: 507,
 	} {
 		if got := problem.New(code, "x").Status(); got != want {
