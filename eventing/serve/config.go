@@ -16,13 +16,13 @@ import (
 // Load fills config (a pointer to a struct with env tags) from the variables that lookup finds. Its error names every
 // variable that is missing or wrong, a line each.
 //
-// A struct may be made of others, embedded or as fields without a tag, each with its own part of the variables. When the
-// fields of a struct are read, its Validate method, if it has one, reports what a tag cannot say: an error that begins with
-// the variable's name, or errors.Join of several. Load calls the Validate of every part, so that none has to call another's;
-// of several faults of one variable it reports the first.
+// A struct may be made of others, embedded or as fields without a tag. A struct may have a method Validate, which Load
+// calls when the struct's fields are read: it reports what a tag cannot say, as an error that begins with the
+// variable's name, or errors.Join of several. Load calls it for the inner structs as well, so that no Validate has to
+// call another. Of several faults of one variable Load reports the first.
 //
-// An empty variable is taken as not set. Where a variable X is not set and X_FILE is, X is the content of that file without
-// its last line break, as Kubernetes and Docker hand over secrets.
+// An empty variable is taken as not set. Where a variable X is not set and X_FILE is, X is the content of that file
+// without its last line break, as Kubernetes and Docker hand over secrets.
 func Load(ctx context.Context, lookup envconfig.Lookuper, config any) error {
 	l := loader{lookup: lookup, known: map[string]bool{}}
 	l.load(ctx, reflect.ValueOf(config).Elem())

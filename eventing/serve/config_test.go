@@ -76,19 +76,28 @@ func TestLoad(t *testing.T) {
 		faults []string // the beginning of each line of the error
 	}{
 		{name: "required ones", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678"}, want: whole},
-		{name: "all", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678", "HOST": "::1", "PORT": "0", "DRAIN_TIMEOUT": "5s", "SHUTDOWN_DELAY": "2s", "LOG_LEVEL": "debug", "MAX_BYTES": "7", "K_SINK": "http://b"},
+		{name: "all", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678", "HOST": "::1",
+			"PORT": "0", "DRAIN_TIMEOUT": "5s", "SHUTDOWN_DELAY": "2s", "LOG_LEVEL": "debug", "MAX_BYTES": "7",
+			"K_SINK": "http://b"},
 			want: with(func(c *config) {
-				c.Config = serve.Config{Host: "::1", Drain: 5 * time.Second, ShutdownDelay: 2 * time.Second, LogLevel: slog.LevelDebug}
+				c.Config = serve.Config{Host: "::1", Drain: 5 * time.Second, ShutdownDelay: 2 * time.Second,
+					LogLevel: slog.LevelDebug}
 				c.Limits.Max, c.Sink = 7, "http://b"
 			})},
-		{name: "from a file", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET_FILE": secret}, want: with(func(c *config) { c.Store.Secret = "p4ss wörd" })},
-		{name: "variable before file", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678", "STORE_SECRET_FILE": secret}, want: whole},
-		{name: "empty is not set", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "", "STORE_SECRET_FILE": secret, "PORT": "", "K_SINK_FILE": ""},
+		{name: "from a file", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET_FILE": secret},
+			want: with(func(c *config) { c.Store.Secret = "p4ss wörd" })},
+		{name: "variable before file", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "12345678",
+			"STORE_SECRET_FILE": secret}, want: whole},
+		{name: "empty is not set", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET": "",
+			"STORE_SECRET_FILE": secret, "PORT": "", "K_SINK_FILE": ""},
 			want: with(func(c *config) { c.Store.Secret = "p4ss wörd" })},
 		{name: "nothing", faults: []string{"STORE_URI: is not set", "STORE_SECRET: is not set"}},
-		{name: "a file that is not there", env: map[string]string{"STORE_URI": "mongodb://x", "STORE_SECRET_FILE": filepath.Join(dir, "none")}, faults: []string{"STORE_SECRET: STORE_SECRET_FILE: open"}},
-		{name: "every fault at once", env: map[string]string{"PORT": "eighty", "DRAIN_TIMEOUT": "long", "LOG_LEVEL": "LOUD", "STORE_SECRET": "short", "STORE_PORT": "70000", "MAX_BYTES": "-1"},
-			faults: []string{`PORT: strconv.ParseInt: parsing "eighty"`, `DRAIN_TIMEOUT: time: invalid duration "long"`, "LOG_LEVEL: ", "STORE_URI: is not set", "STORE_SECRET has fewer", "STORE_PORT is no port", "MAX_BYTES must be"}},
+		{name: "a file that is not there", env: map[string]string{"STORE_URI": "mongodb://x",
+			"STORE_SECRET_FILE": filepath.Join(dir, "none")}, faults: []string{"STORE_SECRET: STORE_SECRET_FILE: open"}},
+		{name: "every fault at once", env: map[string]string{"PORT": "eighty", "DRAIN_TIMEOUT": "long", "LOG_LEVEL": "LOUD",
+			"STORE_SECRET": "short", "STORE_PORT": "70000", "MAX_BYTES": "-1"},
+			faults: []string{`PORT: strconv.ParseInt: parsing "eighty"`, `DRAIN_TIMEOUT: time: invalid duration "long"`,
+				"LOG_LEVEL: ", "STORE_URI: is not set", "STORE_SECRET has fewer", "STORE_PORT is no port", "MAX_BYTES must be"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +132,8 @@ func TestLoad(t *testing.T) {
 func TestLoadPromoted(t *testing.T) {
 	t.Parallel()
 	var got struct{ Store }
-	err := serve.Load(t.Context(), envconfig.MapLookuper(map[string]string{"STORE_URI": "x", "STORE_SECRET": "short"}), &got)
+	env := map[string]string{"STORE_URI": "x", "STORE_SECRET": "short"}
+	err := serve.Load(t.Context(), envconfig.MapLookuper(env), &got)
 	if want := "configuration:\nSTORE_SECRET has fewer than 8 bytes"; err == nil || err.Error() != want {
 		t.Errorf("Load = %v, want %q", err, want)
 	}

@@ -1,5 +1,5 @@
-// Package serve is the frame of every process of Soundstrip: it reads the configuration from the environment, listens, says
-// ready, serves, and on SIGTERM finishes what is in flight.
+// Package serve is the frame of every process of Soundstrip: it reads the configuration from the environment, listens,
+// says ready, serves, and on SIGTERM finishes what is in flight.
 package serve
 
 import (
@@ -31,9 +31,9 @@ type Config struct {
 	Drain    time.Duration `env:"DRAIN_TIMEOUT, default=10m"` // how long requests in flight may take to end
 	LogLevel slog.Level    `env:"LOG_LEVEL, default=INFO"`    // DEBUG, INFO, WARN or ERROR
 
-	// ShutdownDelay is how long new requests are taken after SIGTERM, before those in flight are waited for. A plain pod needs
-	// it: Kubernetes sends SIGTERM while clients still have its address. A pod of Knative does not: Knative sends SIGTERM when
-	// no more requests come.
+	// ShutdownDelay is how long new requests are taken after SIGTERM, before those in flight are waited for. A plain pod
+	// needs it: Kubernetes sends SIGTERM while clients still have its address. A pod of Knative does not: Knative sends
+	// SIGTERM when no more requests come.
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY"`
 }
 
@@ -49,8 +49,8 @@ type Exit struct {
 func (e *Exit) Error() string { return e.Err.Error() }
 func (e *Exit) Unwrap() error { return e.Err }
 
-// Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits: with 0,
-// with the code of an [Exit], or with 1.
+// Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits:
+// with 0, with the code of an [Exit], or with 1.
 func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, envconfig.OsLookuper())
@@ -64,7 +64,8 @@ func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
 	}
 }
 
-// Configure fills config as [Load] does, and makes the process's logger the default, at the level of own, which is a part of config.
+// Configure fills config as [Load] does, and makes the process's logger the default. Own is the [Config] in config: it
+// has the logger's level.
 func Configure(ctx context.Context, env envconfig.Lookuper, config any, own *Config) error {
 	if err := Load(ctx, env, config); err != nil {
 		return err
@@ -94,12 +95,12 @@ type Process struct {
 	Close      []func(context.Context) error // called last, in order, with a deadline
 }
 
-// Run serves p until ctx ends. Then what runs in the background is told to end, /readyz answers 503, new requests are taken for
-// the delay, those in flight are waited for, and p is closed.
+// Run serves p until ctx ends. Then what runs in the background is told to end, /readyz answers 503, new requests are
+// taken for the delay, those in flight are waited for, and p is closed.
 //
-// In the delay every answer asks its client to close the connection (RFC 9112, section 9.6), and HTTP/2 clients to make another
-// (GOAWAY, RFC 9113, section 6.8), so that few connections are left to break at its end. When the background fails, there is
-// no delay.
+// In the delay every answer asks its client to close the connection (RFC 9112, section 9.6), and HTTP/2 clients to make
+// another (GOAWAY, RFC 9113, section 6.8), so that few connections are left to break at its end. When the background
+// fails, there is no delay.
 func Run(ctx context.Context, c Config, p Process) (err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	if err != nil {
@@ -121,7 +122,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stall}, // patient knows of streams, not of their connection
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stall}, // withStallTimeout bounds streams only
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 	g.Go(func() error {
@@ -154,12 +155,13 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	return g.Wait()
 }
 
-// frame is what every handler gets: health, trace, a life after a panic, and connections that close when the process is to end.
+// frame is what every handler gets: health, trace, a life after a panic, and connections that close when the process is
+// to end.
 func frame(running context.Context, p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
-	mux.Handle("/", patient(stall, p.Handler))
+	mux.Handle("/", withStallTimeout(stall, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
 		answer := &answer{ResponseWriter: w, running: running}
@@ -173,14 +175,16 @@ func frame(running context.Context, p Process) http.Handler {
 			}
 			slog.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
 			if answer.begun {
-				panic(http.ErrAbortHandler) // the connection breaks, so that half an answer is not taken for a whole one
+				panic(http.ErrAbortHandler) // breaks the connection: nobody takes half an answer for all of it
 			}
-			problem.Write(w, r, problem.New(problem.Internal, "something went wrong on our side; try again, and tell us if it stays"))
+			problem.Write(w, r, problem.New(problem.Internal,
+				"something went wrong on our side; try again, and tell us if it stays"))
 		}()
 		start := time.Now()
 		mux.ServeHTTP(answer, r)
 		answer.begin()
-		slog.DebugContext(r.Context(), "served", "method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
+		slog.DebugContext(r.Context(), "served",
+			"method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
 	})
 }
 

@@ -202,7 +202,8 @@ func TestShutdownDelay(t *testing.T) {
 
 	r.stop()
 	<-background // what runs beside the handler ends at once
-	if status, body, _, err := get(t.Context(), "GET", r.url+"/readyz"); err != nil || status != 503 || !strings.Contains(body, "ends") {
+	if status, body, _, err := get(t.Context(), "GET", r.url+"/readyz"); err != nil || status != 503 ||
+		!strings.Contains(body, "ends") {
 		t.Errorf("GET /readyz = %d %q %v, want 503 and why", status, body, err)
 	}
 	if status, _, _, err := get(t.Context(), "GET", r.url+"/healthz"); err != nil || status != 200 {
@@ -258,10 +259,11 @@ func refused(t *testing.T, url string) <-chan struct{} {
 func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
-	r := run(t, serve.Config{Drain: time.Millisecond}, serve.Process{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(entered)
-		<-r.Context().Done()
-	})})
+	r := run(t, serve.Config{Drain: time.Millisecond},
+		serve.Process{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-r.Context().Done()
+		})})
 	broken := make(chan error, 1)
 	go func() {
 		_, _, _, err := get(t.Context(), "GET", r.url)
@@ -278,25 +280,27 @@ func TestDrainTimeout(t *testing.T) {
 
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	r := run(t, serve.Config{Drain: time.Second}, serve.Process{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/before":
-			panic("secret of the house")
-		case "/abort":
-			panic(http.ErrAbortHandler)
-		case "/written":
-			fmt.Fprint(w, "half")
-			panic("secret of the house")
-		case "/flushed":
-			w.(http.Flusher).Flush()
-			panic("secret of the house")
-		case "/copied":
-			_, _ = io.Copy(w, strings.NewReader("half"))
-			panic("secret of the house")
-		}
-		fmt.Fprint(w, "alive")
-	})})
-	if status, body, _, err := get(t.Context(), "GET", r.url+"/before"); err != nil || status != 500 || strings.Contains(body, "secret") {
+	r := run(t, serve.Config{Drain: time.Second},
+		serve.Process{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/before":
+				panic("secret of the house")
+			case "/abort":
+				panic(http.ErrAbortHandler)
+			case "/written":
+				fmt.Fprint(w, "half")
+				panic("secret of the house")
+			case "/flushed":
+				w.(http.Flusher).Flush()
+				panic("secret of the house")
+			case "/copied":
+				_, _ = io.Copy(w, strings.NewReader("half"))
+				panic("secret of the house")
+			}
+			fmt.Fprint(w, "alive")
+		})})
+	if status, body, _, err := get(t.Context(), "GET", r.url+"/before"); err != nil || status != 500 ||
+		strings.Contains(body, "secret") {
 		t.Errorf("after a panic: %d %q %v, want a 500 that tells nothing", status, body, err)
 	}
 	for _, path := range []string{"/abort", "/written", "/flushed", "/copied"} {
@@ -333,7 +337,8 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer l.Close()
 	c := serve.Config{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
-	if err := serve.Run(t.Context(), c, serve.Process{Name: "login"}); err == nil || !strings.Contains(err.Error(), "login: listen") {
+	if err := serve.Run(t.Context(), c, serve.Process{Name: "login"}); err == nil ||
+		!strings.Contains(err.Error(), "login: listen") {
 		t.Errorf("Run = %v, want an error that names the function", err)
 	}
 }

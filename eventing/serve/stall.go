@@ -13,33 +13,34 @@ import (
 )
 
 const (
-	// stall is how long a client may send nothing of a body, or not take what is written to it, before it is given up.
+	// stall is how long a client may send nothing of its body, or take nothing of the answer, before it is given up.
 	stall = time.Minute
 	// linger is how long a client that is answered in the middle of its body has to read that and to stop.
 	linger = 500 * time.Millisecond
 )
 
-// patient lets a client take as long as it likes to send a body and to read the answer, so long as it sends something, or takes
-// what is written, within d each time; a timeout for the whole of them, as http.Server has one, would cut off large files on
-// slow lines.
+// withStallTimeout gives up a client that sends nothing of its body, or takes nothing of the answer, for d. Other than
+// with a timeout of http.Server, which is for all of a body or answer, a large file on a slow line takes as long as it
+// needs.
 //
-// A client that is answered before it has sent everything may still write when the connection is closed, and then loses the
-// answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect: 100-continue.
-func patient(d time.Duration, next http.Handler) http.Handler {
+// A client that is answered before it has sent everything may still write when the connection is closed, and then loses
+// the answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect:
+// 100-continue.
+func withStallTimeout(d time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
-		a := &patientWriter{ResponseWriter: w, set: c.SetWriteDeadline, d: d}
-		defer a.within(2 * d) // bounds the server's own writing, which comes after its reading
+		a := &stallWriter{ResponseWriter: w, set: c.SetWriteDeadline, d: d}
+		defer a.within(2 * d) // bounds what the server writes when the handler has ended: it reads first
 		if r.Body == http.NoBody {
 			next.ServeHTTP(a, r)
 			return
 		}
-		b := &patientBody{ReadCloser: r.Body, set: c.SetReadDeadline, d: d}
-		defer b.end(d)                 // bounds the server's own reading of what the handler left
-		r = r.WithContext(r.Context()) // a copy, since the server looks at the Body of its own
+		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, d: d}
+		defer b.end(d)                 // bounds how long the server reads what the handler left
+		r = r.WithContext(r.Context()) // a copy: the server looks at the Body of its own request
 		r.Body = b
 		next.ServeHTTP(a, r)
-		if r.ProtoMajor == 1 && b.begun.Load() && !b.whole.Load() {
+		if r.ProtoMajor == 1 && b.begun.Load() && !b.complete.Load() {
 			b.end(linger)
 			a.within(linger + d)
 			_ = c.Flush()
@@ -48,36 +49,36 @@ func patient(d time.Duration, next http.Handler) http.Handler {
 	})
 }
 
-// patientWriter has a deadline only while it writes: what the handler does between writes takes its time.
-type patientWriter struct {
+// stallWriter has a deadline only while it writes: what the handler does between writes takes its time.
+type stallWriter struct {
 	http.ResponseWriter
 	set func(time.Time) error // an error means that the server has no deadline to set
 	d   time.Duration
 }
 
-func (w *patientWriter) within(d time.Duration) { _ = w.set(time.Now().Add(d)) }
+func (w *stallWriter) within(d time.Duration) { _ = w.set(time.Now().Add(d)) }
 
-func (w *patientWriter) unbounded() { _ = w.set(time.Time{}) }
+func (w *stallWriter) unbounded() { _ = w.set(time.Time{}) }
 
-func (w *patientWriter) Write(p []byte) (int, error) {
+func (w *stallWriter) Write(p []byte) (int, error) {
 	w.within(w.d)
 	defer w.unbounded()
 	return w.ResponseWriter.Write(p)
 }
 
-func (w *patientWriter) Flush() {
+func (w *stallWriter) Flush() {
 	w.within(w.d)
 	defer w.unbounded()
 	_ = http.NewResponseController(w.ResponseWriter).Flush() // what cannot flush need not
 }
 
 // Unwrap is for http.ResponseController.
-func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *stallWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-type patientBody struct {
+type stallBody struct {
 	io.ReadCloser
-	d            time.Duration
-	begun, whole atomic.Bool
+	d               time.Duration
+	begun, complete atomic.Bool
 
 	mu    sync.Mutex
 	set   func(time.Time) error // an error means that the server has no deadline to set
@@ -85,23 +86,23 @@ type patientBody struct {
 }
 
 // Read has a deadline only while it waits: what the handler does between reads takes its time.
-func (b *patientBody) Read(p []byte) (int, error) {
+func (b *stallBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
 	b.deadline(time.Now().Add(b.d))
 	n, err := b.ReadCloser.Read(p)
 	b.deadline(time.Time{})
 	switch {
 	case err == io.EOF: //nolint:errorlint // io.Reader returns it bare
-		b.whole.Store(true)
+		b.complete.Store(true)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = problem.Wrap(err, problem.Invalid, "nothing of the request's body arrived for %v: send it again", b.d)
 	}
 	return n, err
 }
 
-// deadline sets one unless the request has ended: a proxy's transport may read on for a moment, and the connection may serve
-// the next request by then.
-func (b *patientBody) deadline(t time.Time) {
+// deadline sets one unless the request has ended: a proxy's transport may read on for a moment, and the connection may
+// serve the next request by then.
+func (b *stallBody) deadline(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended {
@@ -110,7 +111,7 @@ func (b *patientBody) deadline(t time.Time) {
 }
 
 // end sets the last deadline; when called again it does nothing.
-func (b *patientBody) end(d time.Duration) {
+func (b *stallBody) end(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended {

@@ -54,22 +54,26 @@ func TestStall(t *testing.T) {
 	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewServer(patient(500*time.Millisecond, echo))
+			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, echo))
 			defer server.Close()
 			answer, err := io.ReadAll(dial(t, server, tt.request))
-			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), "nothing of the request's body arrived") {
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") ||
+				!strings.Contains(string(answer), "nothing of the request's body arrived") {
 				t.Errorf("a client that went quiet is answered %q, %v, want 400 and why", answer, err)
 			}
 		})
 	}
 }
 
-// TestStallUnread has the handler answer without reading the body: the server itself reads on then, and must not wait forever.
+// TestStallUnread has the handler answer without reading the body: the server itself reads on then, and must not wait
+// forever.
 func TestStallUnread(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(patient(500*time.Millisecond, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	server := httptest.NewServer(withStallTimeout(500*time.Millisecond,
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	defer server.Close()
-	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil ||
+		!strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
 		t.Errorf("a client that went quiet is answered %q, %v, want 200 and the connection closed", answer, err)
 	}
 }
@@ -77,9 +81,10 @@ func TestStallUnread(t *testing.T) {
 // TestStallExpect has the handler refuse a body that the client asks leave to send: no leave is given.
 func TestStallExpect(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(patient(time.Minute, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusRequestEntityTooLarge)
-	})))
+	server := httptest.NewServer(withStallTimeout(time.Minute,
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		})))
 	defer server.Close()
 	conn := dial(t, server, "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
 	defer conn.Close()
@@ -88,16 +93,17 @@ func TestStallExpect(t *testing.T) {
 	}
 }
 
-// TestRefusedMidway has the handler refuse a large body when it has read a little: the client gets the answer, although it
-// still writes.
+// TestRefusedMidway has the handler refuse a large body when it has read a little: the client gets the answer, although
+// it still writes.
 func TestRefusedMidway(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(patient(time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.ReadFull(r.Body, make([]byte, 100_000)); err != nil {
-			t.Error(err)
-		}
-		w.WriteHeader(http.StatusUnsupportedMediaType)
-	})))
+	server := httptest.NewServer(withStallTimeout(time.Minute,
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadFull(r.Body, make([]byte, 100_000)); err != nil {
+				t.Error(err)
+			}
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+		})))
 	defer server.Close()
 	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
 	defer transport.CloseIdleConnections()
@@ -134,7 +140,8 @@ var protocols = []struct {
 	{"HTTP/2", func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
 }
 
-// buffer is about how much a connection holds of what is written and not yet read: little, so that tests do not write much.
+// buffer is about how much a connection holds of what is written and not yet read: little, so that tests do not write
+// much.
 const buffer = 64 << 10
 
 // start serves h in one protocol, and gives a client that speaks it.
@@ -172,17 +179,18 @@ func TestSlow(t *testing.T) {
 	for _, tt := range protocols {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server, transport := start(t, tt.use, patient(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
-				if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
-					return err
-				}
-				<-time.After(d * 6 / 5)
-				if err := echo(w, r); err != nil {
-					return err
-				}
-				<-time.After(d * 6 / 5)
-				return r.Context().Err()
-			})))
+			server, transport := start(t, tt.use,
+				withStallTimeout(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+					if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
+						return err
+					}
+					<-time.After(d * 6 / 5)
+					if err := echo(w, r); err != nil {
+						return err
+					}
+					<-time.After(d * 6 / 5)
+					return r.Context().Err()
+				})))
 			for range 2 {
 				body, feed := io.Pipe()
 				go func() {
@@ -217,9 +225,10 @@ func TestSlowReader(t *testing.T) {
 	for _, tt := range protocols {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server, transport := start(t, tt.use, patient(d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.CopyN(w, zeros{}, pieces*piece)
-			})))
+			server, transport := start(t, tt.use,
+				withStallTimeout(d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = io.CopyN(w, zeros{}, pieces*piece)
+				})))
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -246,10 +255,11 @@ func TestStalledReader(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			ended := make(chan struct{})
-			server, transport := start(t, tt.use, patient(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				defer close(ended)
-				_, _ = io.Copy(w, zeros{})
-			})))
+			server, transport := start(t, tt.use,
+				withStallTimeout(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					defer close(ended)
+					_, _ = io.Copy(w, zeros{})
+				})))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
@@ -270,13 +280,14 @@ func TestStalledReader(t *testing.T) {
 	}
 }
 
-// TestStalledReaderOfSmallAnswers has a client take none of many answers that the server itself writes, when each handler has
-// ended.
+// TestStalledReaderOfSmallAnswers has a client take none of many answers that the server itself writes, when each
+// handler has ended.
 func TestStalledReaderOfSmallAnswers(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(patient(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.CopyN(w, zeros{}, 1000)
-	})))
+	server := httptest.NewServer(withStallTimeout(50*time.Millisecond,
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.CopyN(w, zeros{}, 1000)
+		})))
 	defer server.Close()
 	conn := dial(t, server, "")
 	defer conn.Close()
