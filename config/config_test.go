@@ -220,7 +220,8 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 	}
 	delay, drain := duration(variables["SHUTDOWN_DELAY"]), duration(variables["DRAIN_TIMEOUT"])
 	if delay < 10*time.Second || delay+drain+serve.CloseTimeout >= grace {
-		t.Errorf("the broker takes events for %v after SIGTERM and ends them within %v, of %v: want 10s or more, and all in time", delay, drain, grace)
+		t.Errorf("the broker takes events for %v after SIGTERM and waits %v for their ends, within %v: "+
+			"want 10s or more, and all in time", delay, drain, grace)
 	}
 }
 

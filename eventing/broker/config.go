@@ -41,8 +41,8 @@ func (c QueueConfig) Open() (*Rabbit, Triggers, error) {
 	return queue, triggers, err
 }
 
-// Replay moves a trigger's dead letters back to its queue over a connection of its own, and says how many. It is no broker: it
-// makes no queue and no binding, and removes none.
+// Replay moves a trigger's dead letters back to its queue over a connection of its own, and says how many. It is no
+// broker: it makes no queue and no binding, and removes none.
 func (c QueueConfig) Replay(ctx context.Context, trigger string) (n int, err error) {
 	triggers, err := c.triggers()
 	if err != nil {

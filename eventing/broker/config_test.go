@@ -37,18 +37,23 @@ triggers:
 		err    []string
 	}{
 		{name: "queues of the file", queues: []string{"video", "mp3", "soundstrip.other"}},
-		{name: "queues of the environment", env: map[string]string{"VIDEO_QUEUE": "v", "MP3_QUEUE": "m"}, queues: []string{"v", "m", "soundstrip.other"}},
+		{name: "queues of the environment", env: map[string]string{"VIDEO_QUEUE": "v", "MP3_QUEUE": "m"},
+			queues: []string{"v", "m", "soundstrip.other"}},
 		{name: "one queue for both", env: map[string]string{"VIDEO_QUEUE": "mp3"}, err: []string{"VIDEO_QUEUE", "mp3"}},
-		{name: "short secret", env: map[string]string{"EVENT_SECRET": "s"}, err: []string{"EVENT_SECRET: want at least 32 bytes"}},
-		{name: "no file", env: map[string]string{"BROKER_TRIGGERS": "/nowhere"}, err: []string{"BROKER_TRIGGERS", "/nowhere"}},
-		{name: "bad file", env: map[string]string{"BROKER_TRIGGERS": writeTriggers(t, "triggers: [{name: a}]")}, err: []string{"BROKER_TRIGGERS", "trigger a: subscriber is missing"}},
+		{name: "short secret", env: map[string]string{"EVENT_SECRET": "s"},
+			err: []string{"EVENT_SECRET: want at least 32 bytes"}},
+		{name: "no file", env: map[string]string{"BROKER_TRIGGERS": "/nowhere"},
+			err: []string{"BROKER_TRIGGERS", "/nowhere"}},
+		{name: "bad file", env: map[string]string{"BROKER_TRIGGERS": writeTriggers(t, "triggers: [{name: a}]")},
+			err: []string{"BROKER_TRIGGERS", "trigger a: subscriber is missing"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var c Config
 			var triggers Triggers
-			err := serve.Load(t.Context(), envconfig.MultiLookuper(envconfig.MapLookuper(tt.env), envconfig.MapLookuper(env)), &c)
+			all := envconfig.MultiLookuper(envconfig.MapLookuper(tt.env), envconfig.MapLookuper(env))
+			err := serve.Load(t.Context(), all, &c)
 			if err == nil {
 				triggers, err = c.triggers()
 			}

@@ -17,7 +17,8 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 )
 
-// AnswerTimeout bounds what a subscriber's answer brings about: a reply that is published, a dead letter, the acknowledgement.
+// AnswerTimeout bounds what a subscriber's answer brings about: a reply that is published, a dead letter, the
+// acknowledgement.
 const AnswerTimeout = 30 * time.Second
 
 // Dispatcher posts the events of a queue to the subscribers of its triggers.
@@ -28,8 +29,8 @@ type Dispatcher struct {
 	client   *http.Client
 }
 
-// NewDispatcher makes a dispatcher that signs its posts with the secret (see [eventing.Authorize]) and sends them by the
-// transport, for which nil means HTTP; [Local] is one for subscribers in the same process.
+// NewDispatcher makes a dispatcher that signs its posts with the secret (see [eventing.Authorize]) and sends them by
+// the transport, for which nil means HTTP; [Local] is one for subscribers in the same process.
 func NewDispatcher(queue Queue, triggers Triggers, secret []byte, transport http.RoundTripper) *Dispatcher {
 	if transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -42,8 +43,8 @@ func NewDispatcher(queue Queue, triggers Triggers, secret []byte, transport http
 	}}
 }
 
-// Run works until ctx ends. Then it takes no more events, finishes the posts in flight and returns, no later than after the
-// longest timeout of a delivery and [AnswerTimeout].
+// Run works until ctx ends. Then it takes no more events, finishes the posts in flight and returns, no later than after
+// the longest timeout of a delivery and [AnswerTimeout].
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.client.CloseIdleConnections()
 	var workers sync.WaitGroup
@@ -72,7 +73,7 @@ func (d *Dispatcher) work(ctx context.Context, t Trigger, g *gate) {
 	}
 }
 
-// serve handles messages until the first that cannot be settled; closing the subscription returns that one to the queue.
+// serve handles messages until one cannot be settled; closing the subscription returns that one to the queue.
 func (d *Dispatcher) serve(ctx context.Context, t Trigger, g *gate) (err error) {
 	sub, err := d.queue.Subscribe(ctx, t.Name)
 	if err != nil {
@@ -97,7 +98,7 @@ func (d *Dispatcher) serve(ctx context.Context, t Trigger, g *gate) (err error) 
 func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) error {
 	e := m.Event()
 	ctx = eventing.WithTraceOf(context.WithoutCancel(ctx), e)
-	ctx = eventing.WithAttrs(ctx, slog.String("event_id", e.ID()), slog.String("event_type", e.Type()), slog.String("subject", e.Subject()),
+	ctx = eventing.WithAttrs(eventing.WithEvent(ctx, e),
 		slog.String("trigger", t.Name), slog.Int("attempt", m.Attempts()+1))
 	v := d.post(ctx, t, e)
 	ctx, cancel := context.WithTimeout(ctx, AnswerTimeout)
@@ -133,7 +134,7 @@ func (d *Dispatcher) settle(ctx context.Context, t Trigger, g *gate, m Message, 
 		return m.Retry(ctx, wait, spent)
 	case v.kind == busy:
 		wait := max(v.after, t.Delivery.backoff(1))
-		log.InfoContext(ctx, "event not delivered: another worker is at it", "reason", v.reason, "wait", wait)
+		log.InfoContext(ctx, "event not delivered: another worker has the job", "reason", v.reason, "wait", wait)
 		return m.Retry(ctx, wait, m.Attempts())
 	default:
 		wait := g.shut(v.after)
@@ -142,7 +143,8 @@ func (d *Dispatcher) settle(ctx context.Context, t Trigger, g *gate, m Message, 
 	}
 }
 
-// bury sends the event to the trigger's dead-letter sink; without one, or when that does not take it, to the queue's dead letters.
+// bury sends the event to the trigger's dead-letter sink. Without a sink, or when the sink does not take it, the event
+// goes to the queue's dead letters.
 func (d *Dispatcher) bury(ctx context.Context, t Trigger, m Message, v verdict) error {
 	reason := v.reason
 	if sink := t.Delivery.DeadLetterSink; sink != "" {

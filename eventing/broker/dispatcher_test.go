@@ -113,12 +113,16 @@ func TestHandle(t *testing.T) {
 		err      bool
 	}{
 		{name: "2xx", handler: answer(204), want: []string{"ack"}},
-		{name: "200 with a body that is no event", handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("thanks")) }, want: []string{"ack"}},
+		{name: "200 with a body that is no event",
+			handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("thanks")) }, want: []string{"ack"}},
 		{name: "reply is published before the ack", handler: replying("r"), want: []string{"publish r", "ack"}},
-		{name: "reply that the queue does not take", handler: replying("r"), publish: func(event.Event) error { return errors.New("away") }, err: true},
-		{name: "reply that cannot be published", handler: replying("r"), publish: func(event.Event) error { return eventing.Reject(errors.New("too long")) },
-			want: []string{"bury the reply cannot be published: too long"}},
-		{name: "reply that cannot be read", handler: answer(200, "Ce-Specversion", "1.0"), want: []string{"retry 1"}, after: time.Second},
+		{name: "reply that the queue does not take", handler: replying("r"),
+			publish: func(event.Event) error { return errors.New("away") }, err: true},
+		{name: "reply that cannot be published", handler: replying("r"),
+			publish: func(event.Event) error { return eventing.Reject(errors.New("too long")) },
+			want:    []string{"bury the reply cannot be published: too long"}},
+		{name: "reply that cannot be read", handler: answer(200, "Ce-Specversion", "1.0"), want: []string{"retry 1"},
+			after: time.Second},
 		{name: "400", handler: answer(400), want: []string{"bury 400 Bad Request"}},
 		{name: "413", handler: answer(413), want: []string{"bury 413 Request Entity Too Large"}},
 		{name: "415", handler: answer(415), want: []string{"bury 415 Unsupported Media Type"}},
@@ -128,12 +132,17 @@ func TestHandle(t *testing.T) {
 		{name: "404", handler: answer(404), want: []string{"retry 1"}, after: time.Second},
 		{name: "408", handler: answer(408), want: []string{"retry 1"}, after: time.Second},
 		{name: "500", handler: answer(500), attempts: 1, want: []string{"retry 2"}, after: 3 * time.Second},
-		{name: "500 that asks for a delay", handler: answer(500, "Retry-After", "90"), want: []string{"retry 1"}, after: 90 * time.Second},
-		{name: "500 at the last attempt", handler: answer(500), attempts: 2, want: []string{"bury 500 Internal Server Error"}},
+		{name: "500 that asks for a delay", handler: answer(500, "Retry-After", "90"), want: []string{"retry 1"},
+			after: 90 * time.Second},
+		{name: "500 at the last attempt", handler: answer(500), attempts: 2,
+			want: []string{"bury 500 Internal Server Error"}},
 		{name: "redirect is not followed", handler: answer(307, "Location", "/"), want: []string{"retry 1"}},
-		{name: "panic", handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: []string{"retry 1"}},
-		{name: "409", handler: answer(409, "Retry-After", "40"), attempts: 2, want: []string{"retry 2"}, after: 40 * time.Second},
-		{name: "429", handler: answer(429, "Retry-After", "40"), attempts: 2, want: []string{"retry 2"}, after: 39 * time.Second, paused: true},
+		{name: "panic", handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			want: []string{"retry 1"}},
+		{name: "409", handler: answer(409, "Retry-After", "40"), attempts: 2, want: []string{"retry 2"},
+			after: 40 * time.Second},
+		{name: "429", handler: answer(429, "Retry-After", "40"), attempts: 2, want: []string{"retry 2"},
+			after: 39 * time.Second, paused: true},
 		{name: "503", handler: answer(503), attempts: 2, want: []string{"retry 2"}, paused: true},
 		{name: "502", handler: answer(502), attempts: 2, want: []string{"retry 2"}, paused: true},
 		{name: "504", handler: answer(504), attempts: 2, want: []string{"retry 2"}, paused: true},
@@ -204,15 +213,17 @@ func TestHandlePost(t *testing.T) {
 	t.Parallel()
 	secret := []byte(strings.Repeat("s", eventing.MinSecret))
 	var got event.Event
-	handler := eventing.Authenticated(secret, "converter", eventing.Func(func(_ context.Context, e event.Event) (*event.Event, error) {
-		got = e
-		return nil, nil
-	}))
+	handler := eventing.Authenticated(secret, "converter",
+		eventing.Func(func(_ context.Context, e event.Event) (*event.Event, error) {
+			got = e
+			return nil, nil
+		}))
 	tr := trigger("convert", "a.x")
 	tr.Audience = "converter"
 	q := &fakeQueue{}
 	e := newEvent(t, "ä 1", "a.x")
-	if err := NewDispatcher(q, Triggers{tr}, secret, Local{"convert": handler}).handle(testContext(t), tr, new(gate), &fakeMessage{queue: q, event: e}); err != nil {
+	d := NewDispatcher(q, Triggers{tr}, secret, Local{"convert": handler})
+	if err := d.handle(testContext(t), tr, new(gate), &fakeMessage{queue: q, event: e}); err != nil {
 		t.Fatalf("handle() = %v", err)
 	}
 	if diff := cmp.Diff([]string{"ack"}, q.diary); diff != "" {
@@ -240,18 +251,22 @@ func TestDeadLetterSink(t *testing.T) {
 			tr.Delivery.DeadLetterSink = "http://sink"
 			var header http.Header
 			q := &fakeQueue{}
-			d := NewDispatcher(q, Triggers{tr}, nil, Local{"convert": answer(400), "sink": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				header = r.Header
-				tt.sink(w, r)
-			})})
-			if err := d.handle(testContext(t), tr, new(gate), &fakeMessage{queue: q, event: newEvent(t, "1", "a.x")}); err != nil {
+			d := NewDispatcher(q, Triggers{tr}, nil,
+				Local{"convert": answer(400), "sink": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					header = r.Header
+					tt.sink(w, r)
+				})})
+			m := &fakeMessage{queue: q, event: newEvent(t, "1", "a.x")}
+			if err := d.handle(testContext(t), tr, new(gate), m); err != nil {
 				t.Fatalf("handle() = %v", err)
 			}
 			if diff := cmp.Diff(tt.want, q.diary); diff != "" {
 				t.Errorf("settled (-want +got):\n%s", diff)
 			}
-			got := []string{header.Get("Ce-Id"), header.Get("Ce-Knativeerrordest"), header.Get("Ce-Knativeerrorcode"), header.Get("Ce-Knativeerrordata")}
-			if diff := cmp.Diff([]string{"1", "http://convert", "400", base64.StdEncoding.EncodeToString([]byte("400 Bad Request"))}, got); diff != "" {
+			got := []string{header.Get("Ce-Id"), header.Get("Ce-Knativeerrordest"), header.Get("Ce-Knativeerrorcode"),
+				header.Get("Ce-Knativeerrordata")}
+			reason := base64.StdEncoding.EncodeToString([]byte("400 Bad Request"))
+			if diff := cmp.Diff([]string{"1", "http://convert", "400", reason}, got); diff != "" {
 				t.Errorf("dead letter (-want +got):\n%s", diff)
 			}
 		})
@@ -267,9 +282,10 @@ func TestDispatcher(t *testing.T) {
 			triggers := Triggers{trigger("first", "a.x"), trigger("second", "a.y")}
 			q := queue.open(t, triggers)
 			got := make(chan string, 1)
-			run(t, NewDispatcher(q, triggers, nil, Local{"first": replying("reply"), "second": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				got <- r.Header.Get("Ce-Id")
-			})}))
+			run(t, NewDispatcher(q, triggers, nil,
+				Local{"first": replying("reply"), "second": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					got <- r.Header.Get("Ce-Id")
+				})}))
 			publish(t, q, newEvent(t, "1", "a.x"))
 			select {
 			case id := <-got:
@@ -287,10 +303,11 @@ func TestDispatcher(t *testing.T) {
 			tr.Delivery = Delivery{Retry: new(2), BackoffPolicy: "linear", BackoffDelay: Duration(10 * time.Millisecond)}
 			q := queue.open(t, Triggers{tr})
 			posts := make(chan string, 10)
-			run(t, NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				posts <- r.Header.Get("Ce-Id")
-				w.WriteHeader(http.StatusInternalServerError)
-			})}))
+			run(t, NewDispatcher(q, Triggers{tr}, nil,
+				Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					posts <- r.Header.Get("Ce-Id")
+					w.WriteHeader(http.StatusInternalServerError)
+				})}))
 			publish(t, q, newEvent(t, "1", "a.x"))
 			for range 2 {
 				for range 3 {
@@ -317,14 +334,15 @@ func TestDispatcher(t *testing.T) {
 			q := queue.open(t, Triggers{tr})
 			posts := make(chan int, 10)
 			n := 0
-			run(t, NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				n++
-				if n < 3 {
-					w.Header().Set("Retry-After", "1")
-					w.WriteHeader(http.StatusServiceUnavailable)
-				}
-				posts <- n
-			})}))
+			run(t, NewDispatcher(q, Triggers{tr}, nil,
+				Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					n++
+					if n < 3 {
+						w.Header().Set("Retry-After", "1")
+						w.WriteHeader(http.StatusServiceUnavailable)
+					}
+					posts <- n
+				})}))
 			publish(t, q, newEvent(t, "1", "a.x"))
 			for range 3 {
 				select {
@@ -343,13 +361,14 @@ func TestDispatcher(t *testing.T) {
 			tr := trigger("convert", "a.x")
 			q := queue.open(t, Triggers{tr})
 			posted, release := make(chan string, 10), make(chan struct{})
-			d := NewDispatcher(q, Triggers{tr}, nil, Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				posted <- r.Header.Get("Ce-Id")
-				<-release
-				if r.Context().Err() != nil {
-					w.WriteHeader(http.StatusInternalServerError)
-				}
-			})})
+			d := NewDispatcher(q, Triggers{tr}, nil,
+				Local{"convert": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					posted <- r.Header.Get("Ce-Id")
+					<-release
+					if r.Context().Err() != nil {
+						w.WriteHeader(http.StatusInternalServerError)
+					}
+				})})
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- d.Run(ctx) }()

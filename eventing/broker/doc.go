@@ -1,27 +1,43 @@
-// Package broker carries events between the functions: an ingress that takes them, a queue that keeps them, and a dispatcher
-// that posts each to the subscribers that want it, in the vocabulary of Knative Eventing (Trigger, filter, delivery,
-// dead letter), so that functions see only HTTP and CloudEvents.
+// Package broker carries events between the functions. An ingress takes them, a queue keeps them, and a dispatcher
+// posts each to the subscribers that want it. The words are those of Knative Eventing (Trigger, filter, delivery, dead
+// letter): a function sees only HTTP and CloudEvents.
 //
-// There are two queues: [Rabbit] for many processes and [SQLite] for one. Delivery is at least once on both. What a subscriber
-// answers decides what becomes of an event:
+// There are two queues: [Rabbit] for many processes and [SQLite] for one. Both deliver an event at least once. What a
+// subscriber answers decides what becomes of the event:
 //
 //	2xx                       done; an event in the answer is published and confirmed before the cause is acknowledged
-//	409                       another worker is at it: again later, spends no attempt
+//	409                       another worker has the job: again later, spends no attempt
 //	429, 503, no connection,  the subscriber is down: its trigger pauses, spends no attempt
 //	a prompt 502 or 504
-//	401, 403, 404, 408, 425,  a try that failed: again after the backoff, spends an attempt
+//	401, 403, 404, 408, 425,  an attempt that failed: again after the backoff, spends an attempt
 //	5xx, no answer in time
 //	any other 4xx             the event is wrong: dead letter at once
 //
+// A message that cannot be read is a dead letter, and the messages behind it go on.
+//
 // # In RabbitMQ
 //
-// Events go to the topic exchange soundstrip, by type; every trigger has a quorum queue bound to it. Events travel in the
-// binary mode of the CloudEvents AMQP binding with the prefix cloudEvents_. A message without CloudEvent headers is the JSON of
-// the system that Soundstrip replaces and is wrapped as the trigger's type; a legacy trigger is written that JSON, so that old
-// programs and ours may stand on either side of a queue. A queue that is there already is used as it is; one that we made is a
-// quorum queue, and an old program that declares it otherwise is refused by RabbitMQ.
+// Events go to the topic exchange soundstrip, by type. Every trigger has a quorum queue that is bound to the exchange.
+// Events travel in the binary mode of the CloudEvents AMQP binding, with the prefix cloudEvents_.
 //
-// A message that has to wait lies in one of the queues soundstrip.retry.1s to .30m until its time there is up and it returns to
-// its trigger's queue. Dead letters are in the trigger's queue's name with .dead, with the headers x-soundstrip-reason and
-// x-soundstrip-trigger.
+// A message without CloudEvent headers is the JSON of the system that Soundstrip replaces: it becomes an event of the
+// trigger's type. The queue of a legacy trigger is written that JSON. So an old program and ours may stand on either
+// side of a queue. A queue that is there already is used as it is. One that we made is a quorum queue, and RabbitMQ
+// refuses an old program that declares it otherwise.
+//
+// A message that has to wait lies in one of the retry queues, soundstrip.retry.1s to soundstrip.retry.30m, until its
+// time there is up and it returns to its trigger's queue. The dead letters of a queue are in the queue of its name with
+// .dead; they have the headers x-soundstrip-reason and x-soundstrip-trigger.
+//
+// # When the triggers change
+//
+// All brokers on one exchange are given the same triggers. When these change, the broker that starts with the new file
+// removes the bindings that the file no longer has: those of a trigger that left, and those of an earlier filter. AMQP
+// 0-9-1 cannot list bindings, so the brokers write theirs down, in the one message of the queue
+// soundstrip.broker.bindings. In a rolling update the broker that started last decides. An older one posts what its own
+// triggers still have in their queues, until it ends.
+//
+// Queues are never deleted, since an old program may read them. At its start a broker logs how many messages lie in the
+// queue of a former trigger, and in a [SQLite] queue how many rows are a former trigger's. They are delivered when the
+// trigger is put back.
 package broker

@@ -19,7 +19,7 @@ type gate struct {
 	failures int
 }
 
-// wait returns when the gate opens, and no later than after maxPause: a message in hand must not wait for ever.
+// wait returns when the gate opens, or after maxPause: a message that a worker holds must not wait for ever.
 func (g *gate) wait(ctx context.Context) error {
 	g.mu.Lock()
 	d := time.Until(g.until)
@@ -30,8 +30,8 @@ func (g *gate) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// shut closes the gate for a jittered time that doubles with every failure, or for as long as the subscriber asks, and returns
-// for how long. Workers that fail while it is shut count as one failure.
+// shut closes the gate and returns for how long: for a jittered time that doubles with every failure, or for as long as
+// the subscriber asks. Workers that fail while it is shut count as one failure.
 func (g *gate) shut(after time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -25,13 +25,17 @@ func TestIngress(t *testing.T) {
 		diary              []string
 	}{
 		{name: "binary", method: "POST", header: binary, want: 202, diary: []string{"publish 1"}},
-		{name: "structured", method: "POST", header: []string{"Content-Type", "application/cloudevents+json"}, body: structured, want: 202, diary: []string{"publish 1"}},
-		{name: "batch", method: "POST", header: []string{"Content-Type", "application/cloudevents-batch+json"}, body: "[]", want: 415},
+		{name: "structured", method: "POST", header: []string{"Content-Type", "application/cloudevents+json"},
+			body: structured, want: 202, diary: []string{"publish 1"}},
+		{name: "batch", method: "POST", header: []string{"Content-Type", "application/cloudevents-batch+json"}, body: "[]",
+			want: 415},
 		{name: "no event", method: "POST", body: "x", want: 400},
 		{name: "too large", method: "POST", header: binary, body: strings.Repeat("x", eventing.MaxEvent+1), want: 413},
 		{name: "GET", method: "GET", want: 405},
-		{name: "queue away", method: "POST", header: binary, publish: func(event.Event) error { return errors.New("away") }, want: 503},
-		{name: "cannot be carried", method: "POST", header: binary, publish: func(event.Event) error { return eventing.Reject(errors.New("too long")) }, want: 400},
+		{name: "queue away", method: "POST", header: binary, publish: func(event.Event) error { return errors.New("away") },
+			want: 503},
+		{name: "cannot be carried", method: "POST", header: binary,
+			publish: func(event.Event) error { return eventing.Reject(errors.New("too long")) }, want: 400},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

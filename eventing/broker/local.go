@@ -9,8 +9,8 @@ import (
 	"runtime/debug"
 )
 
-// Local is a transport to subscribers in the same process: the host of a trigger's subscriber URL is the key of its handler.
-// Other hosts are an error.
+// Local is a transport to subscribers in the same process. The key of a handler is the host in its trigger's subscriber
+// URL; other hosts are an error.
 type Local map[string]http.Handler
 
 // RoundTrip calls the handler and returns when it does. A panic in it is a 500.

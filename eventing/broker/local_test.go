@@ -41,7 +41,8 @@ func TestLocal(t *testing.T) {
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != tt.status || resp.Header.Get("X-Path") != tt.path || string(body) != tt.want {
-				t.Errorf("Post(%q) = %d, %v, %q, %v, want %d, %q, %q", tt.url, resp.StatusCode, resp.Header, body, err, tt.status, tt.path, tt.want)
+				t.Errorf("Post(%q) = %d, %v, %q, %v, want %d, %q, %q", tt.url, resp.StatusCode, resp.Header, body, err, tt.status,
+					tt.path, tt.want)
 			}
 			if resp.Header.Get("X-Late") != "" {
 				t.Errorf("Post(%q) has a header that was set too late", tt.url)

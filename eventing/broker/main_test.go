@@ -105,7 +105,7 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 			return
 		}
 		deleteQueues(ch, exchange, triggers)
-		for _, d := range rungs {
+		for _, d := range retryDelays {
 			name := exchange + ".retry." + short(d)
 			_, _ = ch.QueueDelete(name, false, false, false)
 			_ = ch.ExchangeDelete(name, false, false)
@@ -113,7 +113,8 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 		_, _ = ch.QueueDelete(exchange+recordSuffix, false, false, false)
 		_ = ch.ExchangeDelete(exchange, false, false)
 	})
-	r := rabbit{openRabbit(t, RabbitConfig{URL: cmp.Or(append(through, u)...), Exchange: exchange}, triggers), exchange, admin}
+	config := RabbitConfig{URL: cmp.Or(append(through, u)...), Exchange: exchange}
+	r := rabbit{openRabbit(t, config, triggers), exchange, admin}
 	if _, err := r.connected(testContext(t)); err != nil {
 		t.Fatalf("connected() = %v", err)
 	}
@@ -145,7 +146,8 @@ func openRabbit(t *testing.T, config RabbitConfig, triggers Triggers) *Rabbit {
 
 func openDB(t *testing.T, file string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite",
+		"file:"+file+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatalf("Open(%q) = %v", file, err)
 	}
@@ -264,7 +266,8 @@ func newEvent(t *testing.T, id, typ string) event.Event {
 	e.SetSubject("subject of " + id)
 	e.SetTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	e.SetExtension("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	if err := e.SetData(event.ApplicationJSON, map[string]string{"video_fid": id, "username": "ada@example.org"}); err != nil {
+	data := map[string]string{"video_fid": id, "username": "ada@example.org"}
+	if err := e.SetData(event.ApplicationJSON, data); err != nil {
 		t.Fatalf("SetData() = %v", err)
 	}
 	return e

@@ -35,8 +35,8 @@ const (
 
 const legacySource = "/soundstrip/legacy"
 
-// prefixes of the headers that carry attributes: the CloudEvents AMQP Protocol Binding 1.0.2, section 3.1.3.1, has two that are
-// equal; Knative and others have used the HTTP binding's, and none at all.
+// prefixes of the headers that carry attributes. The CloudEvents AMQP Protocol Binding 1.0.2, section 3.1.3.1, allows
+// the first two. Knative and others have used that of the HTTP binding, and none.
 var prefixes = []string{"cloudevents_", "cloudevents:", "ce-", ""}
 
 // encode makes the message that carries e in binary mode. Its errors are rejections.
@@ -76,21 +76,24 @@ func encode(e event.Event) (amqp.Publishing, error) {
 	if len(e.DataContentType()) > maxShort {
 		return reject("datacontenttype of the event is longer than %d bytes", maxShort)
 	}
-	return amqp.Publishing{Headers: headers, ContentType: e.DataContentType(), DeliveryMode: amqp.Persistent, Body: e.Data()}, nil
+	return amqp.Publishing{
+		Headers: headers, ContentType: e.DataContentType(), DeliveryMode: amqp.Persistent, Body: e.Data(),
+	}, nil
 }
 
 // encodeLegacy makes the message of the system before CloudEvents. Its errors are rejections.
 func encodeLegacy(e event.Event) (amqp.Publishing, error) {
 	ref, err := reference(e.Data())
 	if err != nil {
-		return amqp.Publishing{}, eventing.Reject(fmt.Errorf("event %s cannot be written as a legacy message: %w", e.ID(), err))
+		err = fmt.Errorf("event %s cannot be written as a legacy message: %w", e.ID(), err)
+		return amqp.Publishing{}, eventing.Reject(err)
 	}
 	body, err := json.Marshal(ref)
 	return amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}, err
 }
 
-// decode reads the event that a message carries: in binary or structured mode of CloudEvents, or else as a legacy message, to
-// be wrapped as the given type, which may be empty when none is expected.
+// decode reads the event that a message carries: in binary or structured mode of CloudEvents, or else as a legacy
+// message, to be wrapped as the given type, which may be empty when none is expected.
 func decode(d amqp.Delivery, legacyType string) (e event.Event, legacy bool, err error) {
 	if headersSize(d.Headers) > maxFrame {
 		return e, false, fmt.Errorf("the headers of the message take more than %d bytes", maxFrame)
@@ -193,8 +196,11 @@ func again(d amqp.Delivery) amqp.Publishing {
 			headers[k] = v
 		}
 	}
-	return amqp.Publishing{Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, MessageId: d.MessageId,
-		CorrelationId: d.CorrelationId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, DeliveryMode: amqp.Persistent, Body: d.Body}
+	return amqp.Publishing{
+		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, MessageId: d.MessageId,
+		CorrelationId: d.CorrelationId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId,
+		DeliveryMode: amqp.Persistent, Body: d.Body,
+	}
 }
 
 // headersSize is about how many bytes a value takes among the headers of a message, and no less.

@@ -104,7 +104,8 @@ func TestDecode(t *testing.T) {
 		{"ce-", binary("ce-"), plain, false},
 		{"CE-", binary("CE-"), plain, false},
 		{"bare", binary(""), plain, false},
-		{"structured", amqp.Delivery{ContentType: "application/cloudevents+json; charset=utf-8", Body: structured}, plain, false},
+		{"structured", amqp.Delivery{ContentType: "application/cloudevents+json; charset=utf-8", Body: structured}, plain,
+			false},
 		{"old JSON", amqp.Delivery{Body: []byte(`{"video_fid": "v1", "mp3_fid": null, "username": "ada"}`)}, legacy, true},
 		{"old JSON with other headers", amqp.Delivery{Headers: amqp.Table{"id": "x"}, ContentType: "text/plain",
 			Body: []byte(`{"username": "ada", "video_fid": "v1", "more": []}`)}, legacy, true},
@@ -157,9 +158,11 @@ func TestDecodeFaults(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	t.Parallel()
-	d := amqp.Delivery{ContentType: "a/b", MessageId: "m", UserId: "guest", Expiration: "1", ReplyTo: "q", Body: []byte("x"), Headers: amqp.Table{
-		"cloudEvents_id": "1", "x-death": []any{}, attemptsHeader: int64(3), reasonHeader: "because"}}
-	want := amqp.Publishing{ContentType: "a/b", MessageId: "m", Body: []byte("x"), DeliveryMode: amqp.Persistent, Headers: amqp.Table{"cloudEvents_id": "1"}}
+	d := amqp.Delivery{ContentType: "a/b", MessageId: "m", UserId: "guest", Expiration: "1", ReplyTo: "q",
+		Body: []byte("x"), Headers: amqp.Table{
+			"cloudEvents_id": "1", "x-death": []any{}, attemptsHeader: int64(3), reasonHeader: "because"}}
+	want := amqp.Publishing{ContentType: "a/b", MessageId: "m", Body: []byte("x"), DeliveryMode: amqp.Persistent,
+		Headers: amqp.Table{"cloudEvents_id": "1"}}
 	if diff := cmp.Diff(want, again(d)); diff != "" {
 		t.Errorf("again() (-want +got):\n%s", diff)
 	}
@@ -193,11 +196,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add("cloudEvents_", "1", "a.x", "/s", "level", "7", "application/json", []byte(`{"a":1}`))
 	f.Add("ce-", "1", "a.x", "/s", "time", "2026-01-02T03:04:05Z", "text/plain", []byte("x"))
 	f.Add("", "", "", "%", "data", "\xff", "a/b;c", []byte{})
-	f.Add("x", "", "", "", "", "", "application/cloudevents+json", []byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"eA=="}`))
+	f.Add("x", "", "", "", "", "", "application/cloudevents+json",
+		[]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"eA=="}`))
 	f.Add("x", "", "", "", "", "", "", []byte(`{"video_fid":"v1","mp3_fid":"m1","username":"ada"}`))
 	f.Fuzz(func(t *testing.T, prefix, id, typ, source, name, value, contentType string, body []byte) {
-		d := amqp.Delivery{ContentType: contentType, Body: body, Headers: amqp.Table{prefix + "specversion": "1.0", prefix + "id": id,
-			prefix + "type": typ, prefix + "source": source, prefix + name: value}}
+		d := amqp.Delivery{ContentType: contentType, Body: body,
+			Headers: amqp.Table{prefix + "specversion": "1.0", prefix + "id": id,
+				prefix + "type": typ, prefix + "source": source, prefix + name: value}}
 		e, _, err := decode(d, "a.x")
 		if err != nil {
 			return

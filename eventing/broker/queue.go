@@ -10,9 +10,9 @@ import (
 
 // Queue keeps events for the triggers until they are done with. [Rabbit] and [SQLite] are queues.
 type Queue interface {
-	// Publish returns once every trigger that wants the event has it durably; when none does, it is dropped. An error that
-	// [eventing.Outcome] answers with 400 says that the event cannot be carried; any other is passing, and the event may
-	// then have reached some of the triggers.
+	// Publish returns once every trigger that wants the event has it durably. An event that none wants is dropped. An
+	// error that [eventing.Outcome] answers with 400 says that the event cannot be carried. Any other error is passing:
+	// the event may have reached some of the triggers.
 	Publish(ctx context.Context, e event.Event) error
 	// Subscribe makes the caller a worker of the trigger. It waits for the queue to be there as long as ctx lets it.
 	Subscribe(ctx context.Context, trigger string) (Subscription, error)
@@ -29,15 +29,16 @@ type Subscription interface {
 	Close() error
 }
 
-// Message is an event that a worker holds. It is settled once, by Ack, Retry or Bury; after an error from one of these it
-// will be delivered again, maybe besides what was asked for.
+// Message is an event that a worker holds. It is settled once, by Ack, Retry or Bury. After an error from one of these
+// the event is delivered again; what was asked for may have happened as well.
 type Message interface {
 	Event() event.Event
 	// Attempts is how many attempts were spent on it before.
 	Attempts() int
 	// Ack forgets the message.
 	Ack(ctx context.Context) error
-	// Retry makes it available again no sooner than after the delay, which counts up to [MaxDelay], with so many attempts spent.
+	// Retry makes it available again after the delay, or later, with so many attempts spent. A delay above [MaxDelay] is
+	// taken as MaxDelay.
 	Retry(ctx context.Context, after time.Duration, attempts int) error
 	// Bury puts it to the dead letters, with the reason.
 	Bury(ctx context.Context, reason string) error

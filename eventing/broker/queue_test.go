@@ -91,7 +91,8 @@ func TestQueue(t *testing.T) {
 					t.Fatalf("Retry() = %v", err)
 				}
 				if m = next(t, s); time.Since(from) < delay || m.Attempts() != i+1 {
-					t.Errorf("Next() after %v with %d attempts, want no sooner than %v with %d", time.Since(from), m.Attempts(), delay, i+1)
+					t.Errorf("Next() after %v with %d attempts, want no sooner than %v with %d", time.Since(from), m.Attempts(), delay,
+						i+1)
 				}
 			}
 		}},

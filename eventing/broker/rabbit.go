@@ -17,7 +17,7 @@ import (
 // RabbitConfig says where RabbitMQ is.
 type RabbitConfig struct {
 	URL      string `env:"AMQP_URL, required"`                // amqp:// or amqps://
-	Exchange string `env:"AMQP_EXCHANGE, default=soundstrip"` // the topic exchange; retry queues and unnamed ones are called after it
+	Exchange string `env:"AMQP_EXCHANGE, default=soundstrip"` // a topic exchange; names of queues begin with it
 }
 
 const (
@@ -25,8 +25,9 @@ const (
 	deadSuffix      = ".dead"
 )
 
-// rungs are the delays that a message can be held for; any other is rounded up to one of them.
-var rungs = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+// retryDelays are how long a message can wait before it is tried again: each has a queue. Any other delay is rounded up
+// to one.
+var retryDelays = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, MaxDelay}
 
 const (
@@ -36,8 +37,8 @@ const (
 	maxReconnect     = 10 * time.Second
 )
 
-// Rabbit is a queue in RabbitMQ 3.10 or later. It connects in the background, and again when the connection is lost; meanwhile
-// its methods wait as long as their context lets them.
+// Rabbit is a queue in RabbitMQ 3.10 or later. It connects in the background, and again when the connection is lost.
+// Without a connection its methods wait as long as their context lets them.
 type Rabbit struct {
 	config   RabbitConfig
 	triggers Triggers
@@ -55,15 +56,16 @@ type Rabbit struct {
 	unbound []binding     // those of the triggers that a later broker does not have
 }
 
-// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers, and removes the bindings of triggers that
-// earlier brokers on the exchange had: all brokers on one exchange must be given the same triggers.
+// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers, and removes the bindings of triggers
+// that earlier brokers on the exchange had: all brokers on one exchange must be given the same triggers.
 func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
 	return connectRabbit(config, triggers, true)
 }
 
 func connectRabbit(config RabbitConfig, triggers Triggers, declares bool) (*Rabbit, error) {
 	if _, err := amqp.ParseURI(config.URL); err != nil {
-		return nil, errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed") // err would tell the password
+		// err would tell the password.
+		return nil, errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed")
 	}
 	if err := triggers.Validate(); err != nil {
 		return nil, err
@@ -161,8 +163,12 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), flow: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
-		publishers: make(chan *publisher, publishers)}
+	s := &session{
+		conn:       conn,
+		closed:     conn.NotifyClose(make(chan *amqp.Error, 1)),
+		flow:       conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
+		publishers: make(chan *publisher, publishers),
+	}
 	err = r.declare(ctx, conn)
 	for i := 0; i < publishers && err == nil; i++ {
 		var p *publisher
@@ -176,8 +182,8 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// declare makes whatever messages go to before any is published: RabbitMQ retries a message that found no target at its own,
-// slow pace.
+// declare makes all that messages go to, before any is published: RabbitMQ waits long before it moves a message again
+// that found no target.
 func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 	if !r.declares {
 		return nil
@@ -196,12 +202,13 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 			return fmt.Errorf("declare queues of trigger %s: %w", t.Name, err)
 		}
 		if existing {
-			slog.WarnContext(ctx, "the queue is there already and not as we would make it (an old system's?): it is used as it is, without replication", "queue", t.queue(r.config.Exchange))
+			slog.WarnContext(ctx, "the queue is there already, maybe an old system's: it is used as it is, without replication",
+				"queue", t.queue(r.config.Exchange))
 		}
 	}
 	err = onChannel(conn, func(ch *amqp.Channel) error {
-		for _, d := range rungs {
-			name := r.rung(d)
+		for _, d := range retryDelays {
+			name := r.retryQueue(d)
 			args := quorum("")
 			args["x-message-ttl"] = d.Milliseconds()
 			if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
@@ -223,12 +230,13 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 	return r.bind(ctx, conn)
 }
 
-// declareQueues makes a trigger's queue and its dead-letter queue. It says whether the queue existed with other properties.
+// declareQueues makes a trigger's queue and its dead-letter queue. It says whether the queue existed with other
+// properties.
 func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool, err error) {
 	queue := t.queue(r.config.Exchange)
 	err = onChannel(conn, func(ch *amqp.Channel) error {
-		// We bury messages ourselves. But RabbitMQ 4 gives up on one that has returned to its queue 20 times, and without a
-		// place to put it would drop it.
+		// We bury messages ourselves. But RabbitMQ 4 gives up on a message that has returned to its queue 20 times, and drops
+		// it unless the queue has a place for dead letters.
 		_, err := ch.QueueDeclare(queue, true, false, false, false, quorum(queue+deadSuffix))
 		return err
 	})
@@ -243,13 +251,14 @@ func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool,
 		return existing, err
 	}
 	return existing, onChannel(conn, func(ch *amqp.Channel) error {
-		_, err := ch.QueueDeclare(queue+deadSuffix, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+		args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
+		_, err := ch.QueueDeclare(queue+deadSuffix, true, false, false, false, args)
 		return err
 	})
 }
 
-// quorum makes the arguments of a replicated queue whose dead letters go to the queue of the given name, or, when it is empty,
-// to the one that their routing key names, and stay where they are until they have arrived there.
+// quorum makes the arguments of a replicated queue. Its dead letters go to the queue of the given name or, when the
+// name is empty, to the queue that their routing key names. They stay where they are until they have arrived there.
 func quorum(dead string) amqp.Table {
 	args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-dead-letter-exchange": "",
 		"x-dead-letter-strategy": "at-least-once", amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish}
@@ -259,7 +268,7 @@ func quorum(dead string) amqp.Table {
 	return args
 }
 
-func (r *Rabbit) rung(d time.Duration) string { return r.config.Exchange + ".retry." + short(d) }
+func (r *Rabbit) retryQueue(d time.Duration) string { return r.config.Exchange + ".retry." + short(d) }
 
 // short writes whole seconds or minutes without the zeroes: 5m, not 5m0s.
 func short(d time.Duration) string {
@@ -294,7 +303,7 @@ func (c boundedConn) Write(p []byte) (int, error) {
 // publishers is how many sends may wait for their confirms at a time.
 const publishers = 16
 
-// session is one connection. All that hangs on it ends with it: a delivery of an earlier one is never settled on a later one.
+// session is one connection, and what ends with it. A delivery of one session is never settled on another.
 type session struct {
 	conn       *amqp.Connection
 	closed     chan *amqp.Error

@@ -36,8 +36,8 @@ func hasQueue(bs []binding, queue string) bool {
 	return slices.ContainsFunc(bs, func(b binding) bool { return b.Queue == queue })
 }
 
-// record is what brokers on one exchange leave for each other: AMQP 0-9-1 cannot list bindings, so they write down what they
-// bind, before they bind it. It is the one message in a queue of its own.
+// record is what brokers on one exchange leave for each other: AMQP 0-9-1 cannot list bindings, so they write down what
+// they bind, before they bind it. It is the one message in a queue of its own.
 type record struct {
 	Started int64     `json:"started"` // when the broker that wrote Current did, in ms since 1970
 	Current []binding `json:"current"` // of the triggers of the broker that started last
@@ -46,9 +46,11 @@ type record struct {
 
 // replace gives the record of a broker that starts with the bindings, and those that it has to remove.
 //
-// A former binding is kept as long as its queue is there, which may have messages; where a trigger still has the queue, it is
-// kept until the next start, in case that the broker ends before it has removed the binding.
-func (r record) replace(current []binding, started int64, there func(queue string) bool) (next record, remove []binding) {
+// A former binding is kept as long as its queue is there, which may have messages; where a trigger still has the queue,
+// it is kept until the next start, in case that the broker ends before it has removed the binding.
+func (r record) replace(current []binding, started int64, there func(queue string) bool) (
+	next record, remove []binding,
+) {
 	next = record{Started: started, Current: current}
 	for i, b := range slices.Concat(r.Current, r.Former) {
 		used := hasQueue(current, b.Queue)
@@ -96,8 +98,8 @@ func (r *Rabbit) binding(t Trigger) binding {
 
 // bind binds the triggers' queues and removes the bindings of triggers that have left the file.
 //
-// Of the brokers on an exchange the one that started last decides: in a rolling update it is one with the new file. An older
-// one that connects again binds nothing that the new file does not have, and removes nothing.
+// Of the brokers on an exchange the one that started last decides: in a rolling update it is one with the new file. An
+// older one that connects again binds nothing that the new file does not have, and removes nothing.
 func (r *Rabbit) bind(ctx context.Context, conn *amqp.Connection) error {
 	return r.locked(ctx, conn, func() error {
 		return onChannel(conn, func(ch *amqp.Channel) error {
@@ -113,7 +115,9 @@ func (r *Rabbit) bind(ctx context.Context, conn *amqp.Connection) error {
 	})
 }
 
-func (r *Rabbit) bindNewest(ctx context.Context, conn *amqp.Connection, ch *amqp.Channel, have record, tag uint64) error {
+func (r *Rabbit) bindNewest(
+	ctx context.Context, conn *amqp.Connection, ch *amqp.Channel, have record, tag uint64,
+) error {
 	if have.Started == 0 { // before there were records, a filter by a type's prefix may have bound the queue to all types
 		for _, b := range r.bindings() {
 			have.Former = append(have.Former, binding{Trigger: b.Trigger, Queue: b.Queue, Key: "#"})
@@ -155,7 +159,9 @@ func (r *Rabbit) bindNewest(ctx context.Context, conn *amqp.Connection, ch *amqp
 	return nil
 }
 
-func (r *Rabbit) bindOlder(ctx context.Context, conn *amqp.Connection, ch *amqp.Channel, have record, tag uint64) error {
+func (r *Rabbit) bindOlder(
+	ctx context.Context, conn *amqp.Connection, ch *amqp.Channel, have record, tag uint64,
+) error {
 	// Written anew, and not put back: RabbitMQ 4 drops a message that was put back 20 times.
 	if err := r.writeRecord(ctx, ch, have, tag); err != nil {
 		return err
@@ -182,8 +188,8 @@ func warnOfFormer(ctx context.Context, r record, left map[string]messages) {
 			continue
 		}
 		told[b.Queue] = true
-		slog.WarnContext(ctx, "a trigger is no longer in the file, and its queue is still there: put the trigger back to have the "+
-			"messages delivered and the dead letters replayed, or delete the queue and the one with .dead",
+		slog.WarnContext(ctx, "a trigger is no longer in the file, and its queue is still there: put the trigger back to "+
+			"have its messages delivered and its dead letters replayed, or delete the queue and the one with .dead",
 			"trigger", b.Trigger, "queue", b.Queue, "messages", left[b.Queue].live, "dead", left[b.Queue].dead)
 	}
 }
@@ -206,7 +212,9 @@ func (r *Rabbit) queueBind(conn *amqp.Connection, b binding) error {
 	if b.Key == "" {
 		return nil
 	}
-	err := onChannel(conn, func(ch *amqp.Channel) error { return ch.QueueBind(b.Queue, b.Key, r.config.Exchange, false, nil) })
+	err := onChannel(conn, func(ch *amqp.Channel) error {
+		return ch.QueueBind(b.Queue, b.Key, r.config.Exchange, false, nil)
+	})
 	if err != nil {
 		return fmt.Errorf("bind queue %s to key %s: %w", b.Queue, b.Key, err)
 	}
@@ -222,7 +230,8 @@ func (r *Rabbit) queueUnbind(ctx context.Context, conn *amqp.Connection, b bindi
 	if err != nil && !isCode(err, amqp.NotFound) {
 		return fmt.Errorf("remove binding of queue %s to key %s: %w", b.Queue, b.Key, err)
 	}
-	slog.InfoContext(ctx, "no trigger has this binding: it is removed if it is there", "trigger", b.Trigger, "queue", b.Queue, "key", b.Key)
+	slog.InfoContext(ctx, "no trigger has this binding: it is removed if it is there",
+		"trigger", b.Trigger, "queue", b.Queue, "key", b.Key)
 	return nil
 }
 
@@ -244,8 +253,8 @@ func (r *Rabbit) messages(conn *amqp.Connection, queue string) (m messages, ther
 	return m, there, nil
 }
 
-// locked calls f while no other broker on the exchange does. The lock is a queue that belongs to the connection, so that it goes
-// with a broker that dies.
+// locked calls f while no other broker on the exchange does. The lock is a queue that belongs to the connection, so
+// that it goes with a broker that dies.
 func (r *Rabbit) locked(ctx context.Context, conn *amqp.Connection, f func() error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
@@ -272,10 +281,12 @@ func (r *Rabbit) locked(ctx context.Context, conn *amqp.Connection, f func() err
 	return f()
 }
 
-// readRecord takes the record from its queue, up to the delivery tag; until it is acknowledged it returns when the channel closes.
+// readRecord takes the record from its queue, up to the delivery tag; until it is acknowledged it returns when the
+// channel closes.
 func (r *Rabbit) readRecord(ctx context.Context, ch *amqp.Channel) (have record, tag uint64, err error) {
 	name := r.config.Exchange + recordSuffix
-	if _, err := ch.QueueDeclare(name, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
+	args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
+	if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
 		return have, 0, err
 	}
 	for {
@@ -286,7 +297,8 @@ func (r *Rabbit) readRecord(ctx context.Context, ch *amqp.Channel) (have record,
 		tag = d.DeliveryTag
 		var one record
 		if err := json.Unmarshal(d.Body, &one); err != nil {
-			slog.ErrorContext(ctx, "the record of bindings cannot be read: bindings of former triggers may stay", "queue", name, "error", err)
+			slog.ErrorContext(ctx, "the record of bindings cannot be read: bindings of former triggers may stay",
+				"queue", name, "error", err)
 			continue
 		}
 		have = have.merge(one)

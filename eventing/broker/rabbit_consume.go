@@ -13,8 +13,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Subscribe opens a channel for the worker and consumes the trigger's queue with a prefetch of one: a channel that RabbitMQ
-// closes takes no other worker's message along.
+// Subscribe opens a channel for the worker and consumes the trigger's queue with a prefetch of one: a channel that
+// RabbitMQ closes takes no other worker's message along.
 func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, error) {
 	t, err := r.triggers.find(trigger)
 	if err != nil {
@@ -85,8 +85,8 @@ type rabbitSubscription struct {
 	messages <-chan amqp.Delivery
 }
 
-// Next gives the next event that the trigger wants. One that it does not want, since its queue gets more than it filters for,
-// is acknowledged; a message that cannot be read is buried.
+// Next gives the next event that the trigger wants. The queue gets more than that, since it is bound by type only: an
+// event that the trigger does not want is acknowledged. A message that cannot be read is buried.
 func (s *rabbitSubscription) Next(ctx context.Context) (Message, error) {
 	for {
 		var d amqp.Delivery
@@ -140,15 +140,15 @@ func (m *rabbitMessage) Ack(context.Context) error {
 	return nil
 }
 
-// Retry puts the message as it came, so that an old program can still read it, into the rung of the ladder whose delay is the
-// next longer one.
+// Retry puts the message into the retry queue with the shortest delay that is long enough. The message is as it came,
+// so that an old program can still read it.
 func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
 	message := again(m.delivery)
 	message.Headers[attemptsHeader] = int64(attempts)
 	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange), message: message}
 	if after > 0 {
-		i, _ := slices.BinarySearch(rungs, min(after, MaxDelay))
-		o.exchange = m.from.rabbit.rung(rungs[i])
+		i, _ := slices.BinarySearch(retryDelays, min(after, MaxDelay))
+		o.exchange = m.from.rabbit.retryQueue(retryDelays[i])
 	}
 	return m.move(ctx, o)
 }

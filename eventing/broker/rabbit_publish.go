@@ -16,8 +16,8 @@ type outgoing struct {
 	optional      bool
 }
 
-// Publish sends the event to the exchange, and the JSON of it to the queues of legacy triggers that want it, and returns when
-// RabbitMQ has confirmed all.
+// Publish sends the event to the exchange, and the JSON of it to the queues of legacy triggers that want it, and
+// returns when RabbitMQ has confirmed all.
 func (r *Rabbit) Publish(ctx context.Context, e event.Event) error {
 	message, err := encode(e)
 	if err != nil {

@@ -70,7 +70,8 @@ func TestRabbitUnreadable(t *testing.T) {
 	}
 }
 
-// TestRabbitReplayUnreadable moves a message back that cannot be read, under a worker that buries it again: it moves once.
+// TestRabbitReplayUnreadable moves a message back that cannot be read, under a worker that buries it again: it moves
+// once.
 func TestRabbitReplayUnreadable(t *testing.T) {
 	t.Parallel()
 	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
@@ -85,8 +86,8 @@ func TestRabbitReplayUnreadable(t *testing.T) {
 	}
 }
 
-// TestRabbitLargeHeaders has a message whose headers fill a frame. What the broker adds to them no longer fits, and RabbitMQ
-// ends the connection of whoever sends a frame that is too large.
+// TestRabbitLargeHeaders has a message whose headers fill a frame. What the broker adds to them no longer fits, and
+// RabbitMQ ends the connection of whoever sends a frame that is too large.
 func TestRabbitLargeHeaders(t *testing.T) {
 	t.Parallel()
 	many := amqp.Table{}
@@ -128,7 +129,9 @@ func TestRabbitLegacyIn(t *testing.T) {
 		m := next(t, s)
 		e := m.Event()
 		got := []any{e.ID(), e.Type(), e.Source(), e.Subject(), m.Attempts()}
-		if diff := cmp.Diff([]any{"v1/dev.soundstrip.video.uploaded.v1/1", eventing.TypeVideoUploaded, "/soundstrip/legacy", "v1", attempt}, got); diff != "" {
+		id := "v1/dev.soundstrip.video.uploaded.v1/1"
+		want := []any{id, eventing.TypeVideoUploaded, "/soundstrip/legacy", "v1", attempt}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("event of a legacy message (-want +got):\n%s", diff)
 		}
 		p, err := eventing.Decode[eventing.VideoUploaded](e)
@@ -159,7 +162,8 @@ func TestRabbitLegacyOut(t *testing.T) {
 	}
 	publish(t, r, e)
 	d := r.get(t, r.exchange+".old")
-	if want := `{"video_fid":"v1","mp3_fid":null,"username":"ada@example.org"}`; string(d.Body) != want || d.DeliveryMode != amqp.Persistent {
+	if want := `{"video_fid":"v1","mp3_fid":null,"username":"ada@example.org"}`; string(d.Body) != want ||
+		d.DeliveryMode != amqp.Persistent {
 		t.Errorf("legacy message = %s, mode %d, want %s, persistent", d.Body, d.DeliveryMode, want)
 	}
 	bad := newEvent(t, "1", eventing.TypeVideoUploaded)
@@ -190,8 +194,8 @@ func TestRabbitOldQueue(t *testing.T) {
 	}
 }
 
-// TestRabbitDeleted has someone delete what the broker has declared: no event is taken as queued that is not, and the next one
-// finds everything made anew.
+// TestRabbitDeleted has someone delete what the broker has declared: no event is taken as queued that is not, and the
+// next one finds everything made anew.
 func TestRabbitDeleted(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -215,7 +219,8 @@ func TestRabbitDeleted(t *testing.T) {
 				t.Errorf("Publish() without the %s = nil, want an error", tt.name)
 			}
 			var s Subscription
-			eventually(t, "event 2 to be published", func() bool { return r.Publish(testContext(t), newEvent(t, "2", "a.x")) == nil })
+			eventually(t, "event 2 to be published",
+				func() bool { return r.Publish(testContext(t), newEvent(t, "2", "a.x")) == nil })
 			eventually(t, "a subscription", func() (ok bool) {
 				var err error
 				s, err = r.Subscribe(testContext(t), "convert")
@@ -279,7 +284,8 @@ func TestRabbitAway(t *testing.T) {
 	}
 }
 
-// TestRabbitStalled has a RabbitMQ that answers nothing: nobody waits longer than asked, and what is late does not confuse.
+// TestRabbitStalled has a RabbitMQ that answers nothing: nobody waits longer than asked, and what is late does not
+// confuse.
 func TestRabbitStalled(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
@@ -304,8 +310,8 @@ func TestRabbitStalled(t *testing.T) {
 	}
 }
 
-// TestRabbitStaleMessage settles a message after the connection that brought it is gone: the one that brings it again must not
-// feel it.
+// TestRabbitStaleMessage settles a message after the connection that brought it is gone: the one that brings it again
+// must not feel it.
 func TestRabbitStaleMessage(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
@@ -320,7 +326,11 @@ func TestRabbitStaleMessage(t *testing.T) {
 	p.mend()
 	s = subscribe(t, r, "convert")
 	fresh := next(t, s)
-	for name, err := range map[string]error{"Ack": stale.Ack(testContext(t)), "Retry": stale.Retry(testContext(t), 0, 1), "Bury": stale.Bury(testContext(t), "x")} {
+	for name, err := range map[string]error{
+		"Ack":   stale.Ack(testContext(t)),
+		"Retry": stale.Retry(testContext(t), 0, 1),
+		"Bury":  stale.Bury(testContext(t), "x"),
+	} {
 		if err == nil {
 			t.Errorf("%s() of the stale message = nil, want an error", name)
 		}
@@ -332,8 +342,8 @@ func TestRabbitStaleMessage(t *testing.T) {
 	empty(t, r, s, "a.x")
 }
 
-// TestRabbitConnectionLost cuts the connection again and again under a broker at work: whatever was taken is delivered, and
-// the queues are empty in the end.
+// TestRabbitConnectionLost cuts the connection again and again under a broker at work: whatever was taken is delivered,
+// and the queues are empty in the end.
 func TestRabbitConnectionLost(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)

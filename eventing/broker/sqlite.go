@@ -16,8 +16,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// SQLite is a queue in a database file that one process has open. It is as durable as the database is set to be. What a worker
-// holds is known in memory only, so that after a crash it is available again.
+// SQLite is a queue in a database file that one process has open. It is as durable as the database is set to be. Which
+// messages are held is known in memory only, so that after a crash they are available again.
 type SQLite struct {
 	db       *sql.DB
 	triggers Triggers
@@ -27,7 +27,8 @@ type SQLite struct {
 	changed chan struct{} // closed, and made anew, when a message may have become available
 }
 
-// NewSQLite makes the queue in db, with its table if it is not there. Legacy triggers have no sense here and are an error.
+// NewSQLite makes the queue in db, with its table if it is not there. Legacy triggers make no sense here and are an
+// error.
 func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, error) {
 	if err := triggers.Validate(); err != nil {
 		return nil, err
@@ -56,7 +57,8 @@ func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, err
 
 // warnOfFormer tells of messages whose trigger is gone. They are never deleted.
 func (q *SQLite) warnOfFormer(ctx context.Context) error {
-	rows, err := q.db.QueryContext(ctx, `SELECT trigger_of, count(*) - count(dead), count(dead) FROM queue GROUP BY trigger_of`)
+	rows, err := q.db.QueryContext(ctx,
+		`SELECT trigger_of, count(*) - count(dead), count(dead) FROM queue GROUP BY trigger_of`)
 	if err != nil {
 		return fmt.Errorf("count messages: %w", err)
 	}
@@ -94,7 +96,8 @@ func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
 	if rows == nil {
 		return nil
 	}
-	insert := `INSERT INTO queue (trigger_of, event, due) VALUES ` + strings.Join(rows, ", ") //nolint:gosec // rows of placeholders
+	values := strings.Join(rows, ", ")
+	insert := `INSERT INTO queue (trigger_of, event, due) VALUES ` + values //nolint:gosec // placeholders
 	if _, err := q.db.ExecContext(ctx, insert, args...); err != nil {
 		return fmt.Errorf("keep event %s: %w", e.ID(), err)
 	}
@@ -115,7 +118,8 @@ func (q *SQLite) Replay(ctx context.Context, trigger string) (int, error) {
 	if _, err := q.triggers.find(trigger); err != nil {
 		return 0, err
 	}
-	res, err := q.db.ExecContext(ctx, `UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
+	res, err := q.db.ExecContext(ctx,
+		`UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
 		time.Now().UnixMilli(), trigger)
 	if err != nil {
 		return 0, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
@@ -169,8 +173,8 @@ func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-// take holds the trigger's next message. When there is none it returns nil, and what to wait for: the channel, or the time
-// at which the next is due, which is zero when there is none at all.
+// take holds the trigger's next message. When there is none it returns nil, and what to wait for: the channel, or the
+// time at which the next is due, which is zero when there is none at all.
 func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan struct{}, time.Time, error) {
 	q := s.queue
 	q.mu.Lock()

@@ -40,7 +40,8 @@ func TestSQLiteRestart(t *testing.T) {
 	}
 	ack(t, m)
 	if m = next(t, s); m.Event().ID() != "waits" || m.Attempts() != 1 || time.Since(from) < delay {
-		t.Errorf("Next() = %s, %d attempts, after %v, want waits, 1, no sooner than %v", m.Event().ID(), m.Attempts(), time.Since(from), delay)
+		t.Errorf("Next() = %s, %d attempts, after %v, want waits, 1, no sooner than %v", m.Event().ID(), m.Attempts(),
+			time.Since(from), delay)
 	}
 	ack(t, m)
 	if n, err := after.Replay(testContext(t), "convert"); n != 1 || err != nil {
@@ -51,7 +52,8 @@ func TestSQLiteRestart(t *testing.T) {
 	}
 }
 
-// TestSQLiteUnreadable has rows that hold no event before one that does, as an older version or a hand may have left them.
+// TestSQLiteUnreadable has rows that hold no event before one that does, as an older version or a hand may have left
+// them.
 func TestSQLiteUnreadable(t *testing.T) {
 	t.Parallel()
 	rows := []string{"", "no JSON", "null", "{}", `{"specversion":"0.1","id":"1"}`}

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Trigger says which events a subscriber gets, and how. Its fields and their meaning are those of Knative's Trigger where it
-// has them.
+// Trigger says which events a subscriber gets, and how. Its fields and their meaning are those of Knative's Trigger
+// where it has them.
 type Trigger struct {
 	Name        string   `json:"name"`
 	Filter      Filter   `json:"filter"`
@@ -28,7 +28,7 @@ type Trigger struct {
 	Delivery    Delivery `json:"delivery"`
 	Queue       string   `json:"queue"`    // in RabbitMQ; empty means soundstrip.NAME
 	Audience    string   `json:"audience"` // whom the posts are signed for; empty means the name
-	Type        string   `json:"type"`     // of messages without CloudEvent headers; empty means the type that the filter names
+	Type        string   `json:"type"`     // of messages without CloudEvent headers; empty means that of the filter
 	Legacy      bool     `json:"legacy"`   // its queue is written the JSON of the old system
 }
 
@@ -66,7 +66,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 }
 
 const (
-	// MaxTimeout bounds a delivery's timeout: together with the longest pause of a trigger it stays below the 30 minutes after
+	// MaxTimeout is the longest timeout of a delivery. With the longest pause of a trigger it is below 30 minutes, after
 	// which RabbitMQ takes a message back (consumer_timeout).
 	MaxTimeout = 20 * time.Minute
 	// MaxDelay is the longest that an event waits before it is tried again.
@@ -131,7 +131,8 @@ func (ts Triggers) Validate() error {
 		if t.Subscriber == "" && !t.Legacy {
 			bad("subscriber is missing")
 		}
-		for name, v := range map[string]string{"subscriber": t.Subscriber, "delivery.deadLetterSink": t.Delivery.DeadLetterSink} {
+		urls := map[string]string{"subscriber": t.Subscriber, "delivery.deadLetterSink": t.Delivery.DeadLetterSink}
+		for name, v := range urls {
 			if u, err := url.Parse(v); v != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 				bad("%s=%q: want an http or https URL", name, v)
 			}
@@ -211,8 +212,8 @@ func (d Delivery) retry() int {
 	return *d.Retry
 }
 
-// backoff is how long to wait after the given number of failed attempts: Knative's formula, up to a fifth less so that events
-// that failed together do not return together.
+// backoff is how long to wait after the given number of failed attempts. It is Knative's formula, less up to a fifth,
+// so that events that failed together do not return together.
 func (d Delivery) backoff(attempts int) time.Duration {
 	base := cmp.Or(time.Duration(d.BackoffDelay), time.Second)
 	wait := base * time.Duration(attempts)

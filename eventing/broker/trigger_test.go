@@ -31,8 +31,9 @@ triggers:
 		t.Fatalf("ParseTriggers() = %v", err)
 	}
 	want := Triggers{{
-		Name:        "convert",
-		Filter:      Filter{map[string]string{"type": "dev.soundstrip.video.uploaded.v1"}, map[string]string{"source": "/soundstrip/"}, map[string]string{"subject": "1"}},
+		Name: "convert",
+		Filter: Filter{map[string]string{"type": "dev.soundstrip.video.uploaded.v1"},
+			map[string]string{"source": "/soundstrip/"}, map[string]string{"subject": "1"}},
 		Subscriber:  "http://convert",
 		Parallelism: 4,
 		Queue:       "video",
@@ -58,19 +59,24 @@ func TestParseTriggersFaults(t *testing.T) {
 		{"no YAML", "triggers: [", []string{"parse triggers"}},
 		{"unknown field", "triggers: [{name: a, subscriber: http://a, retries: 3}]", []string{"retries"}},
 		{"field twice", "triggers: [{name: a, name: b, subscriber: http://a}]", []string{"name"}},
-		{"no duration", "triggers: [{name: a, subscriber: http://a, delivery: {timeout: P1M}}]", []string{`duration "P1M"`, "PT1M30S"}},
+		{"no duration", "triggers: [{name: a, subscriber: http://a, delivery: {timeout: P1M}}]",
+			[]string{`duration "P1M"`, "PT1M30S"}},
 		{"all at once", `
 triggers:
 - {name: A b}
 - {name: a, subscriber: "ftp://x", parallelism: -1, queue: q}
 - {name: a, subscriber: "http://x", parallelism: 1000, queue: q}
 - {name: b, subscriber: "http://x", filter: {attributes: {Type: x}, prefix: {type: ""}}}
-- {name: c, subscriber: "http://x", delivery: {retry: -1, backoffPolicy: random, backoffDelay: PT1H, timeout: PT30M, deadLetterSink: nowhere}}
+- name: c
+  subscriber: http://x
+  delivery: {retry: -1, backoffPolicy: random, backoffDelay: PT1H, timeout: PT30M, deadLetterSink: nowhere}
 `, []string{
 			`trigger A b: name="A b"`, "trigger A b: subscriber is missing",
-			`trigger a: subscriber="ftp://x"`, "trigger a: parallelism=-1", "trigger a: name is taken", "trigger a: queue=q is another", "trigger a: parallelism=1000",
+			`trigger a: subscriber="ftp://x"`, "trigger a: parallelism=-1", "trigger a: name is taken",
+			"trigger a: queue=q is another", "trigger a: parallelism=1000",
 			`trigger b: filter: Type="x"`, `trigger b: filter: type=""`,
-			"trigger c: delivery.retry=-1", `trigger c: delivery.backoffPolicy="random"`, "trigger c: delivery.backoffDelay=1h", "trigger c: delivery.timeout=30m", `trigger c: delivery.deadLetterSink="nowhere"`,
+			"trigger c: delivery.retry=-1", `trigger c: delivery.backoffPolicy="random"`, "trigger c: delivery.backoffDelay=1h",
+			"trigger c: delivery.timeout=30m", `trigger c: delivery.deadLetterSink="nowhere"`,
 		}},
 	}
 	for _, tt := range tests {

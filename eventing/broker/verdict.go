@@ -18,7 +18,7 @@ type kind int
 
 const (
 	done     kind = iota
-	busy          // another worker is at it
+	busy          // another worker has the job
 	down          // nobody has begun to work
 	failed        // it may succeed another time
 	rejected      // it never will
@@ -33,15 +33,16 @@ type verdict struct {
 	reason string        // unless done
 }
 
-// prompt is the time within which a gateway's 502 or 504 says that it found no one to ask: a subscriber that dies of the
-// event, or works on it for too long, takes longer.
+// prompt is how soon a gateway answers 502 or 504 when it finds nobody to ask. When the subscriber dies of the event,
+// or works on it for too long, the gateway takes longer.
 const prompt = time.Second
 
 // post tries the subscriber once.
 func (d *Dispatcher) post(ctx context.Context, t Trigger, e event.Event) verdict {
 	ctx, cancel := context.WithTimeout(ctx, t.Delivery.timeout())
 	defer cancel()
-	reached := false // by the last connection: the client tries another when one that it kept turns out to be closed
+	// Whether the last connection was made: the client tries another when one that it kept turns out to be closed.
+	reached := false
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { reached = false },
 		GotConn: func(httptrace.GotConnInfo) { reached = true },
@@ -73,7 +74,8 @@ func (d *Dispatcher) request(ctx context.Context, target, audience string, e eve
 }
 
 func judge(ctx context.Context, resp *http.Response, took time.Duration) verdict {
-	v := verdict{kind: kindOf(resp.StatusCode, took), status: resp.StatusCode, after: eventing.RetryAfterOf(resp.Header, time.Now())}
+	v := verdict{kind: kindOf(resp.StatusCode, took), status: resp.StatusCode}
+	v.after = eventing.RetryAfterOf(resp.Header, time.Now())
 	if v.kind != done {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 		v.reason = strings.TrimSpace(resp.Status + " " + string(text))
@@ -97,7 +99,8 @@ func kindOf(status int, took time.Duration) kind {
 			return down
 		}
 		return failed
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusTooEarly:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout,
+		http.StatusTooEarly:
 		return failed // an operator may put it right
 	}
 	switch status / 100 {

@@ -77,8 +77,8 @@ func (p *poster) state() (taken int, err error) {
 	return len(p.taken), p.err
 }
 
-// TestBrokerDrain ends a broker as Kubernetes does, while clients that still have its address post without pause: each gets its
-// 202, and each event that got one was delivered or lies in the queue.
+// TestBrokerDrain ends a broker as Kubernetes does, while clients that still have its address post without pause: each
+// gets its 202, and each event that got one was delivered or lies in the queue.
 func TestBrokerDrain(t *testing.T) {
 	t.Parallel()
 	secret := strings.Repeat("event-", 8)
@@ -94,7 +94,8 @@ func TestBrokerDrain(t *testing.T) {
 	triggers := fmt.Sprintf("triggers: [{name: x, filter: {attributes: {type: test.x}}, subscriber: %q}]", subscriber.URL)
 	broker := start(t, "broker", map[string]string{"AMQP_URL": url, "EVENT_SECRET": secret, "SHUTDOWN_DELAY": "10s",
 		"BROKER_TRIGGERS": write(t, "triggers.yaml", []byte(triggers))})
-	eventually(t, "the broker to be ready", func() bool { status, _ := curl(t, broker.url+"/readyz"); return status == 200 })
+	readyz := func() int { status, _ := curl(t, broker.url+"/readyz"); return status }
+	eventually(t, "the broker to be ready", func() bool { return readyz() == 200 })
 
 	posting, stop := context.WithCancel(ctx(t))
 	defer stop()
@@ -123,7 +124,7 @@ func TestBrokerDrain(t *testing.T) {
 	if err := broker.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the broker to say that it ends", func() bool { status, _ := curl(t, broker.url+"/readyz"); return status == 503 })
+	eventually(t, "the broker to say that it ends", func() bool { return readyz() == 503 })
 	more("after SIGTERM", 50)
 	stop()
 	wg.Wait()

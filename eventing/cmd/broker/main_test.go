@@ -35,8 +35,8 @@ func triggersFile(t *testing.T) string {
 	return file
 }
 
-// TestWithoutRabbit starts the real program where no RabbitMQ is: it serves, refuses events so that they are sent again, and
-// ends when it is told to.
+// TestWithoutRabbit starts the real program where no RabbitMQ is: it serves, refuses events so that they are sent
+// again, and ends when it is told to.
 func TestWithoutRabbit(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "broker")
@@ -47,7 +47,8 @@ func TestWithoutRabbit(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program)
-	cmd.Env = []string{"HOST=127.0.0.1", "PORT=0", "AMQP_URL=amqp://127.0.0.1:1", "BROKER_TRIGGERS=" + triggersFile(t), "EVENT_SECRET=" + secret}
+	cmd.Env = []string{"HOST=127.0.0.1", "PORT=0", "AMQP_URL=amqp://127.0.0.1:1", "BROKER_TRIGGERS=" + triggersFile(t),
+		"EVENT_SECRET=" + secret}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +96,10 @@ func TestWithoutRabbit(t *testing.T) {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
 		resp.Body.Close()
-		if resp.StatusCode != tt.want || (tt.want == http.StatusServiceUnavailable) != (resp.Header.Get("Retry-After") != "") {
-			t.Errorf("%s: %s %s = %d, Retry-After %q, want %d", tt.name, tt.method, tt.path, resp.StatusCode, resp.Header.Get("Retry-After"), tt.want)
+		if resp.StatusCode != tt.want ||
+			(tt.want == http.StatusServiceUnavailable) != (resp.Header.Get("Retry-After") != "") {
+			t.Errorf("%s: %s %s = %d, Retry-After %q, want %d", tt.name, tt.method, tt.path, resp.StatusCode,
+				resp.Header.Get("Retry-After"), tt.want)
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
@@ -119,7 +122,8 @@ func TestReplay(t *testing.T) {
 		t.Skip(`start the servers with .ci/servers start, then eval "$(.ci/servers env)"`)
 	}
 	exchange := "test-" + rand.Text()
-	env := envconfig.MapLookuper(map[string]string{"AMQP_URL": u, "AMQP_EXCHANGE": exchange, "BROKER_TRIGGERS": triggersFile(t)})
+	env := envconfig.MapLookuper(map[string]string{"AMQP_URL": u, "AMQP_EXCHANGE": exchange,
+		"BROKER_TRIGGERS": triggersFile(t)})
 	conn, err := amqp.Dial(u)
 	if err != nil {
 		t.Fatalf("Dial() = %v", err)
@@ -148,11 +152,13 @@ func TestReplay(t *testing.T) {
 	startBroker(t, env)
 	for _, want := range []string{"0 moved", "2 moved"} {
 		var out bytes.Buffer
-		if err := command([]string{"replay", "--trigger", "convert"}, &out)(t.Context(), env); err != nil || !strings.HasPrefix(out.String(), want) {
+		if err := command([]string{"replay", "--trigger", "convert"}, &out)(t.Context(), env); err != nil ||
+			!strings.HasPrefix(out.String(), want) {
 			t.Fatalf("broker replay = %q, %v, want %q", &out, err, want)
 		}
 		for range 2 {
-			c, err := ch.PublishWithDeferredConfirm("", exchange+".convert.dead", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent})
+			c, err := ch.PublishWithDeferredConfirm("", exchange+".convert.dead", true, false,
+				amqp.Publishing{DeliveryMode: amqp.Persistent})
 			if err != nil || !c.Wait() {
 				t.Fatalf("publish a dead letter: %v", err)
 			}
@@ -186,7 +192,8 @@ func startBroker(t *testing.T, env envconfig.Lookuper) {
 
 func TestCommandFaults(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"play"}, {"replay"}, {"replay", "--trigger"}, {"replay", "--trigger", "a", "b"}, {"replay", "--queue", "a"}} {
+	for _, args := range [][]string{{"play"}, {"replay"}, {"replay", "--trigger"}, {"replay", "--trigger", "a", "b"},
+		{"replay", "--queue", "a"}} {
 		if err := command(args, io.Discard)(t.Context(), envconfig.MapLookuper(nil)); err == nil {
 			t.Errorf("broker %v = nil, want an error", args)
 		}
