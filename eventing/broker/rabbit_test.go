@@ -90,18 +90,27 @@ func TestRabbitReplayUnreadable(t *testing.T) {
 // RabbitMQ ends the connection of whoever sends a frame that is too large.
 func TestRabbitLargeHeaders(t *testing.T) {
 	t.Parallel()
-	many := amqp.Table{}
-	for i := range 6_200 { // more than 8192 the library does not read
-		many["number-"+strconv.Itoa(i)] = int64(i)
+	// With "fill" the table takes 131,000 bytes. A frame of 128 KiB has room for 131,046.
+	filled := func(headers amqp.Table, size int) amqp.Table {
+		const name = "fill"
+		headers[name] = strings.Repeat("x", 131_000-size-(1+len(name)+1+4))
+		return headers
+	}
+	many, size := amqp.Table{}, 0
+	for i := range 6_000 { // more than 8192 the library does not read
+		name := "number-" + strconv.Itoa(i)
+		many[name] = int64(i)
+		size += 1 + len(name) + 1 + 8
 	}
 	large := strings.Repeat("x", 65_000)
+	nested := amqp.Table{"nested": amqp.Table{"list": []any{large, []byte(large)}}}
 	tests := []struct {
 		name    string
 		headers amqp.Table
 	}{
-		{"one string", amqp.Table{"large": large + large}},
-		{"nested", amqp.Table{"large": amqp.Table{"list": []any{large, []byte(large)}}}},
-		{"many", many},
+		{"one string", filled(amqp.Table{}, 0)},
+		{"nested", filled(nested, (1+6+1+4)+(1+4+1+4)+2*(1+4+len(large)))},
+		{"many", filled(many, size)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
