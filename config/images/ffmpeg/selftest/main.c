@@ -1,7 +1,7 @@
 /*
- * Compares the functions of LAME that our patches change, as they were and as they are, on random input and at the edges:
- * silence, denormal and huge numbers, the limits of tables. It prints a line for each function and fails when one differs
- * by more than its line states. The old side is compiled plainly, without -ffast-math: it is what the source says.
+ * Compares the functions of LAME that our patches change, as they were and as they are. Input is random, and at the
+ * edges: silence, denormal and huge numbers, the limits of tables. It prints a line for each function, and fails when
+ * one differs by more than its line states. The old side is compiled without -ffast-math: it is what the source says.
  */
 #include <float.h>
 #include <math.h>
@@ -25,8 +25,8 @@ least(int a, int b)
     return a < b ? a : b;
 }
 
-/* What one line tells. Numbers differ by no more than bound, in units that each test gives, but for a share of them: those
- * are decisions, such as which entry of a table holds, that fall otherwise where two sums are all but equal. */
+/* What one line tells. Numbers differ by no more than bound, in units that each test gives, but for a share of them.
+ * Those are decisions, such as which entry of a table holds, that fall otherwise where two sums are all but equal. */
 typedef struct {
     char const *what;
     double  bound, share;
@@ -211,18 +211,19 @@ test_huffman(void)
     int     round, i, table;
     for (table = 0; table < 32; ++table) {
         for (round = 0; greatest[table] && round < 60; ++round) {
-            int     quantized[LINES], const_kind = below(6);
+            int     quantized[LINES], kind = below(6);
             float   xr[LINES];
             int const n = 2 * (1 + below(LINES / 2));
             for (i = 0; i < n; ++i) {
                 int const max = greatest[table];
-                quantized[i] = const_kind == 0 ? max : const_kind == 1 ? 0 : const_kind == 2 ? least(max, 13 + below(4))
-                    : const_kind == 3 ? least(max, below(3)) : below(max + 1);
+                quantized[i] = kind == 0 ? max : kind == 1 ? 0 : kind == 2 ? least(max, 13 + below(4))
+                    : kind == 3 ? least(max, below(3)) : below(max + 1);
                 xr[i] = below(9) ? uniform(-1, 1) : below(2) ? 0.0f : -0.0f;
             }
             begin_both(0);
             put_both(below(26));
-            compare(&t, old_side.huffman(old, table, quantized, xr, n), new_side.huffman(new, table, quantized, xr, n), 1);
+            compare(&t, old_side.huffman(old, table, quantized, xr, n),
+                    new_side.huffman(new, table, quantized, xr, n), 1);
             same_bits(&t);
             put_both(old_side.bits(old).free_bits); /* LAME takes whole bytes */
             compare(&crc, old_side.music_crc(old, 1), new_side.music_crc(new, 1), 1);
@@ -274,8 +275,10 @@ test_mdct(void)
     test_t  f = {.what = "amp_filter",.bound = 1e-5 }, m = {.what = "mdct_sub48",.bound = 1e-6 };
     int     round, i, gr, ch, frame;
     for (round = 0; round < 36; ++round) {
-        float  *const a = (open_both(rates[round % 9], round % 4 == 3 ? 64 : 0, round % 4 * 4), old_side.amp_filter(old));
-        float  *const b = new_side.amp_filter(new);
+        float  *a, *b;
+        open_both(rates[round % 9], round % 4 == 3 ? 64 : 0, round % 4 * 4);
+        a = old_side.amp_filter(old);
+        b = new_side.amp_filter(new);
         for (i = 0; i < BANDS; ++i)
             compare(&f, a[i] < 1e-12 ? 0 : a[i], b[i], 1);
         for (i = 0; i < BANDS; ++i) {
@@ -339,7 +342,8 @@ test_mask_add(void)
     test_t  t = {.what = "vbrpsy_mask_add",.bound = 1e-6,.share = 1e-5 };
     int     i;
     for (i = 0; i < 300000; ++i) {
-        float const m1 = below(20) ? exponential(1e-10, 1e18) : 0, ratio = below(2) ? exponential(.1, 10) : exponential(1e-9, 1e9);
+        float const m1 = below(20) ? exponential(1e-10, 1e18) : 0;
+        float const ratio = below(2) ? exponential(.1, 10) : exponential(1e-9, 1e9);
         float const m2 = below(20) ? (m1 ? m1 : 1) * ratio : below(2) ? m1 : 0;
         int const b = below(11) - 5, delta = below(4) - 1;
         float const a = old_side.mask_add(m1, m2, b, delta);
@@ -352,7 +356,8 @@ test_mask_add(void)
 static void
 fill_energies(float *e, int kind)
 {
-    double const level = kind == SILENCE ? 0 : kind == TINY ? 1e-12 : kind == DENORMALS ? 1e-40 : kind == HUGE_NOISE ? 1e25 : exponential(1e-3, 1e12);
+    double const level = kind == SILENCE ? 0 : kind == TINY ? 1e-12 : kind == DENORMALS ? 1e-40
+        : kind == HUGE_NOISE ? 1e25 : exponential(1e-3, 1e12);
     double const slope = exponential(1e-2, 1), tonality = uniform(0, .2);
     int     i;
     for (i = 0; i < ENERGIES; ++i) {
@@ -383,8 +388,8 @@ test_masking(void)
             float   en[2][SCALEFACTORS] = { 0 }, thm[2][SCALEFACTORS] = { 0 };
             for (chn = 0; chn < 4; ++chn)
                 fill_energies(e[chn], below(KINDS));
-            n = old_side.masking(old, is_short, lower, types, (float const (*)[ENERGIES]) e, eb[0], thr[0]);
-            compare(&energy, n, new_side.masking(new, is_short, lower, types, (float const (*)[ENERGIES]) e, eb[1], thr[1]), 1);
+            n = old_side.masking(old, is_short, lower, types, e, eb[0], thr[0]);
+            compare(&energy, n, new_side.masking(new, is_short, lower, types, e, eb[1], thr[1]), 1);
             for (chn = 0; chn < 4; ++chn)
                 for (i = 0; i < n; ++i) {
                     compare(&energy, eb[0][chn][i], eb[1][chn][i], eb[0][chn][i]);
@@ -459,7 +464,8 @@ test_psycho(void)
 static void
 test_pow34(void)
 {
-    test_t  t = {.what = "init_xrpow_core_c",.bound = 5e-7 }, sum = {.what = "init_xrpow_core_c, sum and greatest",.bound = 1e-5 };
+    test_t  t = {.what = "init_xrpow_core_c",.bound = 5e-7 };
+    test_t  sum = {.what = "init_xrpow_core_c, sum and greatest",.bound = 1e-5 };
     int     round, i;
     for (round = 0; round < 40 * KINDS; ++round) {
         int const upper = below(4) ? below(LINES) : LINES - 1;

@@ -179,7 +179,7 @@ from_lanes(masking_4_t const *m, int n, float (*eb)[PARTITIONS], float (*thr)[PA
 }
 
 static int
-masking(void *encoder, int is_short, float lower, int const *block_types, float const (*energies)[ENERGIES],
+masking(void *encoder, int is_short, float lower, int const *block_types, float (*energies)[ENERGIES],
         float (*eb)[PARTITIONS], float (*thr)[PARTITIONS])
 {
     lame_internal_flags *const gfc = flags(encoder);
@@ -216,7 +216,7 @@ mask_add(float m1, float m2, int distance, int delta)
 #else
 
 static int
-masking(void *encoder, int is_short, float lower, int const *block_types, float const (*energies)[ENERGIES],
+masking(void *encoder, int is_short, float lower, int const *block_types, float (*energies)[ENERGIES],
         float (*eb)[PARTITIONS], float (*thr)[PARTITIONS])
 {
     lame_internal_flags *const gfc = flags(encoder);
@@ -395,8 +395,8 @@ side_t const SIDE = {
     .begin_bits = begin_bits, .put = put, .huffman = huffman, .bits = bits, .music_crc = music_crc,
     .fft_long = transform_long, .fft_short = transform_short,
     .amp_filter = amp_filter, .mdct = mdct,
-    .energy = energy, .masking = masking, .band_weights = band_weights, .scalefactor_bands = scalefactor_bands, .mask_add = mask_add,
-    .mid_side = mid_side, .psycho = psycho,
+    .energy = energy, .masking = masking, .band_weights = band_weights, .scalefactor_bands = scalefactor_bands,
+    .mask_add = mask_add, .mid_side = mid_side, .psycho = psycho,
     .pow34 = pow34,
     .max = max, .lowest = lowest, .is_noisy = is_noisy, .tri = tri, .find = find,
 #ifndef NEW

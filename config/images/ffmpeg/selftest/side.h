@@ -42,13 +42,14 @@ typedef struct {
 
     /* psymodel.c. masking returns the number of partitions; energies, eb and thr are of left, right, mid and side. */
     void (*energy) (void *encoder, float const *left, float const *right, float (*out)[ENERGIES], float *total);
-    int  (*masking) (void *encoder, int is_short, float lower, int const *block_types, float const (*energies)[ENERGIES],
+    int  (*masking) (void *encoder, int is_short, float lower, int const *block_types, float (*energies)[ENERGIES],
                      float (*eb)[PARTITIONS], float (*thr)[PARTITIONS]);
     float *(*band_weights) (void *encoder, int which); /* of long blocks, of short ones, of short ones made of long */
     void (*scalefactor_bands) (void *encoder, int which, float const *eb, float const *thr, float *en, float *thm);
     float (*mask_add) (float m1, float m2, int distance, int delta);
     void (*mid_side) (void *encoder, int is_short, float (*eb)[PARTITIONS], float (*thr)[PARTITIONS]);
-    void (*psycho) (void *encoder, float const *left, float const *right, int granule, float *thresholds, int *block_types);
+    void (*psycho) (void *encoder, float const *left, float const *right, int granule, float *thresholds,
+                    int *block_types);
 
     /* quantize.c */
     void (*pow34) (void *encoder, float const *xr, int upper, float *out, float *sum, float *max);
