@@ -9,6 +9,8 @@ help: ## print what make can do
 
 .PHONY: run
 run: ffmpeg ## serve everything on http://127.0.0.1:8080, with the data in .soundstrip
+	@[ -n "$$FFMPEG" ] || [ -e .soundstrip ] || [ -e $(lean) ] || ! grep -qs '^PRETTY_NAME="Debian GNU/Linux 12' /etc/os-release || \
+	  echo "make lean takes two minutes, once, and makes conversions three times as fast" >&2
 	FFMPEG=$${FFMPEG:-$$(PATH=$(lean)/bin:$$PATH command -v ffmpeg)} go run ./functions/cmd/soundstrip
 
 .PHONY: lean
@@ -23,7 +25,7 @@ ffmpeg: ## install ffmpeg, where it is missing and apt is there
 .PHONY: test
 test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
-	.ci/servers with go test -race -shuffle=on -timeout 30m ./...
+	.ci/servers with .ci/test -race -shuffle=on -timeout 30m ./...
 
 .PHONY: bench
 bench: ## measure conversions from GridFS to GridFS against ffmpeg with temporary files, and the old way; BENCH=3 times each
