@@ -291,14 +291,27 @@ func probe(t *testing.T, file string) (codec string, seconds float64) {
 	return p.Streams[0].CodecName, seconds
 }
 
-// video makes a test video of the given length, in seconds.
+// video makes a test video of the given length, in seconds; a long one repeats its first two minutes.
 func video(t *testing.T, name string, seconds int, args ...string) string {
 	t.Helper()
+	const longest = 120
 	file := filepath.Join(t.TempDir(), name)
-	d := strconv.Itoa(seconds)
+	d := strconv.Itoa(min(seconds, longest))
 	all := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=" + d, "-f", "lavfi", "-i", "sine=f=440:d=" + d, "-c:v", "mpeg4"}
 	run(t, "ffmpeg", append(append(all, args...), "-y", file)...)
-	return file
+	if seconds <= longest {
+		return file
+	}
+	return repeat(t, file, seconds, name)
+}
+
+// repeat makes a file of so many seconds that has what another has again and again.
+func repeat(t *testing.T, file string, seconds int, name string, args ...string) string {
+	t.Helper()
+	long := filepath.Join(t.TempDir(), name)
+	all := []string{"-v", "error", "-stream_loop", "-1", "-i", file, "-map", "0", "-c", "copy", "-strict", "-2", "-t", strconv.Itoa(seconds)}
+	run(t, "ffmpeg", append(append(all, args...), long)...)
+	return long
 }
 
 func write(t testing.TB, name string, content []byte) string {
