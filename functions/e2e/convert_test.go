@@ -18,7 +18,7 @@ func convertFile(t *testing.T, dir string, env []string, args ...string) (code i
 	var out, errs bytes.Buffer
 	cmd := exec.Command(filepath.Join(bin, "soundstrip"), append([]string{"convert"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, ffmpeg()}, env...)
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestConvertFileBar(t *testing.T) {
 	needCommand(t, "ffmpeg")
 	needCommand(t, "script")
 	source := video(t, "talk.mp4", 3)
-	out := run(t, "script", "-qec", filepath.Join(bin, "soundstrip")+" convert "+source, os.DevNull)
+	out := run(t, "script", "-qec", ffmpeg()+" "+filepath.Join(bin, "soundstrip")+" convert "+source, os.DevNull)
 	if !barLine.MatchString(out) || !strings.Contains(out, "talk.mp3: 0:00:03") {
 		t.Errorf("on a terminal soundstrip convert shows %q, want a bar and what was made", out)
 	}
@@ -132,7 +132,7 @@ func TestConvertFileStopped(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
 		dir := t.TempDir()
 		cmd := exec.Command(filepath.Join(bin, "soundstrip"), "convert", source, "-o", "out.mp3")
-		cmd.Dir = dir
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), ffmpeg())
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -96,6 +97,7 @@ func start(t testing.TB, name string, env map[string]string, args ...string) *pr
 	p.cmd.Dir = t.TempDir()
 	all := map[string]string{"HOST": "127.0.0.1", "PORT": "0", "PATH": os.Getenv("PATH"), "DRAIN_TIMEOUT": "30s", "GODEBUG": "gctrace=1"}
 	maps.Copy(all, env)
+	p.cmd.Env = []string{ffmpeg()}
 	for k, v := range all {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
 	}
@@ -188,6 +190,10 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		<-time.After(50 * time.Millisecond)
 	}
 }
+
+// ffmpeg gives the variable that names the ffmpeg under test: the one on the PATH, which makes the media as well, unless
+// TEST_FFMPEG names another.
+func ffmpeg() string { return "FFMPEG=" + cmp.Or(os.Getenv("TEST_FFMPEG"), "ffmpeg") }
 
 // run runs a command line and gives its standard output.
 func run(t *testing.T, name string, args ...string) string {
