@@ -58,7 +58,8 @@ func TestKnativeTakesEveryService(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"convert", "gateway", "jobs", "login", "notify", "upload", "validate"}, names); diff != "" {
+	want := []string{"convert", "gateway", "jobs", "login", "notify", "upload", "validate"}
+	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("Knative Services (-want +got):\n%s", diff)
 	}
 }
@@ -100,7 +101,10 @@ func TestServicesAreSizedAsDesigned(t *testing.T) {
 				return
 			}
 			// The one alone would leave the other at five minutes.
-			for name, got := range map[string]*int64{"timeoutSeconds": spec.TimeoutSeconds, "responseStartTimeoutSeconds": spec.ResponseStartTimeoutSeconds} {
+			for name, got := range map[string]*int64{
+				"timeoutSeconds":              spec.TimeoutSeconds,
+				"responseStartTimeoutSeconds": spec.ResponseStartTimeoutSeconds,
+			} {
 				if got == nil || *got != 60*tt.minutes {
 					t.Errorf("%s = %d, want %d", name, ptr.Deref(got, 0), 60*tt.minutes)
 				}
@@ -132,8 +136,10 @@ func TestTriggers(t *testing.T) {
 	if diff := cmp.Diff(want, types); diff != "" {
 		t.Errorf("types by audience (-want +got):\n%s", diff)
 	}
-	if got := []string{trigger(t, objects, "convert").Queue, trigger(t, objects, "notify").Queue}; !slices.Equal(got, []string{"video", "mp3"}) {
-		t.Errorf("queues of convert and notify = %q, want the old ones, video and mp3", got)
+	for audience, want := range map[string]string{"convert": "video", "notify": "mp3"} {
+		if got := trigger(t, objects, audience).Queue; got != want {
+			t.Errorf("queue of %s = %q, want the old one, %q", audience, got, want)
+		}
 	}
 }
 
@@ -160,7 +166,8 @@ func TestBrokersSendNoMoreThanConvertersTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	brokers := int64(*find[*appsv1.Deployment](t, objects, "broker").Spec.Replicas)
-	if sent, taken := brokers*int64(trigger(t, objects, "convert").Parallelism), pods**convert.Spec.ContainerConcurrency; sent > taken {
+	sent, taken := brokers*int64(trigger(t, objects, "convert").Parallelism), pods**convert.Spec.ContainerConcurrency
+	if sent > taken {
 		t.Errorf("videos in flight = %d, converters = %d, want no more videos than converters", sent, taken)
 	}
 }
@@ -211,11 +218,14 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 		{"delivery.timeout to convert", delivery},
 		{"a delivery in flight and closing of the broker", delivery + broker.AnswerTimeout + serve.CloseTimeout},
 		{"terminationGracePeriodSeconds of the broker", grace},
-		{"consumer_timeout of RabbitMQ", duration(strings.TrimSpace(strings.TrimPrefix(rabbitmq, "consumer_timeout = ")) + "ms")},
+		{
+			"consumer_timeout of RabbitMQ",
+			duration(strings.TrimSpace(strings.TrimPrefix(rabbitmq, "consumer_timeout = ")) + "ms"),
+		},
 	}
 	for i := 1; i < len(chain); i++ {
-		if chain[i-1].value >= chain[i].value {
-			t.Errorf("%s = %v, %s = %v: want the first below the second", chain[i-1].name, chain[i-1].value, chain[i].name, chain[i].value)
+		if a, b := chain[i-1], chain[i]; a.value >= b.value {
+			t.Errorf("%s = %v, %s = %v: want the first below the second", a.name, a.value, b.name, b.value)
 		}
 	}
 	delay, drain := duration(variables["SHUTDOWN_DELAY"]), duration(variables["DRAIN_TIMEOUT"])
@@ -230,8 +240,8 @@ func TestPodsHaveTheLeastRights(t *testing.T) {
 	for _, p := range load(t).pods() {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			if p.labels["app.kubernetes.io/name"] != p.name {
-				t.Errorf("label app.kubernetes.io/name = %q, want %q: the network policies go by it", p.labels["app.kubernetes.io/name"], p.name)
+			if got := p.labels["app.kubernetes.io/name"]; got != p.name {
+				t.Errorf("label app.kubernetes.io/name = %q, want %q: the network policies go by it", got, p.name)
 			}
 			if p.spec.ServiceAccountName != "soundstrip" || ptr.Deref(p.spec.AutomountServiceAccountToken, true) {
 				t.Error("want the service account soundstrip, without its token")
@@ -241,9 +251,10 @@ func TestPodsHaveTheLeastRights(t *testing.T) {
 			}
 			for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
 				s := c.SecurityContext
-				if s == nil || !ptr.Deref(s.RunAsNonRoot, false) || ptr.Deref(s.RunAsUser, 0) == 0 || !ptr.Deref(s.ReadOnlyRootFilesystem, false) ||
-					ptr.Deref(s.AllowPrivilegeEscalation, true) || s.Capabilities == nil || !slices.Contains(s.Capabilities.Drop, "ALL") ||
-					len(s.Capabilities.Add) > 0 || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+				if s == nil || !ptr.Deref(s.RunAsNonRoot, false) || ptr.Deref(s.RunAsUser, 0) == 0 ||
+					!ptr.Deref(s.ReadOnlyRootFilesystem, false) || ptr.Deref(s.AllowPrivilegeEscalation, true) ||
+					s.Capabilities == nil || !slices.Contains(s.Capabilities.Drop, "ALL") || len(s.Capabilities.Add) > 0 ||
+					s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 					t.Errorf("securityContext of %s = %+v, want all rights given up", c.Image, s)
 				}
 				for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
@@ -271,7 +282,8 @@ func TestImages(t *testing.T) {
 			}
 		}
 	}
-	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", "{{.Name}}"}, built...)...).CombinedOutput()
+	list := append([]string{"list", "-f", "{{.Name}}"}, built...)
+	out, err := exec.CommandContext(t.Context(), "go", list...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go list %q: %v\n%s", built, err, out)
 	}
@@ -311,7 +323,8 @@ func TestAddressesNameServices(t *testing.T) {
 	}
 	for _, m := range all[*corev1.ConfigMap](objects) {
 		for name, value := range m.Data {
-			if strings.HasPrefix(value, "http://") && strings.HasSuffix(value, local) && !slices.Contains(services, serviceOf(t, value)) {
+			if strings.HasPrefix(value, "http://") && strings.HasSuffix(value, local) &&
+				!slices.Contains(services, serviceOf(t, value)) {
 				t.Errorf("%s = %s, want one of the services %q", name, value, services)
 			}
 		}

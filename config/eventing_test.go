@@ -14,10 +14,10 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/broker"
 )
 
-// The objects of Knative Eventing have here the fields that their CustomResourceDefinitions name, as far as config uses them,
-// since the module knative.dev/eventing is not needed for anything else:
+// The objects of Knative Eventing have here the fields that their CustomResourceDefinitions name, as far as config uses
+// them, since the module knative.dev/eventing is not needed for anything else:
 // https://github.com/knative/eventing/tree/release-1.15/config/core/resources and
-// https://github.com/knative-extensions/eventing-rabbitmq/blob/release-1.15/config/broker/300-rabbitmqbrokerconfig.yaml.
+// https://github.com/knative-extensions/eventing-rabbitmq/blob/release-1.15/config/broker/300-rabbitmqbrokerconfig.yaml
 type (
 	reference struct {
 		APIVersion string `json:"apiVersion"`
@@ -105,9 +105,10 @@ func TestKnativeTriggersAreOurs(t *testing.T) {
 		if err != nil {
 			t.Errorf("parallelism of %s: %v", theirs.Name, err)
 		}
-		service := reference{APIVersion: "serving.knative.dev/v1", Kind: "Service", Namespace: namespace, Name: theirs.Spec.Subscriber.Ref.Name}
-		if theirs.Spec.Subscriber.Ref != service {
-			t.Errorf("subscriber of %s = %+v, want a Knative Service of ours", theirs.Name, theirs.Spec.Subscriber.Ref)
+		to := theirs.Spec.Subscriber.Ref
+		ours := reference{APIVersion: "serving.knative.dev/v1", Kind: "Service", Namespace: namespace, Name: to.Name}
+		if to != ours {
+			t.Errorf("subscriber of %s = %+v, want a Knative Service of ours", theirs.Name, to)
 		}
 		got[theirs.Name] = trigger{
 			Type:         theirs.Spec.Filter.Attributes["type"],
@@ -128,13 +129,16 @@ func TestKnativeBrokerIsWhereEventsGo(t *testing.T) {
 	t.Parallel()
 	objects := decode(t, "knative-eventing/000-broker.yaml")
 	b := all[*knativeBroker](objects)[0]
-	config := reference{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig", Namespace: b.Namespace, Name: find[*rabbitmqBrokerConfig](t, objects, b.Name).Name}
+	config := reference{
+		APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig",
+		Namespace: b.Namespace, Name: find[*rabbitmqBrokerConfig](t, objects, b.Name).Name,
+	}
 	if b.Annotations["eventing.knative.dev/broker.class"] != "RabbitMQBroker" || b.Spec.Config != config {
 		t.Errorf("broker = %+v, want RabbitMQ's with the config %+v", b, config)
 	}
 	for _, trigger := range all[*knativeTrigger](decode(t, "knative-eventing/100-triggers.yaml")) {
-		if trigger.Spec.Broker != b.Name || trigger.Namespace != b.Namespace {
-			t.Errorf("trigger %s is of %s/%s, want %s/%s", trigger.Name, trigger.Namespace, trigger.Spec.Broker, b.Namespace, b.Name)
+		if got := trigger.Spec.Broker; got != b.Name || trigger.Namespace != b.Namespace {
+			t.Errorf("trigger %s is of %s/%s, want %s/%s", trigger.Name, trigger.Namespace, got, b.Namespace, b.Name)
 		}
 	}
 	var bound []string

@@ -22,20 +22,26 @@ import (
 
 // kinds are those that config may hold: what is not among them, a Secret above all, is refused.
 var kinds = map[metav1.TypeMeta]func() metav1.Object{
-	{APIVersion: "v1", Kind: "Namespace"}:                       func() metav1.Object { return new(corev1.Namespace) },
-	{APIVersion: "v1", Kind: "ConfigMap"}:                       func() metav1.Object { return new(corev1.ConfigMap) },
-	{APIVersion: "v1", Kind: "Service"}:                         func() metav1.Object { return new(corev1.Service) },
-	{APIVersion: "v1", Kind: "ServiceAccount"}:                  func() metav1.Object { return new(corev1.ServiceAccount) },
-	{APIVersion: "apps/v1", Kind: "Deployment"}:                 func() metav1.Object { return new(appsv1.Deployment) },
-	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                func() metav1.Object { return new(appsv1.StatefulSet) },
-	{APIVersion: "batch/v1", Kind: "CronJob"}:                   func() metav1.Object { return new(batchv1.CronJob) },
-	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}: func() metav1.Object { return new(networkingv1.NetworkPolicy) },
-	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:     func() metav1.Object { return new(servingv1.Service) },
+	{APIVersion: "v1", Kind: "Namespace"}:                                       made[corev1.Namespace],
+	{APIVersion: "v1", Kind: "ConfigMap"}:                                       made[corev1.ConfigMap],
+	{APIVersion: "v1", Kind: "Service"}:                                         made[corev1.Service],
+	{APIVersion: "v1", Kind: "ServiceAccount"}:                                  made[corev1.ServiceAccount],
+	{APIVersion: "apps/v1", Kind: "Deployment"}:                                 made[appsv1.Deployment],
+	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                                made[appsv1.StatefulSet],
+	{APIVersion: "batch/v1", Kind: "CronJob"}:                                   made[batchv1.CronJob],
+	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                 made[networkingv1.NetworkPolicy],
+	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:                     made[servingv1.Service],
+	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}: made[rabbitmqBrokerConfig],
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                     made[knativeBroker],
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                    made[knativeTrigger],
+	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                 made[sinkBinding],
+}
 
-	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}: func() metav1.Object { return new(rabbitmqBrokerConfig) },
-	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                     func() metav1.Object { return new(knativeBroker) },
-	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                    func() metav1.Object { return new(knativeTrigger) },
-	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                 func() metav1.Object { return new(sinkBinding) },
+func made[T any, P interface {
+	*T
+	metav1.Object
+}]() metav1.Object {
+	return P(new(T))
 }
 
 // tree is all that config holds.
@@ -130,7 +136,8 @@ func (objects tree) pods() (pods []pod) {
 		pods = append(pods, pod{name: o.Name, labels: template.Labels, spec: template.Spec, once: true})
 	}
 	for _, o := range all[*servingv1.Service](objects) {
-		pods = append(pods, pod{name: o.Name, labels: o.Spec.Template.Labels, spec: o.Spec.Template.Spec.PodSpec, knative: true})
+		template := o.Spec.Template
+		pods = append(pods, pod{name: o.Name, labels: template.Labels, spec: template.Spec.PodSpec, knative: true})
 	}
 	return pods
 }

@@ -45,8 +45,8 @@ func TestVariablesAreThoseThatTheProgramReads(t *testing.T) {
 	}
 }
 
-// readBy gives the variables that a program reads, and whether they are required: those in the env tags of the structs in
-// its main package, and of the structs of ours that these are made of.
+// readBy gives the variables that a program reads, and whether they are required: those in the env tags of the structs
+// in its main package, and of the structs of ours that these are made of.
 func readBy(t *testing.T, program string) map[string]bool {
 	t.Helper()
 	known, seen := map[string]bool{}, map[string]bool{}
