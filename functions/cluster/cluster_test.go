@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubernetes "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	serving "knative.dev/serving/pkg/client/clientset/versioned/typed/serving/v1"
 )
@@ -32,8 +33,8 @@ const (
 	root      = "../.."          // of the repository
 )
 
-// overlay is what the test changes in config/, so that it fits on two cores, does not wait for a minute to see a converter end,
-// and mails go to the probe. Each old text is there once.
+// overlay is what the test changes in config/, so that it fits on two cores, does not wait for a minute to see a
+// converter end, and mails go to the probe. Each old text is there once.
 var overlay = map[string][][2]string{
 	"100-variables.yaml": {
 		{"LOGIN_SIGNUP: closed", "LOGIN_SIGNUP: open"},
@@ -44,7 +45,10 @@ var overlay = map[string][][2]string{
 		{"audience: convert\n        parallelism: 10", "audience: convert\n        parallelism: 2"},
 	},
 	"303-convert.yaml": {
-		{`autoscaling.knative.dev/max-scale: "20"`, `autoscaling.knative.dev/max-scale: "4"` + "\n        autoscaling.knative.dev/window: 6s"},
+		{
+			`autoscaling.knative.dev/max-scale: "20"`,
+			`autoscaling.knative.dev/max-scale: "4"` + "\n        autoscaling.knative.dev/window: 6s",
+		},
 		{"requests: {cpu: 750m,", "requests: {cpu: 100m,"},
 	},
 }
@@ -67,7 +71,8 @@ func connect(t *testing.T) *cluster {
 			t.Fatalf("%s is not set: see doc.go", variable)
 		}
 	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,10 +124,12 @@ func (c *cluster) deploy() {
 	}
 	c.run("kubectl", "apply", "-f", "config/000-namespace.yaml")
 	c.run("config/secrets")
-	c.run("go", "tool", "-modfile=.ci/tools/go.mod", "ko", "apply", "-f", stores, "-f", dir, "-f", "functions/cluster/testdata/e2e.yaml")
-	c.run("kubectl", "-n", namespace, "rollout", "restart", "deployment/broker") // an earlier run's may have read other triggers
-	c.run("kubectl", "-n", namespace, "rollout", "status", "deployment/broker", "--timeout=10m")
-	c.run("kubectl", "-n", beside, "rollout", "status", "deployment/probe", "--timeout=5m")
+	c.run("go", "tool", "-modfile=.ci/tools/go.mod", "ko", "apply",
+		"-f", stores, "-f", dir, "-f", "functions/cluster/testdata/e2e.yaml")
+	// An earlier run's broker may have read other triggers.
+	c.run("kubectl", "-n", namespace, "rollout", "restart", "deployment/broker")
+	c.run("kubectl", "-n", namespace, "rollout", "status", "deployment/broker", "--timeout="+patience.String())
+	c.run("kubectl", "-n", beside, "rollout", "status", "deployment/probe", "--timeout="+patience.String())
 	for _, name := range []string{"login", "validate", "upload", "convert", "notify", "jobs", "gateway"} {
 		c.ready(namespace, name)
 	}
@@ -144,7 +151,7 @@ func (c *cluster) run(name string, args ...string) string {
 // ready waits until Knative has made of a Service what its spec says.
 func (c *cluster) ready(namespace, name string) (s *servingv1.Service) {
 	c.t.Helper()
-	eventually(c.t, 5*time.Minute, name+" to be ready", func() bool {
+	eventually(c.t, name+" to be ready", func() bool {
 		s = c.service(namespace, name)
 		return s.IsReady()
 	})
@@ -160,16 +167,21 @@ func (c *cluster) service(namespace, name string) *servingv1.Service {
 	return s
 }
 
-// update changes a Service as kn does: it reads it, changes it, and writes it. It gives the Service when it is ready.
+// update changes a Service as kn does: it reads it, changes it, and writes it, again when Knative has written it
+// meanwhile. It gives the Service when it is ready.
 func (c *cluster) update(name string, change func(*servingv1.ServiceSpec)) *servingv1.Service {
 	c.t.Helper()
-	s := c.service(namespace, name)
-	before := s.DeepCopy()
-	change(&s.Spec)
-	if equality.Semantic.DeepEqual(before.Spec, s.Spec) {
-		c.t.Fatalf("the update of %s changes nothing", name)
-	}
-	if _, err := c.serving.Services(namespace).Update(c.t.Context(), s, metav1.UpdateOptions{}); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		s := c.service(namespace, name)
+		before := s.DeepCopy()
+		change(&s.Spec)
+		if equality.Semantic.DeepEqual(before.Spec, s.Spec) {
+			c.t.Fatalf("the update of %s changes nothing", name)
+		}
+		_, err := c.serving.Services(namespace).Update(c.t.Context(), s, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
 		c.t.Fatal(err)
 	}
 	return c.ready(namespace, name)
@@ -190,7 +202,8 @@ func (c *cluster) pods(namespace, service string) []corev1.Pod {
 
 // list is pods for goroutines, which cannot end the test.
 func (c *cluster) list(namespace, service string) ([]corev1.Pod, error) {
-	list, err := c.kube.Pods(namespace).List(c.t.Context(), metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service})
+	of := metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service}
+	list, err := c.kube.Pods(namespace).List(c.t.Context(), of)
 	if err != nil {
 		return nil, fmt.Errorf("list pods of %s: %w", service, err)
 	}
@@ -203,7 +216,7 @@ func ending(p corev1.Pod) bool { return p.DeletionTimestamp != nil }
 // zero waits until a Service has no pod but such as end, so that its next request starts one.
 func (c *cluster) zero(namespace, service string) {
 	c.t.Helper()
-	eventually(c.t, 5*time.Minute, service+" to scale to zero", func() bool {
+	eventually(c.t, service+" to scale to zero", func() bool {
 		return !slices.ContainsFunc(c.pods(namespace, service), func(p corev1.Pod) bool { return !ending(p) })
 	})
 }
@@ -211,7 +224,7 @@ func (c *cluster) zero(namespace, service string) {
 // gone waits until a Service has no pod at all.
 func (c *cluster) gone(namespace, service string) {
 	c.t.Helper()
-	eventually(c.t, 5*time.Minute, service+" to have no pod", func() bool { return len(c.pods(namespace, service)) == 0 })
+	eventually(c.t, service+" to have no pod", func() bool { return len(c.pods(namespace, service)) == 0 })
 }
 
 // call sends a request from the probe's pod.
@@ -225,7 +238,8 @@ func (c *cluster) call(method, url string, header map[string]string, body string
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	raw, err := c.kube.RESTClient().Post().Namespace(beside).Resource("services").Name("probe:http").SubResource("proxy").Suffix("call").
+	raw, err := c.kube.RESTClient().Post().
+		Namespace(beside).Resource("services").Name("probe:http").SubResource("proxy").Suffix("call").
 		Body(q).SetHeader("Content-Type", "application/json").DoRaw(c.t.Context())
 	if err != nil {
 		c.t.Fatalf("%s %s from a pod: %v %s", method, url, err, raw)
@@ -272,13 +286,17 @@ func (c *cluster) secret(name, key string) []byte {
 // delete deletes a pod and gives it so many seconds to end; none kills it.
 func (c *cluster) delete(pod string, grace *int64) {
 	c.t.Helper()
-	if err := c.kube.Pods(namespace).Delete(c.t.Context(), pod, metav1.DeleteOptions{GracePeriodSeconds: grace}); err != nil {
+	err := c.kube.Pods(namespace).Delete(c.t.Context(), pod, metav1.DeleteOptions{GracePeriodSeconds: grace})
+	if err != nil {
 		c.t.Fatal(err)
 	}
 }
 
+// patience is how long anything may take that the test waits for: so long that a busy machine does not miss it.
+const patience = 15 * time.Minute
+
 // eventually polls until ok holds.
-func eventually(t *testing.T, patience time.Duration, what string, ok func() bool) {
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); {
 		if time.Now().After(deadline) {

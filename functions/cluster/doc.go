@@ -1,5 +1,5 @@
-// Package cluster holds the test that runs Soundstrip on a Kubernetes with Knative Serving, as `make e2e` does. Its files have
-// the build tag e2e, so that `go test ./...` leaves them out.
+// Package cluster holds the test that runs Soundstrip on a Kubernetes with Knative Serving, as `make e2e` does. Its
+// files have the build tag e2e, so that `go test ./...` leaves them out.
 //
 //	KUBECONFIG      the cluster; everything in its namespaces soundstrip and soundstrip-e2e is replaced
 //	KO_DOCKER_REPO  where ko puts the images

@@ -55,8 +55,11 @@ func (v view) finished() bool { return v.State == "notified" || v.State == "fail
 // waited is how long the video lay until a converter took it for the last time.
 func (v view) waited() time.Duration { return v.Attempts[len(v.Attempts)-1].From.Sub(v.Created) }
 
+// worked is how long the converter took that took it first.
+func (v view) worked() time.Duration { return v.Attempts[0].To.Sub(v.Attempts[0].From) }
+
 // send sends a request with the person's token, or with the password of one who has none.
-func (p *person) send(method, url string, header map[string]string, body io.Reader) (status int, answer []byte, err error) {
+func (p *person) send(method, url string, header map[string]string, body io.Reader) (int, []byte, error) {
 	r, err := http.NewRequestWithContext(p.t.Context(), method, url, body)
 	if err != nil {
 		return 0, nil, err
@@ -74,17 +77,29 @@ func (p *person) send(method, url string, header map[string]string, body io.Read
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err = io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
 }
 
-// do sends a request and gives the answer, which must be a 200.
-func (p *person) do(method, path string) []byte {
+// do sends a request, again while the answer is that the function or its pod is not there yet, and gives the answer,
+// which must be a 200.
+func (p *person) do(method, path string) (answer []byte) {
 	p.t.Helper()
-	status, answer, err := p.send(method, p.url+path, nil, nil)
-	if err != nil || status != http.StatusOK {
-		p.t.Fatalf("%s %s = %d %q (%v), want 200", method, path, status, answer, err)
-	}
+	eventually(p.t, method+" "+path+" to be answered", func() bool {
+		var status int
+		var err error
+		status, answer, err = p.send(method, p.url+path, nil, nil)
+		switch {
+		case err != nil:
+			p.t.Fatalf("%s %s: %v", method, path, err)
+		case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+			p.t.Logf("%s %s = %d %q: try it again", method, path, status, answer)
+			return false
+		case status != http.StatusOK:
+			p.t.Fatalf("%s %s = %d %q, want 200", method, path, status, answer)
+		}
+		return true
+	})
 	return answer
 }
 
@@ -101,7 +116,7 @@ func (p *person) routed() {
 		{http.MethodPost, "/upload", http.StatusUnauthorized},
 		{http.MethodGet, "/jobs", http.StatusUnauthorized},
 	} {
-		eventually(p.t, time.Minute, r.method+" "+r.path+" to be routed", func() bool {
+		eventually(p.t, r.method+" "+r.path+" to be routed", func() bool {
 			status, _, err := p.send(r.method, p.url+r.path, nil, nil)
 			return err == nil && status == r.status
 		})
@@ -115,15 +130,15 @@ func (p *person) signUp() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	status, answer, err := p.send("POST", p.url+"/users", map[string]string{"Content-Type": "application/json"}, bytes.NewReader(account))
+	header := map[string]string{"Content-Type": "application/json"}
+	status, answer, err := p.send("POST", p.url+"/users", header, bytes.NewReader(account))
 	if err != nil || status != http.StatusCreated && status != http.StatusConflict {
 		p.t.Fatalf("POST /users = %d %q (%v), want 201 or 409", status, answer, err)
 	}
 }
 
 // lifetime logs in at a route of login and gives how many seconds the token holds.
-func (p *person) lifetime(url string) int {
-	p.t.Helper()
+func (p *person) lifetime(url string) (int, error) {
 	nobody := *p
 	nobody.token = ""
 	status, answer, err := nobody.send("POST", url+"/login", map[string]string{"Accept": "application/json"}, nil)
@@ -131,9 +146,9 @@ func (p *person) lifetime(url string) int {
 		ExpiresIn int `json:"expires_in"`
 	}
 	if err != nil || status != http.StatusOK || json.Unmarshal(answer, &token) != nil {
-		p.t.Fatalf("POST %s/login = %d %q (%v), want 200 and a token", url, status, answer, err)
+		return 0, fmt.Errorf("POST %s/login = %d %q (%w), want 200 and a token", url, status, answer, err)
 	}
-	return token.ExpiresIn
+	return token.ExpiresIn, nil
 }
 
 // upload uploads a file as a browser does and gives the job's id.
@@ -164,7 +179,8 @@ func (p *person) tryUpload(file string) (id string, err error) {
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	status, answer, err := p.send("POST", p.url+"/upload", map[string]string{"Content-Type": w.FormDataContentType()}, &form)
+	header := map[string]string{"Content-Type": w.FormDataContentType()}
+	status, answer, err := p.send("POST", p.url+"/upload", header, &form)
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +205,7 @@ func (p *person) job(id string) (v view) {
 // await waits until a job is done, and fails the test when that is without an MP3.
 func (p *person) await(id string) (v view) {
 	p.t.Helper()
-	eventually(p.t, 10*time.Minute, "job "+id+" to end", func() bool {
+	eventually(p.t, "job "+id+" to end", func() bool {
 		v = p.job(id)
 		return v.finished()
 	})
@@ -206,7 +222,8 @@ func (p *person) download(fid string) float64 {
 	if err := os.WriteFile(file, p.do("GET", "/download?fid="+fid), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	out, err := exec.CommandContext(p.t.Context(), "ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=codec_name,duration", "-of", "csv=p=0", file).Output()
+	out, err := exec.CommandContext(p.t.Context(), "ffprobe", "-v", "error", "-select_streams", "a:0",
+		"-show_entries", "stream=codec_name,duration", "-of", "csv=p=0", file).Output()
 	codec, duration, _ := strings.Cut(strings.TrimSpace(string(out)), ",")
 	length, parseErr := strconv.ParseFloat(duration, 64)
 	if err != nil || codec != "mp3" || parseErr != nil {
@@ -222,10 +239,14 @@ func video(t *testing.T, name string, length int) string {
 	once, file := filepath.Join(dir, "once.mp4"), filepath.Join(dir, name)
 	d := strconv.Itoa(min(length, 60))
 	for _, args := range [][]string{
-		{"-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=" + d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d=" + d, "-c:v", "mpeg4", "-c:a", "aac", "-ac", "2", once},
+		{
+			"-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=" + d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d=" + d,
+			"-c:v", "mpeg4", "-c:a", "aac", "-ac", "2", once,
+		},
 		{"-stream_loop", strconv.Itoa((length - 1) / 60), "-i", once, "-c", "copy", file},
 	} {
-		if out, err := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("ffmpeg %q: %v\n%s", args, err, out)
 		}
 	}

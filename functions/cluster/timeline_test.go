@@ -42,7 +42,7 @@ func (c *cluster) watch(service string) *timeline {
 					continue
 				}
 				now.pods++
-				if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue }) {
+				if slices.ContainsFunc(p.Status.Conditions, isReady) {
 					now.ready++
 				}
 			}
@@ -57,6 +57,10 @@ func (c *cluster) watch(service string) *timeline {
 		}
 	}()
 	return tl
+}
+
+func isReady(c corev1.PodCondition) bool {
+	return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 }
 
 // read ends the watch and gives the most pods there were.
@@ -79,7 +83,8 @@ func (tl *timeline) String() string {
 
 // spread gives a line of percentiles.
 func spread(all []time.Duration) string {
-	return fmt.Sprintf("min %s, p50 %s, p90 %s, p99 %s, max %s", seconds(at(0, all)), seconds(at(50, all)), seconds(at(90, all)), seconds(at(99, all)), seconds(at(100, all)))
+	p := func(percent int) string { return seconds(at(percent, all)) }
+	return fmt.Sprintf("min %s, p50 %s, p90 %s, p99 %s, max %s", p(0), p(50), p(90), p(99), p(100))
 }
 
 func at(percent int, all []time.Duration) time.Duration {

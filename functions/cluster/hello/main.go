@@ -1,5 +1,5 @@
-// Command hello answers every request with a line. The test starts it from zero beside convert, to see what of a cold start is
-// the cluster's.
+// Command hello answers every request with a line. The test starts it from zero beside convert, to see what of a cold
+// start is the cluster's.
 package main
 
 import (
