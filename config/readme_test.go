@@ -87,7 +87,9 @@ var (
 // readRepository reads the tree. Git's folder and what runs leave behind are not of it.
 func readRepository(t *testing.T) *repository {
 	t.Helper()
-	r := &repository{root: os.DirFS(".."), targets: map[string]bool{}, variables: map[string]bool{}, routes: http.NewServeMux()}
+	r := &repository{
+		root: os.DirFS(".."), targets: map[string]bool{}, variables: map[string]bool{}, routes: http.NewServeMux(),
+	}
 	patterns := map[string]bool{}
 	err := fs.WalkDir(r.root, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -135,7 +137,8 @@ func readRepository(t *testing.T) *repository {
 		r.routes.Handle(pattern, http.NotFoundHandler())
 	}
 	if len(r.readmes) < 2 || len(r.targets) == 0 || len(r.tests) == 0 || len(patterns) == 0 {
-		t.Fatalf("the tree has %d READMEs, %d targets, %d tests and %d routes", len(r.readmes), len(r.targets), len(r.tests), len(patterns))
+		t.Fatalf("the tree has %d READMEs, %d targets, %d tests and %d routes",
+			len(r.readmes), len(r.targets), len(r.tests), len(patterns))
 	}
 	return r
 }
@@ -146,8 +149,8 @@ func (r *repository) addVariables(text string) {
 	}
 }
 
-// readGo adds the variables that a file reads, and its routes to patterns unless that is nil. A pattern is a string such as
-// "GET /jobs"; a loop over paths may put its method before them ("POST "+path).
+// readGo adds the variables that a file reads, and its routes to patterns unless that is nil. A pattern is a string such
+// as "GET /jobs"; a loop over paths may put its method before them ("POST "+path).
 func (r *repository) readGo(t *testing.T, name, text string, patterns map[string]bool) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
@@ -204,7 +207,9 @@ func unquote(e ast.Expr) string {
 	return s
 }
 
-const maxColumns = 120
+// maxColumns bounds the lines of a README, but for its tables. maxLines bounds the README at the root, which is for a
+// newcomer.
+const maxColumns, maxLines = 120, 150
 
 var (
 	codeSpan    = regexp.MustCompile("`([^`]+)`")
@@ -240,7 +245,8 @@ func (r *repository) faults(readme, text string) (faults []string) {
 	}
 	for _, m := range address.FindAllStringSubmatch(text, -1) {
 		p := strings.TrimRight(m[1], ".,;:`")
-		if !slices.ContainsFunc([]string{"GET", "POST", "PUT", "DELETE"}, func(method string) bool { return r.answers(method, p) }) {
+		answered := func(method string) bool { return r.answers(method, p) }
+		if !slices.ContainsFunc([]string{"GET", "POST", "PUT", "DELETE"}, answered) {
 			missing("route", p)
 		}
 	}
@@ -251,11 +257,12 @@ func (r *repository) faults(readme, text string) (faults []string) {
 			}
 		}
 		for _, m := range ofTests.FindAllStringSubmatch(line, -1) {
-			if wanted, err := regexp.Compile(m[1]); err != nil || m[1] != "^$" && !slices.ContainsFunc(r.tests, wanted.MatchString) {
+			wanted, err := regexp.Compile(m[1])
+			if err != nil || m[1] != "^$" && !slices.ContainsFunc(r.tests, wanted.MatchString) {
 				missing("test", m[1])
 			}
 		}
-		for _, name := range append(named.FindAllString(line, -1), r.assigned(line)...) {
+		for _, name := range append(named.FindAllString(line, -1), assigned(line)...) {
 			if !r.variables[name] && !strings.Contains(text, "$"+name) {
 				missing("variable", name)
 			}
@@ -276,8 +283,11 @@ func (r *repository) faults(readme, text string) (faults []string) {
 	}
 	for i, line := range strings.Split(text, "\n") {
 		if utf8.RuneCountInString(line) > maxColumns && !strings.HasPrefix(line, "|") {
-			faults = append(faults, "line "+strconv.Itoa(i+1)+" is longer than 120 columns")
+			faults = append(faults, "line "+strconv.Itoa(i+1)+" is longer than "+strconv.Itoa(maxColumns)+" columns")
 		}
+	}
+	if readme == "README.md" && strings.Count(text, "\n") > maxLines {
+		faults = append(faults, "it has more than "+strconv.Itoa(maxLines)+" lines")
 	}
 	return faults
 }
@@ -303,7 +313,7 @@ func split(text string) (code []string, prose string) {
 }
 
 // assigned gives the variables that a command is given: those before it, and those among make's arguments.
-func (r *repository) assigned(line string) (names []string) {
+func assigned(line string) (names []string) {
 	words := strings.Fields(strings.TrimPrefix(line, "$ "))
 	for i, word := range words {
 		if assignment.MatchString(word) && (i < len(words)-1 || slices.Contains(words, "make")) {
@@ -355,7 +365,8 @@ func (r *repository) hasLink(readme, to, anchor string) bool {
 	})
 }
 
-// hasPath tells whether a word is no path of the tree's, or one that is there: from the root or from the README's folder.
+// hasPath tells whether a word is no path of the tree's, or one that is there: from the root or from the README's
+// folder.
 func (r *repository) hasPath(folder, word string) bool {
 	if strings.Contains(word, "://") || strings.Contains(word, "…") {
 		return true
