@@ -149,8 +149,8 @@ func (r *repository) addVariables(text string) {
 	}
 }
 
-// readGo adds the variables that a file reads, and its routes to patterns unless that is nil. A pattern is a string such
-// as "GET /jobs"; a loop over paths may put its method before them ("POST "+path).
+// readGo adds the variables that a file reads, and its routes to patterns unless that is nil. A pattern is a string
+// such as "GET /jobs"; a loop over paths may put its method before them ("POST "+path).
 func (r *repository) readGo(t *testing.T, name, text string, patterns map[string]bool) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
@@ -275,7 +275,7 @@ func (r *repository) faults(readme, text string) (faults []string) {
 				missing("make target", name)
 			}
 		}
-		for word := range strings.FieldsFuncSeq(line, func(c rune) bool { return strings.ContainsRune(" \t'\"()=@,;|", c) }) {
+		for word := range strings.FieldsFuncSeq(line, betweenWords) {
 			if !r.hasPath(folder, word) {
 				missing("path", word)
 			}
@@ -291,6 +291,8 @@ func (r *repository) faults(readme, text string) (faults []string) {
 	}
 	return faults
 }
+
+func betweenWords(c rune) bool { return strings.ContainsRune(" \t'\"()=@,;|", c) }
 
 // split gives the code of a README, by the line of a block or the span, and the rest.
 func split(text string) (code []string, prose string) {

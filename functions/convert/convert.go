@@ -68,10 +68,10 @@ func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Ha
 
 // convert takes video.uploaded.
 //
-// A reply (200) means that the job has ended, with an MP3 that is stored or with a reason why there is none, and that both are
-// on record; the broker passes the reply on before it drops the event. No content (204) means that nothing is left to do: the
-// job was cancelled, deleted, or goes on with other workers. Anything else leaves the job free for the next delivery. Of the
-// event only the job's id is trusted, unless the job did not begin with us.
+// A reply (200) means that the job has ended, with an MP3 that is stored or with a reason why there is none, and that
+// both are on record; the broker passes the reply on before it drops the event. No content (204) means that nothing is
+// left to do: the job was cancelled, deleted, or goes on with other workers. Anything else leaves the job free for the
+// next delivery. Of the event only the job's id is trusted, unless the job did not begin with us.
 func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, error) {
 	if t := e.Type(); t == eventing.TypeSegmentRequested || t == eventing.TypeSegmentsConverted {
 		slog.InfoContext(ctx, "event of a version that shared sounds: sweep sends video.uploaded of its job again")
@@ -82,7 +82,8 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 		return nil, err
 	}
 	if !media.ValidID(p.VideoFID) || e.Subject() != "" && e.Subject() != p.VideoFID {
-		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(), e.Subject(), p.VideoFID))
+		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(),
+			e.Subject(), p.VideoFID))
 	}
 	j, err := f.claim(ctx, p)
 	busy := (*job.BusyError)(nil)
@@ -100,8 +101,8 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 	return f.work(ctx, j)
 }
 
-// claim claims the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs: the event
-// is all that is known of it, and a job is made of that.
+// claim claims the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs:
+// the event is all that is known of it, and a job is made of that.
 func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
 	j, err := f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 	if !errors.Is(err, job.ErrNotFound) {
@@ -179,7 +180,8 @@ func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
 	case err != nil:
 		return nil, eventing.RetryAfter(retryAfter, err)
 	}
-	slog.InfoContext(ctx, "conversion ended", "state", j.State, "seconds", time.Since(began).Seconds(), "video_bytes", j.Video.Length)
+	slog.InfoContext(ctx, "conversion ended", "state", j.State, "seconds", time.Since(began).Seconds(), "video_bytes",
+		j.Video.Length)
 	return reply(ctx, j)
 }
 
@@ -207,13 +209,14 @@ func (f *function) make(ctx context.Context, j job.Job) (mp3 job.MP3, err error)
 	if err != nil {
 		return mp3, engine.StorageFailure(errors.Join(err, w.Abort(ctx)))
 	}
-	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(), Plan: made.Plan}, nil
+	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(),
+		Plan: made.Plan}, nil
 }
 
 // finish records the MP3, even when the one who asked for it has gone.
 //
-// The job may seem to be lost because the driver sent the write again and found the job changed by the first try. So an MP3 is
-// deleted only when the job does not name it; when that is not known, it is left to sweep.
+// The job may seem to be lost because the driver sent the write again and found the job changed by the first try. So an
+// MP3 is deleted only when the job does not name it; when that is not known, it is left to sweep.
 func (f *function) finish(ctx context.Context, j job.Job, mp3 job.MP3) (job.Job, error) {
 	ended, err := f.jobs.Finish(ctx, j.ID, j.Lease.Epoch, mp3)
 	if !errors.Is(err, job.ErrLost) {

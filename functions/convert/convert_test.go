@@ -31,7 +31,8 @@ type fakeEngine struct {
 	convert func(ctx context.Context, progress func(int)) error
 }
 
-func (e *fakeEngine) Convert(ctx context.Context, _ io.ReaderAt, _ int64, _ eventing.Options, dst engine.Destination, progress func(int)) (engine.Result, error) {
+func (e *fakeEngine) Convert(ctx context.Context, _ io.ReaderAt, _ int64, _ eventing.Options, dst engine.Destination,
+	progress func(int)) (engine.Result, error) {
 	e.calls.Add(1)
 	if e.convert != nil {
 		if err := e.convert(ctx, progress); err != nil {
@@ -92,7 +93,8 @@ func newBench(t *testing.T) *bench {
 func (b *bench) upload(t *testing.T) job.Job {
 	t.Helper()
 	id := b.videos.put([]byte("a video"), media.Info{Name: "holiday.mp4", Owner: "ann@example.com"})
-	j, err := b.jobs.Create(t.Context(), job.Job{ID: id, Owner: "ann@example.com", Filename: "holiday.mp4", Options: eventing.Options{Mono: true}})
+	j, err := b.jobs.Create(t.Context(), job.Job{ID: id, Owner: "ann@example.com", Filename: "holiday.mp4",
+		Options: eventing.Options{Mono: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +256,8 @@ func TestPassing(t *testing.T) {
 				t.Errorf("job is %s, %d MP3s, want it queued and none", b.state(t, j.ID).State, b.mp3s.len())
 			}
 			b.engine.convert, b.videos.open, b.mp3s.commit, b.jobs.finish, b.jobs.heartbeat = nil, nil, nil, nil, nil
-			if _, reply := b.post(t.Context(), t, e); reply == nil || reply.Type() != eventing.TypeAudioConverted || b.mp3s.len() != 1 {
+			if _, reply := b.post(t.Context(), t, e); reply == nil || reply.Type() != eventing.TypeAudioConverted ||
+				b.mp3s.len() != 1 {
 				t.Errorf("next delivery: reply %v, %d MP3s, want it converted", reply, b.mp3s.len())
 			}
 		})
@@ -384,7 +387,8 @@ func TestNothingToDo(t *testing.T) {
 	if _, err := b.jobs.Cancel(t.Context(), cancelled.ID); err != nil {
 		t.Fatal(err)
 	}
-	segment, segments := uploaded(t, cancelled.ID, eventing.VideoUploaded{}), uploaded(t, cancelled.ID, eventing.VideoUploaded{})
+	segment, segments := uploaded(t, cancelled.ID, eventing.VideoUploaded{}), uploaded(t, cancelled.ID,
+		eventing.VideoUploaded{})
 	segment.SetType(eventing.TypeSegmentRequested)
 	segments.SetType(eventing.TypeSegmentsConverted)
 	for name, e := range map[string]event.Event{
@@ -409,9 +413,14 @@ func TestRejected(t *testing.T) {
 	other := uploaded(t, j.ID, eventing.VideoUploaded{})
 	other.SetSubject(media.NewID())
 	for name, e := range map[string]event.Event{
-		"an id that is none":      uploaded(t, "../../etc/passwd", eventing.VideoUploaded{}),
-		"subject of another job":  other,
-		"an event of another use": func() event.Event { e := uploaded(t, j.ID, eventing.VideoUploaded{}); e.SetType("x"); return e }(),
+		"an id that is none":     uploaded(t, "../../etc/passwd", eventing.VideoUploaded{}),
+		"subject of another job": other,
+		"an event of another use": func() event.Event {
+			e := uploaded(t, j.ID,
+				eventing.VideoUploaded{})
+			e.SetType("x")
+			return e
+		}(),
 	} {
 		if resp, _ := b.post(t.Context(), t, e); resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: answer is %d, want 400", name, resp.StatusCode)

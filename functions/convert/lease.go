@@ -21,8 +21,8 @@ type lease struct {
 	done     chan struct{}
 }
 
-// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends when the
-// lease may run out because the jobs cannot be reached: another worker could begin.
+// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends
+// when the lease may run out because the jobs cannot be reached: another worker could begin.
 func (f *function) hold(ctx context.Context, j job.Job) (context.Context, *lease) {
 	ctx, lose := context.WithCancelCause(ctx)
 	l := &lease{jobs: f.jobs, job: j, ttl: f.cfg.Lease, percents: make(chan int, 1), lose: lose, done: make(chan struct{})}
@@ -52,8 +52,8 @@ func (l *lease) end(err error) error {
 	return err
 }
 
-// keep sends a heartbeat with each progress, and at a third of the lease, until the context ends (nil) or the lease does. A
-// heartbeat that fails is sent again as long as the lease surely holds.
+// keep sends a heartbeat with each progress, and at a third of the lease, until the context ends (nil) or the lease
+// does. A heartbeat that fails is sent again as long as the lease surely holds.
 func (l *lease) keep(ctx context.Context) error {
 	interval := l.ttl / 3
 	tick := time.NewTicker(interval)

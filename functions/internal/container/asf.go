@@ -11,7 +11,8 @@ const (
 
 const asfObjectHeader = 16 + 8 // GUID and length of the object, in bytes
 
-// asfComplete looks for the end of the packets (section 5.1), which follow the header object. Their writer may not have known it.
+// asfComplete looks for the end of the packets (section 5.1), which follow the header object. Their writer may not have
+// known it.
 func (f *File) asfComplete() error {
 	var end int64
 	for range 2 {
@@ -31,8 +32,8 @@ func (f *File) asfComplete() error {
 	return f.endsAt(end)
 }
 
-// asfObject scans the header and its extension (sections 3.1 and 3.4). An object there that is too large becomes one that nobody
-// knows.
+// asfObject scans the header and its extension (sections 3.1 and 3.4). An object there that is too large becomes one
+// that nobody knows.
 func asfObject(_ int64, b []byte) (element, bool) {
 	if len(b) < asfObjectHeader {
 		return element{}, false

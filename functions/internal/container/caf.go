@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// cafReader reads what ffmpeg needs of a CAF file in an order that a pipe can have: the sound comes last. In many files the table
-// of its packets follows it (Apple Core Audio Format Specification 1.0).
+// cafReader reads what ffmpeg needs of a CAF file in an order that a pipe can have: the sound comes last. In many files
+// the table of its packets follows it (Apple Core Audio Format Specification 1.0).
 func (f *File) cafReader() (io.Reader, error) {
 	chunks, err := f.cafChunks()
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package container reads what a media file says of itself: which container it is, whether its end is missing, and what it
-// carries besides its sound. Each container has a file here, named for it, in which its headers are read; MP4 has a package.
+// Package container reads what a media file says of itself: which container it is, whether its end is missing, and what
+// it carries besides its sound. Each container has a file here, named for it, in which its headers are read; MP4 has a
+// package.
 //
 // Sources: the specification of each container, named where it is read.
 package container
@@ -71,9 +72,9 @@ func Open(src io.ReaderAt, size int64) (*File, error) {
 	return f, nil
 }
 
-// Complete returns ErrTruncated when the end of the file is missing. ffmpeg reads such a file without complaint. A container that
-// does not say its length (MPEG, Ogg, raw AAC, a live recording) is incomplete when the file ends within a packet, page or frame.
-// MP4 is not looked at, nor are AC-3 and FLAC.
+// Complete returns ErrTruncated when the end of the file is missing. ffmpeg reads such a file without complaint. A
+// container that does not say its length (MPEG, Ogg, raw AAC, a live recording) is incomplete when the file ends within
+// a packet, page or frame. MP4 is not looked at, nor are AC-3 and FLAC.
 func (f *File) Complete() error {
 	switch f.Format {
 	case Matroska:
@@ -103,8 +104,9 @@ func (f *File) Complete() error {
 	return nil
 }
 
-// Sound gives a reader of the file as ffmpeg is to get it by a pipe: without what is too much to hold in memory, and in an order
-// that needs no seeking. It counts in errs the damage that it meets and that ffmpeg passes over without a word.
+// Sound gives a reader of the file as ffmpeg is to get it by a pipe: without what is too much to hold in memory, and in
+// an order that needs no seeking. It counts in errs the damage that it meets and that ffmpeg passes over without a
+// word.
 func (f *File) Sound(errs *atomic.Int64) (io.Reader, error) {
 	switch f.Format {
 	case Matroska:
@@ -136,8 +138,8 @@ func (f *File) read(off int64, n int) ([]byte, error) {
 	return b, nil
 }
 
-// endsAt returns ErrTruncated when the file ends before its container does. Some writers count a header as well, or a byte of
-// padding that is not there.
+// endsAt returns ErrTruncated when the file ends before its container does. Some writers count a header as well, or a
+// byte of padding that is not there.
 func (f *File) endsAt(end int64) error {
 	const slack = 8
 	if end > f.size+slack {
@@ -146,8 +148,9 @@ func (f *File) endsAt(end int64) error {
 	return nil
 }
 
-// tailComplete returns ErrTruncated when the file ends within a packet. length tells how long the packet is that the bytes begin with: 0
-// when they are too few to tell, -1 when they begin with none. Something else at the end, such as a tag, says nothing.
+// tailComplete returns ErrTruncated when the file ends within a packet. length tells how long the packet is that the
+// bytes begin with: 0 when they are too few to tell, -1 when they begin with none. Something else at the end, such as a
+// tag, says nothing.
 func (f *File) tailComplete(length func([]byte) int) error {
 	const longest = 1 << 16
 	const inARow = 3 // chance makes the header of a packet, but not of several one after the other

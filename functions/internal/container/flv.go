@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// flvComplete checks that the file ends with a tag: the last four bytes are the length of the tag in front of them (Adobe Flash
-// Video File Format Specification 10.1, annex E.3).
+// flvComplete checks that the file ends with a tag: the last four bytes are the length of the tag in front of them
+// (Adobe Flash Video File Format Specification 10.1, annex E.3).
 func (f *File) flvComplete() error {
 	last, err := f.read(max(0, f.size-4), 4)
 	if err != nil || len(last) < 4 {

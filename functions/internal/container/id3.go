@@ -2,8 +2,8 @@ package container
 
 import "encoding/binary"
 
-// tagLength is the length of the ID3v2 tag that a file begins with, in bytes (ID3 tag version 2.4.0, section 3.1); 0 when there is
-// none.
+// tagLength is the length of the ID3v2 tag that a file begins with, in bytes (ID3 tag version 2.4.0, section 3.1); 0
+// when there is none.
 func tagLength(head []byte) int64 {
 	const header, footer = 10, 0x10
 	if len(head) < header || string(head[:3]) != "ID3" {
@@ -24,9 +24,9 @@ func syncsafe(b []byte) (n int64) {
 	return n
 }
 
-// behindTag scans the frames of the ID3v2 tag in front of the file (ID3 tag versions 2.3.0 and 2.4.0), and what is behind it by
-// scan. Of a tag that is too large only large frames are masked, unless its frames cannot be told apart. A file that is no MP3
-// loses a tag behind which ffmpeg would not see what it is.
+// behindTag scans the frames of the ID3v2 tag in front of the file (ID3 tag versions 2.3.0 and 2.4.0), and what is
+// behind it by scan. Of a tag that is too large only large frames are masked, unless its frames cannot be told apart. A
+// file that is no MP3 loses a tag behind which ffmpeg would not see what it is.
 func (f *File) behindTag(scan scanner) scanner {
 	const header, frameHeader, padding, unknown = 10, 10, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "JUNK"
 	var version byte

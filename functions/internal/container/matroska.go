@@ -62,8 +62,8 @@ func (f *File) matroskaComplete() error {
 	return f.endsAt(off)
 }
 
-// matroskaElement scans the segment and its clusters. What is too large becomes a void element: attachments, cues, chapters and
-// tags together, and the frames of pictures each.
+// matroskaElement scans the segment and its clusters. What is too large becomes a void element: attachments, cues,
+// chapters and tags together, and the frames of pictures each.
 func matroskaElement(_ int64, b []byte) (element, bool) {
 	h, ok := readEBML(b)
 	if !ok {

@@ -7,8 +7,8 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
-// tsSync is the byte that each packet of a transport stream begins with (ISO/IEC 13818-1, section 2.4.3.2). A packet has 188 bytes, or
-// 192 with a time in front of it.
+// tsSync is the byte that each packet of a transport stream begins with (ISO/IEC 13818-1, section 2.4.3.2). A packet
+// has 188 bytes, or 192 with a time in front of it.
 const tsSync = 0x47
 
 // isTS looks for the sync byte of each of at least three packets.
@@ -40,8 +40,8 @@ func (f *File) tsComplete() error {
 	return err
 }
 
-// psPacket is the length of a pack's header or of a packet of a program stream (ISO/IEC 13818-1, section 2.5.3; 11172-1, section
-// 2.4.3), as [File.tailComplete] wants it.
+// psPacket is the length of a pack's header or of a packet of a program stream (ISO/IEC 13818-1, section 2.5.3;
+// 11172-1, section 2.4.3), as [File.tailComplete] wants it.
 func psPacket(b []byte) int {
 	const end, pack, system = 0xb9, 0xba, 0xbb
 	switch {
@@ -83,13 +83,14 @@ func isADTS(head []byte) bool {
 	return n > 0 && adtsFrame(head[min(n, len(head)):]) >= 0
 }
 
-// isAC3 looks for a sync frame whose bit stream is AC-3 and not Enhanced AC-3, which another demuxer reads (ETSI TS 102 366,
-// sections 4.4.1 and E.1.3.1.6).
+// isAC3 looks for a sync frame whose bit stream is AC-3 and not Enhanced AC-3, which another demuxer reads (ETSI TS 102
+// 366, sections 4.4.1 and E.1.3.1.6).
 func isAC3(head []byte) bool {
 	return len(head) >= 6 && head[0] == 0x0b && head[1] == 0x77 && head[4]&0x3f < 38 && head[5]>>3 <= 10
 }
 
-// isMP3 looks for two Layer III frames of one stream, the second where the first says. Bytes in front of them are passed over.
+// isMP3 looks for two Layer III frames of one stream, the second where the first says. Bytes in front of them are
+// passed over.
 func isMP3(head []byte) bool {
 	for off := range min(len(head), 512) {
 		first, ok := mp3.ParseHeader(head[off:])

@@ -37,8 +37,8 @@ func oggPage(b []byte) int {
 // lacing are the lengths of the segments of a page.
 func lacing(page []byte) []byte { return page[oggLacing : oggLacing+int(page[oggCount])] }
 
-// oggPages scans the pages in front of the sound. A packet that is too large there, which can be a comment only, ends with its
-// first page, and the others that hold nothing else are left out.
+// oggPages scans the pages in front of the sound. A packet that is too large there, which can be a comment only, ends
+// with its first page, and the others that hold nothing else are left out.
 func (f *File) oggPages() scanner {
 	var cut []byte // the stream whose packet was ended
 	return func(at int64, b []byte) (element, bool) {
@@ -106,8 +106,8 @@ func (f *File) oggPacketTooLarge(at int64, stream []byte) bool {
 	return true
 }
 
-// setOggCRC writes the checksum of a page into it: that of Ethernet, from the other end of each byte, begun with zero and not
-// inverted.
+// setOggCRC writes the checksum of a page into it: that of Ethernet, from the other end of each byte, begun with zero
+// and not inverted.
 func setOggCRC(page []byte) {
 	binary.LittleEndian.PutUint32(page[oggCRC:], 0)
 	b := make([]byte, len(page))

@@ -2,12 +2,12 @@ package container
 
 import "io"
 
-// maxMetadata is how much a file may carry besides its sound that ffmpeg holds in memory, in bytes: covers, texts, indexes. It has
-// room for a cover that goes into the MP3, and some more.
+// maxMetadata is how much a file may carry besides its sound that ffmpeg holds in memory, in bytes: covers, texts,
+// indexes. It has room for a cover that goes into the MP3, and some more.
 const maxMetadata = 8 << 20
 
-// element is what a container is made of: an element of Matroska, a chunk of RIFF, a page of Ogg, an object of ASF, a block of
-// metadata of FLAC, a frame of ID3.
+// element is what a container is made of: an element of Matroska, a chunk of RIFF, a page of Ogg, an object of ASF, a
+// block of metadata of FLAC, a frame of ID3.
 type element struct {
 	size  int64 // bytes; of its header only, where the elements in it are looked at too
 	holds holds
@@ -24,8 +24,8 @@ const (
 	refuses              // it must not be there
 )
 
-// scanner reads the header of the element at a place in the file. It gets headerLen bytes there, fewer at the end of the file.
-// It returns false where no more elements are to be looked for.
+// scanner reads the header of the element at a place in the file. It gets headerLen bytes there, fewer at the end of
+// the file. It returns false where no more elements are to be looked for.
 type scanner func(at int64, b []byte) (element, bool)
 
 // headerLen is the length of the longest header, that of a page of Ogg, in bytes.
@@ -33,7 +33,8 @@ const headerLen = 27 + 255
 
 func noElement(int64, []byte) (element, bool) { return element{}, false }
 
-// reader reads a file without what is too large. ffmpeg itself reads tags, attachments, indexes and pictures of any size whole.
+// reader reads a file without what is too large. ffmpeg itself reads tags, attachments, indexes and pictures of any
+// size whole.
 type reader struct {
 	file *File
 	scan scanner // nil where no more elements are looked for

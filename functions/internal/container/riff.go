@@ -5,11 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// riffHeader reads the header of a chunk (Microsoft, RIFF; Apple, AIFF 1.3): an id of four bytes, and the length of what follows.
+// riffHeader reads the header of a chunk (Microsoft, RIFF; Apple, AIFF 1.3): an id of four bytes, and the length of
+// what follows.
 const riffHeader = 8
 
-// riffComplete looks for the end of the last chunk of a RIFF or FORM file. Only an AVI has several (OpenDML AVI File Format
-// Extensions 1.02, section 2.0). A live writer leaves the length open.
+// riffComplete looks for the end of the last chunk of a RIFF or FORM file. Only an AVI has several (OpenDML AVI File
+// Format Extensions 1.02, section 2.0). A live writer leaves the length open.
 func (f *File) riffComplete(order binary.ByteOrder) error {
 	const open = 1<<32 - 1 - riffHeader
 	var end int64
@@ -46,8 +47,8 @@ func riffChunk(order binary.ByteOrder, sound string) scanner {
 // paddedChunk is the length of a chunk with header and padding.
 func paddedChunk(size uint32) int64 { return riffHeader + int64(size) + int64(size&1) }
 
-// aviChunk scans all lists (Microsoft, AVI RIFF File Reference). Chunks of pictures are masked when they are too large, those of
-// sound never. Where a chunk should begin and does not, ffmpeg goes on to the next one without a word.
+// aviChunk scans all lists (Microsoft, AVI RIFF File Reference). Chunks of pictures are masked when they are too large,
+// those of sound never. Where a chunk should begin and does not, ffmpeg goes on to the next one without a word.
 func aviChunk(errs *atomic.Int64) scanner {
 	var end int64
 	return func(at int64, b []byte) (element, bool) {

@@ -3,8 +3,8 @@ package container
 // SniffLen is how many bytes of a file's beginning [Sniff] wants to see.
 const SniffLen = 4096
 
-// Sniff tells the container of a file from its first bytes, or "" when it is none that we take. It does not say that the file is
-// complete or has sound.
+// Sniff tells the container of a file from its first bytes, or "" when it is none that we take. It does not say that
+// the file is complete or has sound.
 func Sniff(head []byte) string {
 	has := func(off int, magic string) bool {
 		return len(head) >= off+len(magic) && string(head[off:off+len(magic)]) == magic
@@ -48,8 +48,8 @@ func Sniff(head []byte) string {
 	return ""
 }
 
-// sniffTagged looks behind an ID3v2 tag, which AAC and FLAC files carry too. Where nothing is to be seen there, because a cover
-// fills the head, the tag is taken for that of an MP3.
+// sniffTagged looks behind an ID3v2 tag, which AAC and FLAC files carry too. Where nothing is to be seen there, because
+// a cover fills the head, the tag is taken for that of an MP3.
 func sniffTagged(head []byte) string {
 	size := tagLength(head)
 	if size == 0 {
@@ -63,7 +63,8 @@ func sniffTagged(head []byte) string {
 	return MP3
 }
 
-// isMP4Box knows the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12, section 4.3; QuickTime File Format).
+// isMP4Box knows the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12, section 4.3; QuickTime File
+// Format).
 func isMP4Box(t string) bool {
 	switch t {
 	case "ftyp", "moov", "mdat", "wide", "free", "skip", "pnot", "styp":

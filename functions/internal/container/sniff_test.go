@@ -65,7 +65,8 @@ func TestSniffFFmpeg(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "sample")
-			args := append(strings.Fields("-hide_banner -nostdin -v error -f lavfi -i testsrc=s=176x144:r=25:d=0.5 -f lavfi -i sine=d=0.5"), strings.Fields(tt.args)...)
+			args := append(strings.Fields("-hide_banner -nostdin -v error -f lavfi -i testsrc=s=176x144:r=25:d=0.5 -f lavfi "+
+				"-i sine=d=0.5"), strings.Fields(tt.args)...)
 			if out, err := exec.CommandContext(t.Context(), ffmpeg, append(args, path)...).CombinedOutput(); err != nil {
 				t.Skipf("this ffmpeg cannot make one: %s", out)
 			}
@@ -93,7 +94,8 @@ func adtsFrames(n int) string {
 // id3 makes a tag that is n bytes long.
 func id3(n int) string {
 	size := n - 10
-	return "ID3\x04\x00\x00" + string([]byte{byte(size >> 21 & 0x7f), byte(size >> 14 & 0x7f), byte(size >> 7 & 0x7f), byte(size & 0x7f)}) + strings.Repeat("\x00", size)
+	return "ID3\x04\x00\x00" + string([]byte{byte(size >> 21 & 0x7f), byte(size >> 14 & 0x7f), byte(size >> 7 & 0x7f),
+		byte(size & 0x7f)}) + strings.Repeat("\x00", size)
 }
 
 func TestSniff(t *testing.T) {
@@ -146,7 +148,8 @@ func TestSniff(t *testing.T) {
 }
 
 func FuzzSniff(f *testing.F) {
-	for _, seed := range []string{"", "\xff\xfb\x90\x00", mp3Frames(2), adtsFrames(2), id3(20) + id3(20) + mp3Frames(1), "\x00\x00\x00\x18ftyp", "\x0b\x77\x12\x34\x1e\x40"} {
+	for _, seed := range []string{"", "\xff\xfb\x90\x00", mp3Frames(2), adtsFrames(2), id3(20) + id3(20) + mp3Frames(1),
+		"\x00\x00\x00\x18ftyp", "\x0b\x77\x12\x34\x1e\x40"} {
 		f.Add([]byte(seed))
 	}
 	// What ffmpeg may be asked for: its format_whitelist.

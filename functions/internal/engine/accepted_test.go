@@ -80,12 +80,12 @@ var muxers = map[string]string{
 	"raw AC-3":       "-vn -f ac3",
 }
 
-// TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in them. What
-// comes out is what ffmpeg makes of the file itself.
+// TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in
+// them. What comes out is what ffmpeg makes of the file itself.
 func TestConvertAccepts(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
-	readme, err := os.ReadFile("../../../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,8 @@ func TestConvertAccepts(t *testing.T) {
 	}
 }
 
-// edited gives a file of the same sound that ffmpeg decodes as its edit list says: ffmpeg 5.1 leaves out the delay of an HE-AAC encoder twice.
+// edited gives a file of the same sound that ffmpeg decodes as its edit list says: ffmpeg 5.1 leaves out the delay of
+// an HE-AAC encoder twice.
 func edited(t *testing.T, src, container, sound string) string {
 	t.Helper()
 	delay := map[string]string{"HE-AAC": "5058", "HE-AAC v2": "7106"}[sound]
@@ -134,6 +135,7 @@ func edited(t *testing.T, src, container, sound string) string {
 		return src
 	}
 	path := filepath.Join(t.TempDir(), "edited.wav")
-	run(t, "ffmpeg", "-nostdin", "-v", "error", "-ignore_editlist", "1", "-i", src, "-map", "0:a", "-af", "atrim=start_sample="+delay, "-c:a", "pcm_f32le", path)
+	run(t, "ffmpeg", "-nostdin", "-v", "error", "-ignore_editlist", "1", "-i", src, "-map", "0:a", "-af",
+		"atrim=start_sample="+delay, "-c:a", "pcm_f32le", path)
 	return path
 }

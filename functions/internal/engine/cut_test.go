@@ -23,8 +23,9 @@ func TestConvertCutEnds(t *testing.T) {
 		{"cut.mpeg", []string{"-c:v", "mpeg1video", "-c:a", "mp2", "-f", "mpeg"}, 4},
 		{"cut.ogg", []string{"-map", "1:a", "-c:a", "libopus", "-page_duration", "20000"}, 5},
 		{"cut.aac", []string{"-map", "1:a", "-c:a", "aac"}, 10},
-		{"cut.mp3", []string{"-map", "1:a", "-c:a", "libmp3lame"}, 1}, // as many bytes are left as the first frame says, with the tag
-		{"cut.asf", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, 1000},  // an index is at the end
+		{"cut.mp3", []string{"-map", "1:a", "-c:a", "libmp3lame"},
+			1}, // as many bytes are left as the first frame says, with the tag
+		{"cut.asf", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, 1000}, // an index is at the end
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -37,8 +37,8 @@ type Engine struct {
 	timeout time.Duration
 }
 
-// New finds ffmpeg; the error says how to get it. It does not run it, so that a converter starts from zero at once. A conversion
-// may take as much CPU time as timeout.
+// New finds ffmpeg; the error says how to get it. It does not run it, so that a converter starts from zero at once. A
+// conversion may take as much CPU time as timeout.
 func New(cfg Config, timeout time.Duration) (*Engine, error) {
 	tool, err := ffmpeg.Find(cfg.FFmpeg, timeout)
 	if err != nil {
@@ -66,9 +66,9 @@ type Result struct {
 	Plan     string        // [PlanIndex] and so on
 }
 
-// Convert writes the MP3 of a file of the given size in bytes to dst, which the caller keeps or throws away. It tells progress
-// in percent, 99 at most, rising, and no more than once a second. The deadline of the context is that of the work. The error is
-// a *Failure.
+// Convert writes the MP3 of a file of the given size in bytes to dst, which the caller keeps or throws away. It tells
+// progress in percent, 99 at most, rising, and no more than once a second. The deadline of the context is that of the
+// work. The error is a *Failure.
 func (e *Engine) Convert(
 	ctx context.Context, src io.ReaderAt, size int64, o eventing.Options, dst Destination, progress func(percent int),
 ) (Result, error) {
@@ -118,7 +118,8 @@ func (e *Engine) convert(
 	return r, out.end(gaps)
 }
 
-// encoding turns what the user wants into what ffmpeg is to do, and tells how long the MP3 will be; 0 when that is not known.
+// encoding turns what the user wants into what ffmpeg is to do, and tells how long the MP3 will be; 0 when that is not
+// known.
 func (e *Engine) encoding(p *plan, o eventing.Options) (x ffmpeg.Encoding, expected time.Duration, err error) {
 	x = ffmpeg.Encoding{
 		Stream:  p.stream,
@@ -175,11 +176,12 @@ func normalGain(l ffmpeg.Loudness) float64 {
 	return min(target-l.Integrated, ceiling-l.Peak)
 }
 
-// tolerance is how much shorter than announced an MP3 may be: half a second, and a thousandth. A file that was cut shows by its
-// structure; this shows one whose data is damaged.
+// tolerance is how much shorter than announced an MP3 may be: half a second, and a thousandth. A file that was cut
+// shows by its structure; this shows one whose data is damaged.
 func tolerance(expected time.Duration) time.Duration { return 500*time.Millisecond + expected/1000 }
 
-// check tells whether all of the sound was made. More than expected is no fault: the headers of live recordings say too little.
+// check tells whether all of the sound was made. More than expected is no fault: the headers of live recordings say too
+// little.
 func (e *Engine) check(p *plan, x ffmpeg.Encoding, out *output) error {
 	var made time.Duration
 	if out.info != nil {
@@ -190,7 +192,8 @@ func (e *Engine) check(p *plan, x ffmpeg.Encoding, out *output) error {
 		return fmt.Errorf("ffmpeg wrote %d bytes that are no frames", out.skipped)
 	case out.info != nil && out.info.Bytes >= e.cfg.MaxBytes:
 		return permanent(nil, TooLarge,
-			"the MP3 would be larger than %d MB: ask for a lower quality, or for less of it with start and end", e.cfg.MaxBytes>>20)
+			"the MP3 would be larger than %d MB: ask for a lower quality, or for less of it with start and "+
+				"end", e.cfg.MaxBytes>>20)
 	case made > e.cfg.MaxDuration+tolerance(0):
 		return e.tooLong()
 	case made < out.expected-p.silence()-tolerance(out.expected):

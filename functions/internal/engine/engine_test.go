@@ -7,7 +7,8 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 )
 
-// TestConvertContainers compares the sound of what is made with what ffmpeg decodes from the file itself: to the sample.
+// TestConvertContainers compares the sound of what is made with what ffmpeg decodes from the file itself: to the
+// sample.
 func TestConvertContainers(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -20,7 +21,8 @@ func TestConvertContainers(t *testing.T) {
 		{"faststart.mp4", []string{"-c:a", "aac", "-movflags", "+faststart"}, PlanIndex, 0},
 		{"moov_at_end.mp4", []string{"-c:a", "aac"}, PlanIndex, 0},
 		{"delayed.mp4", []string{"-c:a", "aac", "-af", "asetpts=PTS+0.5/TB"}, PlanIndex, 0},
-		{"surround.mp4", []string{"-c:a", "aac", "-af", "pan=5.1|FL=c0|FR=c0|FC=.5*c0|LFE=.2*c0|BL=.6*c0|BR=.6*c0"}, PlanIndex, 0},
+		{"surround.mp4", []string{"-c:a", "aac", "-af", "pan=5.1|FL=c0|FR=c0|FC=.5*c0|LFE=.2*c0|BL=.6*c0|BR=.6*c0"},
+			PlanIndex, 0},
 		{"ac3.mp4", []string{"-c:a", "ac3"}, PlanIndex, 0},
 		{"alac.mov", []string{"-c:a", "alac"}, PlanIndex, 0},
 		{"opus.mp4", []string{"-c:a", "libopus"}, PlanIndex, 0},

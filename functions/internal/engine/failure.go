@@ -28,7 +28,8 @@ const (
 	Interrupted = "interrupted"  // passing: the work was broken off
 )
 
-// Failure is why a conversion made no MP3. Its code and message are for the owner of the video; the cause is for the log.
+// Failure is why a conversion made no MP3. Its code and message are for the owner of the video; the cause is for the
+// log.
 type Failure struct {
 	eventing.Failure
 	Passing bool // another try may succeed
@@ -85,11 +86,13 @@ func outOfRange() *Failure {
 }
 
 func truncated(cause error) *Failure {
-	return permanent(cause, Truncated, "the video is not complete: its end, or something within it, is missing; upload the whole file again")
+	return permanent(cause, Truncated,
+		"the video is not complete: its end, or something within it, is missing; upload the whole file again")
 }
 
 func unsupported(cause error) *Failure {
-	return permanent(cause, Unsupported, "the video is of a kind that cannot be read, or damaged: try to save it as MP4 first")
+	return permanent(cause, Unsupported,
+		"the video is of a kind that cannot be read, or damaged: try to save it as MP4 first")
 }
 
 func (e *Engine) tooLong() *Failure {
@@ -97,7 +100,8 @@ func (e *Engine) tooLong() *Failure {
 }
 
 func (e *Engine) tooMuchWork(cause error) *Failure {
-	return permanent(cause, Timeout, "the video takes longer than %v to convert: ask for less of it with start and end", e.timeout)
+	return permanent(cause, Timeout, "the video takes longer than %v to convert: ask for less of it with start and end",
+		e.timeout)
 }
 
 // failure reads what the file, the storage around it, or the run of ffmpeg returned.
@@ -130,8 +134,10 @@ func fileFailure(err error) *Failure {
 		{container.ErrTruncated, Truncated, truncated(nil).Message},
 		{mp4.ErrTruncated, Truncated, truncated(nil).Message},
 		{mp4.ErrEncrypted, Unsupported, "the sound is encrypted: upload a video without copy protection"},
-		{mp4.ErrElsewhere, Unsupported, "the sound is in another file that this one refers to: save the video as a self-contained one"},
-		{mp4.ErrMixed, Unsupported, "the sound is of one kind here and of another there: save the video with one kind of sound first"},
+		{mp4.ErrElsewhere, Unsupported,
+			"the sound is in another file that this one refers to: save the video as a self-contained one"},
+		{mp4.ErrMixed, Unsupported,
+			"the sound is of one kind here and of another there: save the video with one kind of sound first"},
 		{mp4.ErrUnsupported, Unsupported, unsupported(nil).Message},
 		{container.ErrUnsupported, Unsupported, unsupported(nil).Message},
 		{ffmpeg.ErrTooLarge, Unsupported, unsupported(nil).Message},

@@ -90,12 +90,14 @@ func TestConvertRefuses(t *testing.T) {
 			return b
 		}, want: Truncated},
 		{name: "start after the end", data: cut(fast, 1), options: eventing.Options{Start: 10}, want: OutOfRange},
-		{name: "start after the end of what has no length", data: cut(flv, 1), options: eventing.Options{Start: 10}, want: OutOfRange},
+		{name: "start after the end of what has no length", data: cut(flv, 1), options: eventing.Options{Start: 10},
+			want: OutOfRange},
 		{name: "too long by the index", config: short, data: cut(fast, 1), want: TooLong},
 		{name: "too long by the sound", config: short, data: cut(flv, 1), want: TooLong},
 		{name: "too long in fragments", config: short, data: cut(frag, 1), want: TooLong},
 		{name: "too large", config: small, data: cut(fast, 1), options: eventing.Options{Bitrate: 320}, want: TooLarge},
-		{name: "too large in fragments", config: small, data: cut(frag, 1), options: eventing.Options{Bitrate: 320}, want: TooLarge},
+		{name: "too large in fragments", config: small, data: cut(frag, 1), options: eventing.Options{Bitrate: 320},
+			want: TooLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +135,8 @@ func TestConvertStorageFails(t *testing.T) {
 	e := newEngine(t, testConfig)
 	broken := errors.New("the store is away")
 	for _, name := range []string{"faststart.mp4", "opus.mkv"} {
-		args := map[string][]string{"faststart.mp4": {"-c:a", "aac", "-movflags", "+faststart"}, "opus.mkv": {"-c:a", "libopus"}}[name]
+		args := map[string][]string{"faststart.mp4": {"-c:a", "aac", "-movflags", "+faststart"}, "opus.mkv": {"-c:a",
+			"libopus"}}[name]
 		data := read(t, video(t, name, args...))
 		for _, tt := range []struct {
 			name   string
@@ -218,8 +221,8 @@ func TestConvertEnds(t *testing.T) {
 	}
 }
 
-// TestConvertStops checks that the whole process group is gone when the context ends. The process did nothing meanwhile, which
-// is not the video's fault.
+// TestConvertStops checks that the whole process group is gone when the context ends. The process did nothing
+// meanwhile, which is not the video's fault.
 func TestConvertStops(t *testing.T) {
 	t.Parallel()
 	src := video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart")
@@ -310,7 +313,8 @@ func TestFailure(t *testing.T) {
 			t.Parallel()
 			f := (&Engine{cfg: testConfig}).failure(tt.ctx, tt.err)
 			if f.Code != tt.want || f.Passing != tt.passing || tt.is != nil && !errors.Is(f, tt.is) {
-				t.Errorf("failure(%v) = %v (passing: %v), want %s (passing: %v) because of %v", tt.err, f, f.Passing, tt.want, tt.passing, tt.is)
+				t.Errorf("failure(%v) = %v (passing: %v), want %s (passing: %v) because of %v", tt.err, f, f.Passing, tt.want,
+					tt.passing, tt.is)
 			}
 		})
 	}
@@ -320,7 +324,8 @@ func TestNewMissing(t *testing.T) {
 	t.Parallel()
 	c := testConfig
 	c.FFmpeg = filepath.Join(t.TempDir(), "ffmpeg")
-	if _, err := New(c, time.Minute); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(), "apt-get install ffmpeg") {
+	if _, err := New(c, time.Minute); !errors.Is(err, ffmpeg.ErrMissing) || !strings.Contains(err.Error(),
+		"apt-get install ffmpeg") {
 		t.Errorf("New(missing) = %v, want how to get ffmpeg", err)
 	}
 }

@@ -72,7 +72,8 @@ func makeFile(t *testing.T, name string, args ...string) string {
 // video makes a file of moving picture and a tone.
 func video(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return makeFile(t, name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-c:v", "mpeg4"}, args...)...)
+	return makeFile(t, name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-c:v", "mpeg4"},
+		args...)...)
 }
 
 // run runs a program that must succeed, and gives what it writes.
@@ -126,7 +127,8 @@ func compress(t *testing.T, moov []byte) []byte {
 // samples counts the samples of one channel that a file decodes to.
 func samples(t *testing.T, path string, args ...string) int {
 	t.Helper()
-	out := run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", path, "-map", "0:a:0"}, args...), "-ac", "1", "-f", "s16le", "-")...)
+	out := run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", path, "-map", "0:a:0"}, args...),
+		"-ac", "1", "-f", "s16le", "-")...)
 	return len(out) / 2
 }
 
@@ -169,7 +171,8 @@ func rate(t *testing.T, path string) int {
 	return n
 }
 
-// testConfig has the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names another.
+// testConfig has the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names
+// another.
 var testConfig = Config{
 	FFmpeg:      cmp.Or(os.Getenv("TEST_FFMPEG"), "ffmpeg"),
 	MaxDuration: time.Hour,

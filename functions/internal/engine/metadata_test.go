@@ -20,7 +20,8 @@ func heavyID3(picture int) []byte {
 	frame := func(id string, body []byte) []byte {
 		return slices.Concat([]byte(id), syncsafe(len(body)), []byte{0, 0}, body)
 	}
-	frames := slices.Concat(frame("APIC", append([]byte("\x00image/jpeg\x00\x03\x00"), make([]byte, picture)...)), frame("TIT2", []byte("\x03Title")))
+	frames := slices.Concat(frame("APIC", append([]byte("\x00image/jpeg\x00\x03\x00"), make([]byte, picture)...)),
+		frame("TIT2", []byte("\x03Title")))
 	return slices.Concat([]byte("ID3\x04\x00\x00"), syncsafe(len(frames)), frames)
 }
 
@@ -50,10 +51,12 @@ func TestConvertLargeMetadata(t *testing.T) {
 	mp3, aac, flac := sound("mp3", "-c:a", "libmp3lame", "-id3v2_version", "0"), sound("aac", "-c:a", "aac"), sound("flac")
 	wav, aiff, ogg := sound("wav"), sound("aiff"), sound("ogg", "-c:a", "libvorbis")
 	mkv := read(t, video(t, "metadata.mkv", "-c:a", "aac", "-live", "1"))
-	avi, asf := read(t, video(t, "metadata.avi", "-c:a", "aac")), read(t, video(t, "metadata.asf", "-c:a", "wmav2", "-c:v", "wmv2"))
+	avi, asf := read(t, video(t, "metadata.avi", "-c:a", "aac")), read(t, video(t, "metadata.asf", "-c:a", "wmav2",
+		"-c:v", "wmv2"))
 	junk := make([]byte, size)
 	cover := slices.Concat([]byte{6}, u32(size)[1:], junk)
-	attached := element("\x61\xa7", slices.Concat(element("\x46\x6e", []byte("a.jpg")), element("\x46\x60", []byte("image/jpeg")),
+	attached := element("\x61\xa7", slices.Concat(element("\x46\x6e", []byte("a.jpg")), element("\x46\x60",
+		[]byte("image/jpeg")),
 		element("\x46\xae", []byte{1}), element("\x46\x5c", junk)))
 	for _, tt := range []struct {
 		name         string
@@ -69,7 +72,8 @@ func TestConvertLargeMetadata(t *testing.T) {
 		{"attachment in Matroska", mkv, insert(mkv, false, "\x1f\x43\xb6\x75", element("\x19\x41\xa4\x69", attached))},
 		{"picture of a video in Matroska", mkv, insert(mkv, false, "\x1f\x43\xb6\x75", element("\x1f\x43\xb6\x75",
 			slices.Concat(element("\xe7", []byte{0}), element("\xa3", append([]byte("\x81\x00\x00\x80"), junk...)))))},
-		{"picture of a video in AVI", avi, insert(avi, true, "movi", slices.Concat([]byte("00dc"), le.AppendUint32(nil, size), junk))},
+		{"picture of a video in AVI", avi, insert(avi, true, "movi", slices.Concat([]byte("00dc"), le.AppendUint32(nil,
+			size), junk))},
 		{"object in ASF", asf, heavyASF(asf, junk)},
 		{"comment in Ogg", ogg, heavyOgg(ogg, junk)},
 	} {
@@ -135,14 +139,16 @@ func heavyOgg(b, junk []byte) []byte {
 	}
 	const count = 7 // bytes in front of the vendor's length
 	vendor := int(binary.LittleEndian.Uint32(body[count:]))
-	head := slices.Concat(body[:count+4+vendor], []byte{1, 0, 0, 0}, binary.LittleEndian.AppendUint32(nil, uint32(len(junk))))
+	head := slices.Concat(body[:count+4+vendor], []byte{1, 0, 0, 0}, binary.LittleEndian.AppendUint32(nil,
+		uint32(len(junk))))
 	body = slices.Concat(head, junk, []byte{1}, body[comment:])
 	size := len(head) + len(junk) + 1
 	segments = slices.Concat(bytes.Repeat([]byte{255}, size/255), []byte{byte(size % 255)}, segments[n:])
 	out := bytes.Clone(first)
 	for number := 1; len(segments) > 0; number++ {
 		k := min(255, len(segments))
-		page := slices.Concat(second[:18], binary.LittleEndian.AppendUint32(nil, uint32(number)), []byte{0, 0, 0, 0, byte(k)}, segments[:k])
+		page := slices.Concat(second[:18], binary.LittleEndian.AppendUint32(nil, uint32(number)), []byte{0, 0, 0, 0,
+			byte(k)}, segments[:k])
 		page[5] = 0
 		if number > 1 {
 			page[5] = 1

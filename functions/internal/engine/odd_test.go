@@ -25,8 +25,8 @@ func makeBox(kind string, parts ...[]byte) []byte {
 	return slices.Concat(u32(uint32(8+len(body))), []byte(kind), body)
 }
 
-// edit makes an MP4 anew with another body of one of its boxes, the first at the path; a box with none is left out. The index is last
-// in the file, so that what it refers to stays where it is.
+// edit makes an MP4 anew with another body of one of its boxes, the first at the path; a box with none is left out. The
+// index is last in the file, so that what it refers to stays where it is.
 func edit(b []byte, f func(body []byte) []byte, path ...string) (out []byte) {
 	for found := false; len(b) > 0; {
 		n := int(binary.BigEndian.Uint32(b))
@@ -172,10 +172,12 @@ func TestConvertOdd(t *testing.T) {
 	e := newEngine(t, testConfig)
 	aac := read(t, video(t, "odd.mp4", "-map", "1:a", "-map", "0:v", "-c:a", "aac"))
 	pcm := read(t, video(t, "odd.mov", "-map", "1:a", "-map", "0:v", "-c:a", "pcm_s16le"))
-	noise := read(t, makeFile(t, "noise.m4a", "-f", "lavfi", "-i", "anoisesrc=d=4:r=48000:seed=3", "-c:a", "aac", "-aac_pns", "1", "-b:a", "32k"))
+	noise := read(t, makeFile(t, "noise.m4a", "-f", "lavfi", "-i", "anoisesrc=d=4:r=48000:seed=3", "-c:a", "aac",
+		"-aac_pns", "1", "-b:a", "32k"))
 	adts := makeFile(t, "he.aac", "-i", "testdata/he-aac.m4a", "-c:a", "copy")
 	implicit := read(t, makeFile(t, "implicit.m4a", "-i", adts, "-c:a", "copy"))
-	fragments := read(t, video(t, "odd_fragments.mp4", "-c:a", "aac", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "500000"))
+	fragments := read(t, video(t, "odd_fragments.mp4", "-c:a", "aac", "-movflags", "empty_moov+default_base_moof",
+		"-frag_duration", "500000"))
 	const later = "setts=ts=TS+44100*gte(PTS\\,44100)"
 	pause := read(t, makeFile(t, "pause.m4a", "-f", "lavfi", "-i", tone, "-c:a", "aac", "-bsf:a", later))
 	amr, he := read(t, "testdata/amr-nb.3gp"), read(t, "testdata/he-aac-v2.m4a")
@@ -224,7 +226,8 @@ func TestConvertOdd(t *testing.T) {
 	}
 }
 
-// TestConvertOddAVI gives MP3 in AVI whose frames do not lie in chunks of their own: the whole ones are in what is made.
+// TestConvertOddAVI gives MP3 in AVI whose frames do not lie in chunks of their own: the whole ones are in what is
+// made.
 func TestConvertOddAVI(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -246,7 +249,8 @@ func TestConvertOddAVI(t *testing.T) {
 			}
 			got, _ := framesOf(t, out)
 			if want = want[:len(want)-1]; r.Plan != PlanCopy || !slices.EqualFunc(want, got, bytes.Equal) {
-				t.Errorf("Convert(%s, shifted): plan %s, %d frames, want %s and all %d but the last", name, r.Plan, len(got), PlanCopy, len(want))
+				t.Errorf("Convert(%s, shifted): plan %s, %d frames, want %s and all %d but the last", name, r.Plan, len(got),
+					PlanCopy, len(want))
 			}
 
 			// Encoded anew, there is as much sound.
@@ -265,7 +269,8 @@ func TestConvertOddAVI(t *testing.T) {
 	}
 }
 
-// TestConvertPauses gives sound that pauses for half of the time: all that there is comes out, unless a part was overwritten.
+// TestConvertPauses gives sound that pauses for half of the time: all that there is comes out, unless a part was
+// overwritten.
 func TestConvertPauses(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -292,8 +297,8 @@ func TestConvertPauses(t *testing.T) {
 	}
 }
 
-// TestConvertNoNumbers gives floating-point samples that are no numbers, or that LAME's sums cannot hold: one second later all is
-// as it would be.
+// TestConvertNoNumbers gives floating-point samples that are no numbers, or that LAME's sums cannot hold: one second
+// later all is as it would be.
 func TestConvertNoNumbers(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -339,8 +344,8 @@ func TestConvertMixed(t *testing.T) {
 	}
 }
 
-// shifted puts junk in front of the sound of an AVI and leaves its chunks as long as they are, so that each begins within a frame, and
-// the last bytes are lost.
+// shifted puts junk in front of the sound of an AVI and leaves its chunks as long as they are, so that each begins
+// within a frame, and the last bytes are lost.
 func shifted(b, junk []byte) []byte {
 	le := binary.LittleEndian
 	var chunks [][]byte

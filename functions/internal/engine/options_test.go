@@ -22,10 +22,11 @@ import (
 // sources are one video in the ways that take different plans.
 func sources(t *testing.T) map[string]string {
 	return map[string]string{
-		"faststart.mp4":  video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart"),
-		"fragmented.mp4": video(t, "fragmented.mp4", "-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"),
-		"opus.mkv":       video(t, "opus.mkv", "-c:a", "libopus"),
-		"mp3.mp4":        video(t, "mp3.mp4", "-c:a", "libmp3lame"),
+		"faststart.mp4": video(t, "faststart.mp4", "-c:a", "aac", "-movflags", "+faststart"),
+		"fragmented.mp4": video(t, "fragmented.mp4", "-c:a", "aac", "-movflags",
+			"+frag_keyframe+empty_moov+default_base_moof"),
+		"opus.mkv": video(t, "opus.mkv", "-c:a", "libopus"),
+		"mp3.mp4":  video(t, "mp3.mp4", "-c:a", "libmp3lame"),
 	}
 }
 
@@ -104,7 +105,8 @@ func TestConvertSound(t *testing.T) {
 			}
 			s := probe(t, out).Streams[0]
 			if s.Channels != tt.channels || tt.bitrate != "" && s.BitRate != tt.bitrate {
-				t.Errorf("Convert(%s): %d channels at %s bit/s, want %d at %s", tt.name, s.Channels, s.BitRate, tt.channels, tt.bitrate)
+				t.Errorf("Convert(%s): %d channels at %s bit/s, want %d at %s", tt.name, s.Channels, s.BitRate, tt.channels,
+					tt.bitrate)
 			}
 		})
 	}
@@ -138,7 +140,8 @@ func TestConvertNormalize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, e, read(t, src), eventing.Options{Normalize: true, Mono: name == "stereo to mono", Start: 0.5})
+			_, out, err := convert(t, e, read(t, src), eventing.Options{Normalize: true, Mono: name == "stereo to mono",
+				Start: 0.5})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -179,14 +182,18 @@ func TestConvertTags(t *testing.T) {
 	e := newEngine(t, testConfig)
 	dir := t.TempDir()
 	meta := filepath.Join(dir, "meta")
-	err := os.WriteFile(meta, []byte(";FFMETADATA1\ntitle=Thé title\nartist=Some artist\nalbum=Some album\ndate=2024-05-06\n"+
-		"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=One\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=4000\ntitle=Zwei ✓\n"), 0o600)
+	err := os.WriteFile(meta,
+		[]byte(";FFMETADATA1\ntitle=Thé title\nartist=Some artist\nalbum=Some album\ndate=2024-05-06\n"+
+			"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1500\ntitle=One\n"+
+			"[CHAPTER]\nTIMEBASE=1/1000\nSTART=1500\nEND=4000\ntitle=Zwei ✓\n"), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cover := makeFile(t, "cover.jpg", "-f", "lavfi", "-i", "color=red:s=32x32:d=1", "-frames:v", "1")
-	in := []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-i", cover, "-i", meta, "-map_metadata", "3", "-map_chapters", "3", "-map", "1:a"}
-	attached := []string{"-map", "0:v", "-map", "2:v", "-c:v:0", "mpeg4", "-c:v:1", "copy", "-disposition:v:1", "attached_pic"}
+	in := []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-i", cover, "-i", meta, "-map_metadata",
+		"3", "-map_chapters", "3", "-map", "1:a"}
+	attached := []string{"-map", "0:v", "-map", "2:v", "-c:v:0", "mpeg4", "-c:v:1", "copy", "-disposition:v:1",
+		"attached_pic"}
 	for _, tt := range []struct {
 		name  string
 		args  []string
@@ -194,9 +201,11 @@ func TestConvertTags(t *testing.T) {
 		end   string // of the last chapter; its length is not in the index of fragments
 	}{
 		{"tagged.mp4", append(attached, "-c:a", "aac"), true, "4.000000"},
-		{"tagged_fragmented.mp4", append(attached, "-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov"), false, "4.035000"},
+		{"tagged_fragmented.mp4", append(attached, "-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov"), false,
+			"4.035000"},
 		{"tagged.mov", []string{"-map", "0:v", "-c:v", "mpeg4", "-c:a", "aac"}, false, "4.000000"},
-		{"tagged.mkv", []string{"-map", "0:v", "-c:v", "mpeg4", "-attach", cover, "-metadata:s:t", "mimetype=image/jpeg", "-c:a", "aac"}, true, "4.000000"},
+		{"tagged.mkv", []string{"-map", "0:v", "-c:v", "mpeg4", "-attach", cover, "-metadata:s:t", "mimetype=image/jpeg",
+			"-c:a", "aac"}, true, "4.000000"},
 		{"tagged.mp3", []string{"-map", "2:v", "-c:v", "copy"}, true, "4.000000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -267,7 +276,8 @@ func TestConvertDefaultTrack(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
 	for _, name := range []string{"second.mp4", "second.mkv"} {
-		src := makeFile(t, name, "-f", "lavfi", "-i", tone, "-f", "lavfi", "-i", "sine=r=48000:d=2", "-map", "0", "-map", "1", "-c:a", "aac",
+		src := makeFile(t, name, "-f", "lavfi", "-i", tone, "-f", "lavfi", "-i", "sine=r=48000:d=2", "-map", "0", "-map",
+			"1", "-c:a", "aac",
 			"-disposition:a:0", "0", "-disposition:a:1", "default")
 		r, out, err := convert(t, e, read(t, src), eventing.Options{})
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 // maxGap is the most that the LAME tag can tell.
 const maxGap = 1<<12 - 1
 
-// encoderGaps are those that LAME makes around the samples. When the numbers do not fit the frames, there are none, and players
-// get to hear it all.
+// encoderGaps are those that LAME makes around the samples. When the numbers do not fit the frames, there are none, and
+// players get to hear it all.
 func encoderGaps(info *mp3.Info, samples int64) *mp3.Gaps {
 	padding := info.Samples - mp3.LAMEDelay - samples
 	if samples == 0 || padding < 0 || padding > maxGap {
@@ -22,7 +22,8 @@ func encoderGaps(info *mp3.Info, samples int64) *mp3.Gaps {
 	return &mp3.Gaps{Delay: mp3.LAMEDelay, Padding: int(padding)}
 }
 
-// copiedGaps are those that the source tells, in its first frame or by an edit list; of an edit list only the beginning is exact.
+// copiedGaps are those that the source tells, in its first frame or by an edit list; of an edit list only the beginning
+// is exact.
 func copiedGaps(p *plan, rate int) *mp3.Gaps {
 	const decoderDelay = 529 // samples
 	delay := int(math.Round(p.skip.Seconds()*float64(rate))) - decoderDelay

@@ -34,9 +34,10 @@ func difference(a, b []byte) float64 {
 	return 10 * math.Log10(noise/signal)
 }
 
-// asPlain compares what the engine made with what ffmpeg makes of the file itself, at the same effort of LAME: the same frames with
-// the same gaps. Where the engine's ffmpeg is another build, they differ by what rounding does to LAME's choices,
-// most where the sound is noise. A copy is compared with ffmpeg's copy, whose gaps are those of its muxer and not of the source.
+// asPlain compares what the engine made with what ffmpeg makes of the file itself, at the same effort of LAME: the same
+// frames with the same gaps. Where the engine's ffmpeg is another build, they differ by what rounding does to LAME's
+// choices, most where the sound is noise. A copy is compared with ffmpeg's copy, whose gaps are those of its muxer and
+// not of the source.
 func asPlain(t *testing.T, src, out, plan string) {
 	t.Helper()
 	args := []string{"-q:a", "2", "-compression_level", "5"}
@@ -92,13 +93,15 @@ func framesOf(t *testing.T, path string) (frames [][]byte, gaps *mp3.Gaps) {
 	}
 }
 
-// TestConvertAsPlain decodes what the engine makes and what ffmpeg makes of the file itself: there are as many samples, and at
-// one effort of LAME they are the same; where the engine's ffmpeg is another build, they differ by what rounding does to LAME's
-// choices. The greater effort that ffmpeg has by default brings the sound nearer to its source by less than half a dB.
+// TestConvertAsPlain decodes what the engine makes and what ffmpeg makes of the file itself: there are as many samples,
+// and at one effort of LAME they are the same; where the engine's ffmpeg is another build, they differ by what rounding
+// does to LAME's choices. The greater effort that ffmpeg has by default brings the sound nearer to its source by less
+// than half a dB.
 func TestConvertAsPlain(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
-	const music = "aevalsrc=d=8:s=48000:c=stereo:exprs='.4*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.2*exp(-40*mod(t,.25))*(2*random(0)-1)+" +
+	const music = "aevalsrc=d=8:s=48000:c=stereo:exprs='.4*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+" +
+		".2*exp(-40*mod(t,.25))*(2*random(0)-1)+" +
 		".2*exp(-3*mod(t,.5))*(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(3*ld(0))/3+sin(5*ld(0))/5)|" +
 		".3*sin(2*PI*(200+90*t)*t)*exp(-2*mod(t,1))+.02*(2*random(1)-1)'"
 	for _, tt := range []struct {
@@ -115,7 +118,8 @@ func TestConvertAsPlain(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src := makeFile(t, tt.name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music, "-c:v", "mpeg4"}, tt.args...)...)
+			src := makeFile(t, tt.name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music, "-c:v",
+				"mpeg4"}, tt.args...)...)
 			_, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -123,12 +127,14 @@ func TestConvertAsPlain(t *testing.T) {
 			source, got := pcm(t, src), pcm(t, out)
 			plain := func(args ...string) []byte {
 				path := filepath.Join(t.TempDir(), "plain.mp3")
-				run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn", "-q:a", "2"}, args...), path)...)
+				run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn", "-q:a", "2"}, args...),
+					path)...)
 				return pcm(t, path)
 			}
 			same, usual := plain("-compression_level", "5"), plain()
 			if len(got) != len(source) || len(got) != len(same) || len(got) != len(usual) {
-				t.Fatalf("Convert(%s): %d samples, want the %d of the source, as ffmpeg makes (%d)", tt.name, len(got)/4, len(source)/4, len(same)/4)
+				t.Fatalf("Convert(%s): %d samples, want the %d of the source, as ffmpeg makes (%d)", tt.name, len(got)/4,
+					len(source)/4, len(same)/4)
 			}
 			most := math.Inf(-1)
 			if testConfig.FFmpeg != "ffmpeg" {
@@ -141,7 +147,8 @@ func TestConvertAsPlain(t *testing.T) {
 			if ours > theirs+.5 {
 				t.Errorf("Convert(%s): differs from the source by %.2f dB, want no more than ffmpeg's %.2f", tt.name, ours, theirs)
 			}
-			t.Logf("%.1f dB from ffmpeg's at the same effort; %.2f dB from the source, ffmpeg's at its usual effort %.2f dB", difference(same, got), ours, theirs)
+			t.Logf("%.1f dB from ffmpeg's at the same effort; %.2f dB from the source, ffmpeg's at its usual effort %.2f dB",
+				difference(same, got), ours, theirs)
 		})
 	}
 }

@@ -106,9 +106,10 @@ func (e *Engine) planMP4(ctx context.Context, src *source) (*plan, error) {
 		mp3:      x.Audio.MP3,
 		skip:     x.Audio.Skip,
 		float:    slices.Contains([]string{"fl32", "fl64", "lpcm"}, x.Audio.Codec),
-		tag:      mp3.Tag{Title: x.Tags.Title, Artist: x.Tags.Artist, Album: x.Tags.Album, Date: x.Tags.Date, Cover: x.Tags.Cover},
-		src:      src,
-		index:    x.Audio,
+		tag: mp3.Tag{Title: x.Tags.Title, Artist: x.Tags.Artist, Album: x.Tags.Album, Date: x.Tags.Date,
+			Cover: x.Tags.Cover},
+		src:   src,
+		index: x.Audio,
 	}
 	for _, c := range x.Chapters {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
@@ -134,11 +135,12 @@ func (e *Engine) planMP4(ctx context.Context, src *source) (*plan, error) {
 // maxTemporary bounds a file that is copied, in bytes.
 const maxTemporary = 2 << 30
 
-// planTemporary copies an MP4, because its demuxer must seek. The copy has no name from the start, so that nothing finds it and
-// nothing of it stays, whatever dies.
+// planTemporary copies an MP4, because its demuxer must seek. The copy has no name from the start, so that nothing
+// finds it and nothing of it stays, whatever dies.
 func (e *Engine) planTemporary(ctx context.Context, src *source) (*plan, error) {
 	if src.size > maxTemporary {
-		return nil, permanent(nil, Unsupported, "the video has an index that cannot be read at this size: save it as MP4 first")
+		return nil, permanent(nil, Unsupported,
+			"the video has an index that cannot be read at this size: save it as MP4 first")
 	}
 	file, err := os.CreateTemp("", "soundstrip-")
 	if err != nil {
@@ -181,7 +183,8 @@ func (p *plan) truncated() bool {
 	return p.name == PlanPipe && p.file == nil && !p.framing.Whole()
 }
 
-// silence is how much of the duration has turned out to have no sound. Where ffmpeg met an error, sound is missing instead.
+// silence is how much of the duration has turned out to have no sound. Where ffmpeg met an error, sound is missing
+// instead.
 func (p *plan) silence() time.Duration {
 	switch {
 	case p.index != nil && p.index.Stream != nil:
@@ -204,7 +207,8 @@ func (e *Engine) probe(ctx context.Context, p *plan) error {
 	switch m.Audio.Codec {
 	case "tta":
 		if p.input.Demuxers == container.Matroska {
-			// ffmpeg takes the number of samples for that of whole milliseconds, and then cannot decode the last of them, up to a second.
+			// ffmpeg takes the number of samples for that of whole milliseconds, and then cannot decode the last of them, up to
+			// a second.
 			return permanent(nil, Unsupported,
 				"the sound is TTA, which cannot be read to its end from Matroska: save the video with FLAC first")
 		}

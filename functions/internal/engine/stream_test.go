@@ -15,8 +15,8 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/mp4"
 )
 
-// TestStream decodes the sound of an MP4 from the file that its index makes and from the stream that needs none, and compares
-// every sample.
+// TestStream decodes the sound of an MP4 from the file that its index makes and from the stream that needs none, and
+// compares every sample.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -76,7 +76,8 @@ func TestStream(t *testing.T) {
 				if cut != "" {
 					// The edit list then leaves out the beginning and the end of what is copied.
 					whole := path
-					path = makeFile(t, name, "-ss", cut, "-t", "1.23", "-i", whole, "-map", "0", "-c", "copy", "-strict", "-2", "-avoid_negative_ts", "disabled")
+					path = makeFile(t, name, "-ss", cut, "-t", "1.23", "-i", whole, "-map", "0", "-c", "copy", "-strict", "-2",
+						"-avoid_negative_ts", "disabled")
 				}
 				f, err := os.Open(path)
 				if err != nil {
@@ -102,16 +103,19 @@ func TestStream(t *testing.T) {
 					t.Fatalf("Read(%s): a stream, want none", name)
 				}
 				want := decode(t, func(w io.Writer) error { return x.Audio.WriteFile(w, f) })
-				got := decode(t, func(w io.Writer) error { return s.WriteFile(w, f) }, "-af", "atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
+				got := decode(t, func(w io.Writer) error { return s.WriteFile(w, f) }, "-af",
+					"atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
 				if len(want) == 0 || !bytes.Equal(got, want) {
-					t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", name, len(got), s.Preroll, len(want))
+					t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", name, len(got),
+						s.Preroll, len(want))
 				}
 			})
 		}
 	}
 }
 
-// TestStreamFragments decodes the sound of fragments from the file itself and from the stream, and compares every sample.
+// TestStreamFragments decodes the sound of fragments from the file itself and from the stream, and compares every
+// sample.
 func TestStreamFragments(t *testing.T) {
 	t.Parallel()
 	layouts := map[string]string{
@@ -206,9 +210,11 @@ func sameSamples(t *testing.T, path string) {
 		t.Fatalf("Read(%s): no stream", filepath.Base(path))
 	}
 	want := []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-f", "f32le", "-"))
-	got := decode(t, func(w io.Writer) error { return s.WriteFile(w, bytes.NewReader(b)) }, "-af", "atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
+	got := decode(t, func(w io.Writer) error { return s.WriteFile(w, bytes.NewReader(b)) }, "-af",
+		"atrim=start="+strconv.FormatFloat(s.Preroll.Seconds(), 'f', 6, 64))
 	if len(want) == 0 || !bytes.Equal(got, want) {
-		t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", filepath.Base(path), len(got), s.Preroll, len(want))
+		t.Errorf("Stream(%s): %d bytes of samples with a pre-roll of %v, want the %d of the file", filepath.Base(path),
+			len(got), s.Preroll, len(want))
 	}
 	if d := x.Audio.Duration.Seconds(); d < 3.9 || d > 4.2 {
 		t.Errorf("Read(%s): %v s long, want 4", filepath.Base(path), d)
@@ -222,7 +228,8 @@ func decode(t *testing.T, feed func(io.Writer) error, args ...string) []byte {
 	if err := feed(&in); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ffmpeg", append(append([]string{"-v", "error", "-i", "pipe:0", "-map", "0:a:0"}, args...), "-f", "f32le", "-")...)
+	cmd := exec.Command("ffmpeg", append(append([]string{"-v", "error", "-i", "pipe:0", "-map", "0:a:0"}, args...), "-f",
+		"f32le", "-")...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &said
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("ffmpeg: %v: %s", err, said.String())
