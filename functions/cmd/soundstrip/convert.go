@@ -165,7 +165,7 @@ func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error)
 	if err != nil {
 		return usage(err)
 	}
-	defer video.Close()
+	defer func() { _ = video.Close() }() // it was only read
 	if err := c.mayWrite(); err != nil {
 		return usage(err)
 	}
