@@ -75,6 +75,12 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchFor(t, 5*time.Minute)
+}
+
+// newBenchFor is newBench where a conversion may take so long.
+func newBenchFor(t *testing.T, timeout time.Duration) *bench {
+	t.Helper()
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +91,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{jobs: &fakeJobs{SQLite: jobs}, videos: newMemory(), mp3s: newMemory(), engine: &fakeEngine{}}
-	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, Config{Timeout: 5 * time.Minute, Lease: 300 * time.Millisecond})
+	b.handler = New(b.jobs, b.videos, b.mp3s, b.engine, Config{Timeout: timeout, Lease: 3 * time.Second})
 	return b
 }
 
@@ -328,6 +334,36 @@ func TestLost(t *testing.T) {
 				t.Errorf("job is %s, %d MP3s, want %s and none", got, b.mp3s.len(), tt.want)
 			}
 		})
+	}
+}
+
+// TestLeaseWhileStored checks that the lease is kept while an MP3 is stored that was made just before the time was over.
+func TestLeaseWhileStored(t *testing.T) {
+	t.Parallel()
+	b := newBenchFor(t, time.Millisecond)
+	j := b.upload(t)
+	b.engine.convert = func(ctx context.Context, _ func(int)) error { <-ctx.Done(); return nil }
+	beats := make(chan struct{})
+	b.jobs.heartbeat = func() error {
+		select {
+		case beats <- struct{}{}:
+		default:
+		}
+		return nil
+	}
+	b.mp3s.commit = func() error {
+		for range 2 {
+			select {
+			case <-beats:
+			case <-time.After(time.Minute):
+				return errors.New("no heartbeat")
+			}
+		}
+		return nil
+	}
+	_, reply := b.post(t.Context(), t, uploaded(t, j.ID, eventing.VideoUploaded{}))
+	if reply == nil || reply.Type() != eventing.TypeAudioConverted {
+		t.Errorf("reply is %v, want audio.converted", reply)
 	}
 }
 

@@ -16,22 +16,24 @@ type lease struct {
 	job      job.Job
 	ttl      time.Duration
 	percents chan int
-	lose     context.CancelCauseFunc
-	lost     func() error // why the work was broken off
+	work     context.Context //nolint:containedctx // its cause is why the work was broken off
+	stop     context.CancelFunc
 	done     chan struct{}
 }
 
-// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends
-// when the lease may run out because the jobs cannot be reached: another worker could begin.
+// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends when
+// the lease may run out because the jobs cannot be reached: another worker could begin. When ctx ends, the lease is kept
+// on, since an MP3 that is there may still be stored.
 func (f *function) hold(ctx context.Context, j job.Job) (context.Context, *lease) {
-	ctx, lose := context.WithCancelCause(ctx)
-	l := &lease{jobs: f.jobs, job: j, ttl: f.cfg.Lease, percents: make(chan int, 1), lose: lose, done: make(chan struct{})}
-	l.lost = func() error { return context.Cause(ctx) }
+	work, lose := context.WithCancelCause(ctx)
+	beats, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l := &lease{jobs: f.jobs, job: j, ttl: f.cfg.Lease, percents: make(chan int, 1), work: work, stop: stop,
+		done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		lose(l.keep(ctx))
+		lose(l.keep(beats))
 	}()
-	return ctx, l
+	return work, l
 }
 
 // progress has the next heartbeat record the percent.
@@ -44,10 +46,10 @@ func (l *lease) progress(percent int) {
 
 // end ends the heartbeats. Work that failed because the job was lost is job.ErrLost.
 func (l *lease) end(err error) error {
-	if lost := l.lost(); err != nil && errors.Is(lost, job.ErrLost) {
+	if lost := context.Cause(l.work); err != nil && errors.Is(lost, job.ErrLost) {
 		err = errors.Join(lost, err)
 	}
-	l.lose(nil)
+	l.stop()
 	<-l.done
 	return err
 }
