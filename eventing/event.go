@@ -17,7 +17,8 @@ const (
 	TypeNotificationSent = "dev.soundstrip.notification.sent.v1"
 )
 
-// Types that versions until November 2026 sent, when several converters shared a long sound. They may still wait in a queue.
+// Types that versions until November 2026 sent, when several converters shared a long sound. They may still wait in a
+// queue.
 const (
 	TypeSegmentRequested  = "dev.soundstrip.video.segment.requested.v1"
 	TypeSegmentsConverted = "dev.soundstrip.video.segments.converted.v1"

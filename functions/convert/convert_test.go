@@ -337,7 +337,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestLeaseWhileStored checks that the lease is kept while an MP3 is stored that was made just before the time was over.
+// TestLeaseWhileStored checks that the lease is kept while an MP3 is stored that was made just before the time was
+// over.
 func TestLeaseWhileStored(t *testing.T) {
 	t.Parallel()
 	b := newBenchFor(t, time.Millisecond)

@@ -21,9 +21,9 @@ type lease struct {
 	done     chan struct{}
 }
 
-// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends when
-// the lease may run out because the jobs cannot be reached: another worker could begin. When ctx ends, the lease is kept
-// on, since an MP3 that is there may still be stored.
+// hold keeps the lease of a job. The context that it returns ends with job.ErrLost when the job is lost. It also ends
+// when the lease may run out because the jobs cannot be reached: another worker could begin. When ctx ends, the lease
+// is kept on, since an MP3 that is there may still be stored.
 func (f *function) hold(ctx context.Context, j job.Job) (context.Context, *lease) {
 	work, lose := context.WithCancelCause(ctx)
 	beats, stop := context.WithCancel(context.WithoutCancel(ctx))

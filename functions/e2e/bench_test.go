@@ -30,12 +30,14 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
-// TestBench measures the conversion from GridFS to GridFS in one run: convert, started for each video and ended after it, in
-// turn with command plain, which does the same by a temporary file and ffmpeg, moviepy, or the two ffmpegs that moviepy runs. CPU
-// time is that of the processes and their children; the store's is left out. Beside them stands ffmpeg on a local file.
+// TestBench measures the conversion from GridFS to GridFS in one run: convert, started for each video and ended after
+// it, in turn with command plain, which does the same by a temporary file and ffmpeg, moviepy, or the two ffmpegs that
+// moviepy runs. CPU time is that of the processes and their children; the store's is left out. Beside them stands
+// ffmpeg on a local file.
 //
-// SOUNDSTRIP_BENCH is how often each is run; the medians are printed. FFMPEG is the one that convert runs; the others run that
-// of the PATH. The videos are kept in the user's cache folder, and moviepy is installed there, where Python and its packages can be had.
+// SOUNDSTRIP_BENCH is how often each is run; the medians are printed. FFMPEG is the one that convert runs; the others
+// run that of the PATH. The videos are kept in the user's cache folder, and moviepy is installed there, where Python
+// and its packages can be had.
 func TestBench(t *testing.T) {
 	runs, err := strconv.Atoi(cmp.Or(os.Getenv("SOUNDSTRIP_BENCH"), "0"))
 	if err != nil || runs < 0 {
@@ -47,7 +49,8 @@ func TestBench(t *testing.T) {
 	b := newBench(t, runs)
 	fmt.Printf("\nCPU seconds (wall seconds), medians of %d; RSS is that of convert and its child together.\n\n", runs)
 	fmt.Print("| video | convert | temp file + ffmpeg | temp file + moviepy | its two ffmpegs | ffmpeg, local file |" +
-		" CPU to ffmpeg's | to moviepy's | to its ffmpegs' | RSS, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+		" CPU to ffmpeg's | to moviepy's | to its ffmpegs' | RSS, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- " +
+		"| --- | --- |\n")
 	for _, v := range benchVideos {
 		t.Run(v.name, func(t *testing.T) { b.compare(t, v) })
 	}
@@ -73,17 +76,21 @@ var benchVideos = []benchVideo{
 	{"10min_mp3.mp4", 600, 2, "libmp3lame", []string{"-movflags", "+faststart"}},
 }
 
-// fast has so much picture that the sound lies in few of the chunks; it is short, because a test server may keep it in memory.
-var fast = benchVideo{"5min_20mbit.mp4", 300, 20, "aac", []string{"-movflags", "+faststart", "-chunk_duration", "1000000"}}
+// fast has so much picture that the sound lies in few of the chunks; it is short, because a test server may keep it in
+// memory.
+var fast = benchVideo{"5min_20mbit.mp4", 300, 20, "aac", []string{"-movflags", "+faststart", "-chunk_duration",
+	"1000000"}}
 
 var small = benchVideo{"30s.mp4", 30, 2, "aac", []string{"-movflags", "+faststart"}}
 
 // music is a beat, a melody, a chord and noise: what an encoder has to work on.
 const music = "aevalsrc=d=60:s=48000:c=stereo:exprs=" +
 	"'.5*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.2*exp(-40*mod(t,.25))*(2*random(0)-1)+.2*exp(-3*mod(t,.5))*" +
-	"(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(2*ld(0))/2+sin(3*ld(0))/3+sin(5*ld(0))/5)+.05*sin(2*PI*440*t)+.02*(2*random(1)-1)|" +
+	"(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(2*ld(0))/2+sin(3*ld(0))/3+sin(5*ld(0))/5)+" +
+	".05*sin(2*PI*440*t)+.02*(2*random(1)-1)|" +
 	".5*exp(-9*mod(t,.5))*sin(2*PI*50*mod(t,.5))+.1*exp(-40*mod(t,.25))*(2*random(2)-1)+.2*exp(-2*mod(t,1))*" +
-	"(sin(st(1,2*PI*t*220*pow(2,mod(floor(t)*5,12)/12)))+sin(2*ld(1))/2+sin(4*ld(1))/4)+.05*sin(2*PI*554.4*t)+.02*(2*random(3)-1)'"
+	"(sin(st(1,2*PI*t*220*pow(2,mod(floor(t)*5,12)/12)))+sin(2*ld(1))/2+sin(4*ld(1))/4)+" +
+	".05*sin(2*PI*554.4*t)+.02*(2*random(3)-1)'"
 
 // make gives the file, from the cache if it is there.
 func (v benchVideo) make(t *testing.T, dir string) string {
@@ -101,10 +108,13 @@ func (v benchVideo) make(t *testing.T, dir string) string {
 		return path
 	}
 	rate := strconv.Itoa(v.mbit) + "M"
-	picture := once(rate+".mp4", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=10,noise=alls=20:allf=t", "-c:v", "libx264", "-preset", "ultrafast",
-		"-b:v", rate, "-minrate", rate, "-maxrate", rate, "-bufsize", rate, "-g", "50", "-x264-params", "nal-hrd=cbr", "-pix_fmt", "yuv420p")
+	picture := once(rate+".mp4", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=10,noise=alls=20:allf=t", "-c:v",
+		"libx264", "-preset", "ultrafast",
+		"-b:v", rate, "-minrate", rate, "-maxrate", rate, "-bufsize", rate,
+		"-g", "50", "-x264-params", "nal-hrd=cbr", "-pix_fmt", "yuv420p")
 	sound := once(v.sound+".mka", "-f", "lavfi", "-i", music, "-c:a", v.sound, "-b:a", "128k")
-	return once(v.name, append([]string{"-stream_loop", "-1", "-i", picture, "-stream_loop", "-1", "-i", sound, "-map", "0:v", "-map", "1:a",
+	return once(v.name, append([]string{"-stream_loop", "-1", "-i", picture, "-stream_loop", "-1", "-i", sound, "-map",
+		"0:v", "-map", "1:a",
 		"-c", "copy", "-t", strconv.Itoa(v.seconds)}, v.args...)...)
 }
 
@@ -131,14 +141,16 @@ func newBench(t *testing.T, runs int) *bench {
 	run(t, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.plain, "./plain")
 	b.python = installMoviepy(filepath.Join(cache, "soundstrip", "moviepy"))
 	b.client, b.env = databases(t, "bench_"+strings.ToLower(bson.NewObjectID().Hex()))
-	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"), "GODEBUG": "", "CONVERT_TIMEOUT": "1h",
+	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"),
+		"GODEBUG": "", "CONVERT_TIMEOUT": "1h",
 		"FFMPEG_BINARY": "ffmpeg"}) // else moviepy takes one of its own
 	b.videos = media.NewGridFS(b.client.Database(b.env["MONGODB_VIDEOS_DB"]))
 	b.mp3s = media.NewGridFS(b.client.Database(b.env["MONGODB_MP3S_DB"]))
 	return b
 }
 
-// installMoviepy installs moviepy in a folder, unless it is there, and gives that of its Python; or it says why it cannot.
+// installMoviepy installs moviepy in a folder, unless it is there, and gives that of its Python; or it says why it
+// cannot.
 func installMoviepy(dir string) (programs string) {
 	programs = filepath.Join(dir, "bin")
 	python := filepath.Join(programs, "python3")
@@ -309,7 +321,8 @@ func (b *bench) ours(t *testing.T, atOnce int, ids ...string) (c cost) {
 
 // post tells convert of a video, and waits for its MP3.
 func post(ctx context.Context, url, id string) error {
-	e, err := eventing.New("/bench", id, 1, eventing.VideoUploaded{Reference: eventing.Reference{VideoFID: id, Username: "bench"}})
+	e, err := eventing.New("/bench", id, 1, eventing.VideoUploaded{Reference: eventing.Reference{VideoFID: id,
+		Username: "bench"}})
 	if err != nil {
 		return err
 	}
@@ -334,8 +347,8 @@ func post(ctx context.Context, url, id string) error {
 
 var highWater = regexp.MustCompile(`(?m)^Name:\t(.*)$[\s\S]*^VmHWM:\s+(\d+) kB$`)
 
-// peakRSS follows a process until ctx ends: its own peak, and the largest of the sums of its children's, which were not all
-// at once. Both are the kernel's own peaks, so that none is missed between two looks.
+// peakRSS follows a process until ctx ends: its own peak, and the largest of the sums of its children's, which were not
+// all at once. Both are the kernel's own peaks, so that none is missed between two looks.
 func peakRSS(ctx context.Context, pid int) int64 {
 	peak := func(pid int) (name string, bytes int64) {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
@@ -416,7 +429,8 @@ func (b *bench) chunks(t *testing.T) {
 	fmt.Printf("\n%s: %d of %d chunks read, %.1f%%\n", fast.name, read.Load(), all, 100*float64(read.Load())/float64(all))
 }
 
-// batch converts 50 small videos: one convert with one and with two of them at once, and one plain, one after the other.
+// batch converts 50 small videos: one convert with one and with two of them at once, and one plain, one after the
+// other.
 func (b *bench) batch(t *testing.T) {
 	path := small.make(t, b.dir)
 	var ids []string
@@ -437,8 +451,10 @@ func (b *bench) batch(t *testing.T) {
 	}
 	m := medians(costs)
 	var table bytes.Buffer
-	fmt.Fprintf(&table, "\n| %d × %s | CPU s | wall s | throughput | RSS, MB |\n| --- | --- | --- | --- | --- |\n", len(ids), small.name)
-	for i, name := range []string{"convert, two at once", "convert, one after the other", "temp file + ffmpeg, one after the other"} {
+	fmt.Fprintf(&table, "\n| %d × %s | CPU s | wall s | throughput | RSS, MB |\n| --- | --- | --- | --- | --- |\n",
+		len(ids), small.name)
+	for i, name := range []string{"convert, two at once", "convert, one after the other",
+		"temp file + ffmpeg, one after the other"} {
 		fmt.Fprintf(&table, "| %s | %.1f | %.1f | %.2f | %.0f |\n", name, m[i].cpu.Seconds(), m[i].wall.Seconds(),
 			float64(m[2].wall)/float64(m[i].wall), float64(m[i].rss)/1e6)
 	}

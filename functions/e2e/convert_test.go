@@ -45,18 +45,21 @@ func TestConvertFile(t *testing.T) {
 	dir := filepath.Dir(source)
 	code, stdout, stderr := convertFile(t, dir, nil, "talk.mp4", "--bitrate", "64")
 	if code != 0 || len(stdout)+len(stderr) > 0 {
-		t.Fatalf("soundstrip convert talk.mp4 = %d, %q, %q, want 0 and no word where there is no terminal", code, stdout, stderr)
+		t.Fatalf("soundstrip convert talk.mp4 = %d, %q, %q, want 0 and no word where there is no terminal", code, stdout,
+			stderr)
 	}
 	if codec, seconds := probe(t, filepath.Join(dir, "talk.mp3")); codec != "mp3" || seconds < 4.9 || seconds > 5.1 {
 		t.Errorf("talk.mp3 is %s of %v s, want mp3 of 5 s", codec, seconds)
 	}
 	first := read(t, filepath.Join(dir, "talk.mp3"))
-	if code, _, stderr := convertFile(t, dir, nil, "talk.mp4", "--bitrate", "128"); code != 2 || !bytes.Equal(first, read(t, filepath.Join(dir, "talk.mp3"))) {
+	if code, _, stderr := convertFile(t, dir, nil, "talk.mp4", "--bitrate", "128"); code != 2 || !bytes.Equal(first,
+		read(t, filepath.Join(dir, "talk.mp3"))) {
 		t.Errorf("soundstrip convert onto a file = %d %s, want 2 and the file as it was", code, stderr)
 	}
 	code, stdout, stderr = convertFile(t, dir, nil, "talk.mp4", "--bitrate", "64", "-o", "-")
 	if code != 0 || !bytes.Equal(stdout, first) {
-		t.Errorf("soundstrip convert -o - = %d, %d bytes, %s, want the %d bytes of the file", code, len(stdout), stderr, len(first))
+		t.Errorf("soundstrip convert -o - = %d, %d bytes, %s, want the %d bytes of the file", code, len(stdout), stderr,
+			len(first))
 	}
 	if code, _, stderr := convertFile(t, dir, nil, "--force", "--end=1", "talk.mp4"); code != 0 {
 		t.Errorf("soundstrip convert --force = %d %s, want 0", code, stderr)
@@ -64,7 +67,8 @@ func TestConvertFile(t *testing.T) {
 	if _, seconds := probe(t, filepath.Join(dir, "talk.mp3")); seconds > 1.1 {
 		t.Errorf("after --force with --end 1 the MP3 has %v s, want 1", seconds)
 	}
-	if code, _, stderr := convertFile(t, dir, nil, "--force", "talk.mp3"); code != 2 || !strings.Contains(string(stderr), "the video itself") {
+	if code, _, stderr := convertFile(t, dir, nil, "--force", "talk.mp3"); code != 2 || !strings.Contains(string(stderr),
+		"the video itself") {
 		t.Errorf("soundstrip convert talk.mp3 = %d %s, want 2: it would replace what it reads", code, stderr)
 	}
 	if got := names(t, dir); len(got) != 2 {

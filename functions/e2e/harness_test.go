@@ -27,8 +27,10 @@ var bin string
 
 // mains are the commands that the tests run; sqlite links nowhere but into the last.
 var mains = []string{
-	"./functions/cmd/login", "./functions/cmd/validate", "./functions/cmd/upload", "./functions/cmd/convert", "./functions/cmd/notify",
-	"./functions/cmd/jobs", "./functions/cmd/gateway", "./functions/cmd/sweep", "./eventing/cmd/broker", "./functions/cmd/soundstrip",
+	"./functions/cmd/login", "./functions/cmd/validate", "./functions/cmd/upload", "./functions/cmd/convert",
+	"./functions/cmd/notify",
+	"./functions/cmd/jobs", "./functions/cmd/gateway", "./functions/cmd/sweep", "./eventing/cmd/broker",
+	"./functions/cmd/soundstrip",
 }
 
 func TestMain(m *testing.M) {
@@ -95,7 +97,8 @@ func start(t testing.TB, name string, env map[string]string, args ...string) *pr
 	p := &process{t: t, name: name, done: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(bin, name), args...)
 	p.cmd.Dir = t.TempDir()
-	all := map[string]string{"HOST": "127.0.0.1", "PORT": "0", "PATH": os.Getenv("PATH"), "DRAIN_TIMEOUT": "30s", "GODEBUG": "gctrace=1"}
+	all := map[string]string{"HOST": "127.0.0.1", "PORT": "0", "PATH": os.Getenv("PATH"), "DRAIN_TIMEOUT": "30s",
+		"GODEBUG": "gctrace=1"}
 	maps.Copy(all, env)
 	p.cmd.Env = []string{ffmpeg()}
 	for k, v := range all {
@@ -191,8 +194,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// ffmpeg gives the variable that names the ffmpeg under test: the one on the PATH, which makes the media as well, unless
-// TEST_FFMPEG names another.
+// ffmpeg gives the variable that names the ffmpeg under test: the one on the PATH, which makes the media as well,
+// unless TEST_FFMPEG names another.
 func ffmpeg() string { return "FFMPEG=" + cmp.Or(os.Getenv("TEST_FFMPEG"), "ffmpeg") }
 
 // run runs a command line and gives its standard output.
@@ -289,7 +292,8 @@ func probe(t *testing.T, file string) (codec string, seconds float64) {
 		}
 		Format struct{ Duration string }
 	}
-	out := run(t, "ffprobe", "-v", "error", "-select_streams", "a", "-show_entries", "stream=codec_name:format=duration", "-of", "json", file)
+	out := run(t, "ffprobe", "-v", "error", "-select_streams", "a", "-show_entries", "stream=codec_name:format=duration",
+		"-of", "json", file)
 	if err := json.Unmarshal([]byte(out), &p); err != nil || len(p.Streams) != 1 {
 		t.Fatalf("ffprobe %s: %v %s", file, err, out)
 	}
@@ -303,7 +307,8 @@ func video(t *testing.T, name string, seconds int, args ...string) string {
 	const longest = 120
 	file := filepath.Join(t.TempDir(), name)
 	d := strconv.Itoa(min(seconds, longest))
-	all := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=" + d, "-f", "lavfi", "-i", "sine=f=440:d=" + d, "-c:v", "mpeg4"}
+	all := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=" + d, "-f", "lavfi", "-i",
+		"sine=f=440:d=" + d, "-c:v", "mpeg4"}
 	run(t, "ffmpeg", append(append(all, args...), "-y", file)...)
 	if seconds <= longest {
 		return file
@@ -315,7 +320,8 @@ func video(t *testing.T, name string, seconds int, args ...string) string {
 func repeat(t *testing.T, file string, seconds int, name string, args ...string) string {
 	t.Helper()
 	long := filepath.Join(t.TempDir(), name)
-	all := []string{"-v", "error", "-stream_loop", "-1", "-i", file, "-map", "0", "-c", "copy", "-strict", "-2", "-t", strconv.Itoa(seconds)}
+	all := []string{"-v", "error", "-stream_loop", "-1", "-i", file, "-map", "0", "-c", "copy", "-strict", "-2", "-t",
+		strconv.Itoa(seconds)}
 	run(t, "ffmpeg", append(append(all, args...), long)...)
 	return long
 }

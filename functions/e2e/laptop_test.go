@@ -17,7 +17,8 @@ const georgio = "georgio@email.com:Admin123"
 // laptop starts the all-in-one on a data folder, with georgio as the first user.
 func laptop(t *testing.T, data string, env ...string) *process {
 	t.Helper()
-	all := map[string]string{"SOUNDSTRIP_DATA": data, "SOUNDSTRIP_USER": "georgio@email.com", "SOUNDSTRIP_PASSWORD": "Admin123"}
+	all := map[string]string{"SOUNDSTRIP_DATA": data, "SOUNDSTRIP_USER": "georgio@email.com",
+		"SOUNDSTRIP_PASSWORD": "Admin123"}
 	for _, e := range env {
 		k, v, _ := strings.Cut(e, "=")
 		all[k] = v
@@ -39,7 +40,8 @@ func TestLaptop(t *testing.T) {
 	}
 
 	out := filepath.Join(t.TempDir(), "out.mp3")
-	run(t, "curl", "-sS", "--fail", "--output", out, "-X", "GET", "-H", "Authorization: Bearer "+token, s.url+"/download?fid="+j.MP3.FID)
+	run(t, "curl", "-sS", "--fail", "--output", out, "-X", "GET", "-H", "Authorization: Bearer "+token,
+		s.url+"/download?fid="+j.MP3.FID)
 	if codec, seconds := probe(t, out); codec != "mp3" || seconds < 2.9 || seconds > 3.1 {
 		t.Errorf("the download is %s of %v s, want mp3 of 3 s", codec, seconds)
 	}
@@ -68,7 +70,8 @@ func read(t *testing.T, file string) []byte {
 	return b
 }
 
-// TestRestarted ends the all-in-one in the middle of a conversion; the next start finishes it, and leaves nothing behind.
+// TestRestarted ends the all-in-one in the middle of a conversion; the next start finishes it, and leaves nothing
+// behind.
 func TestRestarted(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
@@ -80,12 +83,17 @@ func TestRestarted(t *testing.T) {
 			s := laptop(t, data, env...)
 			token := login(t, s.url, georgio)
 			id := upload(t, s.url, token, long)
-			eventually(t, "the conversion to run", func() bool { v := getJob(t, s.url, token, id); return v.State == "converting" && v.Progress > 0 })
+			eventually(t, "the conversion to run", func() bool {
+				v := getJob(t, s.url, token,
+					id)
+				return v.State == "converting" && v.Progress > 0
+			})
 			s.signal(signal)
 
 			s = laptop(t, data, env...)
 			token = login(t, s.url, georgio)
-			if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 1799 || j.MP3.Duration > 1801 {
+			if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 1799 ||
+				j.MP3.Duration > 1801 {
 				t.Fatalf("after %v the job ended %+v, want an MP3 of half an hour", signal, j)
 			}
 			eventually(t, "the sweep to leave one video and one MP3", func() bool {
@@ -95,7 +103,8 @@ func TestRestarted(t *testing.T) {
 	}
 }
 
-// mediaFiles lists the data files of an embedded media store: those beside which, and not in which, its records are kept.
+// mediaFiles lists the data files of an embedded media store: those beside which, and not in which, its records are
+// kept.
 func mediaFiles(t *testing.T, data, store string) (files []string) {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(data, "media", store, "*"))
@@ -117,7 +126,8 @@ func TestBadInput(t *testing.T) {
 	data := t.TempDir()
 	s := laptop(t, data, "SWEEP_INTERVAL=1s", "SWEEP_GRACE=1s")
 	token := login(t, s.url, georgio)
-	if status, body := curl(t, "-X", "POST", s.url+"/users", "-H", "Authorization: Bearer "+token, "-H", "Content-Type: application/json",
+	if status, body := curl(t, "-X", "POST", s.url+"/users", "-H", "Authorization: Bearer "+token, "-H",
+		"Content-Type: application/json",
 		"-d", `{"email":"eve@email.com","password":"correct horse"}`); status != 201 {
 		t.Fatalf("POST /users by the first user = %d %q, want 201", status, body)
 	}
@@ -139,10 +149,12 @@ func TestBadInput(t *testing.T) {
 		{"wrong password", []string{"-X", "POST", s.url + "/login", "-u", "georgio@email.com:nope"}, 401, "password"},
 		{"no credentials", []string{"-X", "POST", s.url + "/login"}, 401, ""},
 		{"no file", []string{"-F", "title=x", "-H", bearer + token, s.url + "/upload"}, 400, "file"},
-		{"two files", []string{"-F", "a=@" + good, "-F", "b=@" + good, "-H", bearer + token, s.url + "/upload"}, 400, "one file"},
+		{"two files", []string{"-F", "a=@" + good, "-F", "b=@" + good, "-H", bearer + token, s.url + "/upload"}, 400,
+			"one file"},
 		{"text", []string{"-F", "file=@" + text, "-H", bearer + token, s.url + "/upload"}, 415, "media"},
 		{"empty file", []string{"-F", "file=@" + empty, "-H", bearer + token, s.url + "/upload"}, 400, "empty"},
-		{"bad option", []string{"-F", "bitrate=31", "-F", "file=@" + good, "-H", bearer + token, s.url + "/upload"}, 422, "320"},
+		{"bad option", []string{"-F", "bitrate=31", "-F", "file=@" + good, "-H", bearer + token, s.url + "/upload"}, 422,
+			"320"},
 		{"no token", []string{"-F", "file=@" + good, s.url + "/upload"}, 401, "log in"},
 		{"wrong token", []string{"-F", "file=@" + good, "-H", bearer + token + "x", s.url + "/upload"}, 403, "log in"},
 		{"malformed fid", []string{"-H", bearer + token, s.url + "/download?fid=zzz"}, 400, "fid"},
@@ -169,7 +181,8 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bad := upload(t, s.url, token, tt.file)
-			if j := await(t, s.url, token, bad, "notified", "failed"); j.Error == nil || j.Error.Code != tt.code || j.Error.Message == "" {
+			if j := await(t, s.url, token, bad, "notified", "failed"); j.Error == nil || j.Error.Code != tt.code ||
+				j.Error.Message == "" {
 				t.Errorf("the job of %s ended %s %+v, want %s", tt.name, j.State, j.Error, tt.code)
 			}
 			if status, body := curl(t, "-X", "DELETE", "-H", bearer+token, s.url+"/jobs/"+bad); status != 204 {
@@ -225,7 +238,8 @@ func TestOptions(t *testing.T) {
 		t.Fatalf("the job ended %s %+v", j.State, j.Error)
 	}
 	out := filepath.Join(t.TempDir(), "out.mp3")
-	run(t, "curl", "-sS", "--fail", "-o", out, "-H", "Authorization: Bearer "+token, s.url+"/jobs/"+url.PathEscape(id)+"/mp3")
+	run(t, "curl", "-sS", "--fail", "-o", out, "-H", "Authorization: Bearer "+token,
+		s.url+"/jobs/"+url.PathEscape(id)+"/mp3")
 	var p struct {
 		Streams []struct {
 			Channels int    `json:"channels"`
@@ -236,10 +250,12 @@ func TestOptions(t *testing.T) {
 			Tags     map[string]string
 		}
 	}
-	if err := json.Unmarshal([]byte(run(t, "ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", out)), &p); err != nil {
+	if err := json.Unmarshal([]byte(run(t, "ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json",
+		out)), &p); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Streams) != 1 || p.Streams[0].Channels != 1 || p.Streams[0].BitRate != "96000" || !strings.HasPrefix(p.Format.Duration, "2.5") || p.Format.Tags["title"] != "A talk" {
+	if len(p.Streams) != 1 || p.Streams[0].Channels != 1 || p.Streams[0].BitRate != "96000" ||
+		!strings.HasPrefix(p.Format.Duration, "2.5") || p.Format.Tags["title"] != "A talk" {
 		t.Errorf("ffprobe = %+v, want one channel, 96000 bit/s, 2.5 s and the title", p)
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestLengthOfContainers converts twelve hours from each container but MP4, to which TestLength is: no more than 64 MB of memory are taken,
-// ours and the lean ffmpeg's together. The sound is MP3 where it can be, which is copied, so that all of it is read in seconds.
+// TestLengthOfContainers converts twelve hours from each container but MP4, to which TestLength is: no more than 64 MB
+// of memory are taken, ours and the lean ffmpeg's together. The sound is MP3 where it can be, which is copied, so that
+// all of it is read in seconds.
 func TestLengthOfContainers(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")

@@ -15,8 +15,8 @@ import (
 // maxHeap is what each function may keep on its Go heap, in MiB, whatever the size of the file.
 const maxHeap = 64
 
-// TestMemory takes a large video up and a large MP3 down through every function that they pass, and reads the largest heaps
-// off the garbage collectors' own trace. SOUNDSTRIP_BIG sets the size in bytes (make memory takes 4 GB).
+// TestMemory takes a large video up and a large MP3 down through every function that they pass, and reads the largest
+// heaps off the garbage collectors' own trace. SOUNDSTRIP_BIG sets the size in bytes (make memory takes 4 GB).
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")

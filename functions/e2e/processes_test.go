@@ -97,7 +97,9 @@ func oldTable(t *testing.T, name string) map[string]string {
 	})
 	for _, q := range []string{
 		"CREATE DATABASE " + name,
-		"CREATE TABLE " + name + ".user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, email VARCHAR(255) NOT NULL UNIQUE, password VARCHAR(255) NOT NULL)",
+		"CREATE TABLE " + name +
+			".user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, email VARCHAR(255) NOT NULL UNIQUE, password VARCHAR(255) " +
+			"NOT NULL)",
 		"INSERT INTO " + name + ".user (email, password) VALUES ('georgio@email.com', 'Admin123')",
 	} {
 		if _, err := db.ExecContext(ctx(t), q); err != nil {
@@ -106,11 +108,14 @@ func oldTable(t *testing.T, name string) map[string]string {
 	}
 	t.Cleanup(func() {
 		var password string
-		if err := db.QueryRow("SELECT password FROM " + name + ".user WHERE email = 'georgio@email.com'").Scan(&password); err != nil || !strings.HasPrefix(password, "$argon2id$") {
+		if err := db.QueryRow("SELECT password FROM " + name +
+			".user WHERE email = 'georgio@email.com'").Scan(&password); err != nil ||
+			!strings.HasPrefix(password, "$argon2id$") {
 			t.Errorf("the password is kept as %.12q… (%v), want an argon2id hash after a login", password, err)
 		}
 	})
-	return map[string]string{"MYSQL_HOST": host, "MYSQL_PORT": port, "MYSQL_USER": c.User, "MYSQL_PASSWORD": c.Passwd, "MYSQL_DB": name}
+	return map[string]string{"MYSQL_HOST": host, "MYSQL_PORT": port, "MYSQL_USER": c.User, "MYSQL_PASSWORD": c.Passwd,
+		"MYSQL_DB": name}
 }
 
 // vhost makes a virtual host on the RabbitMQ node through its management API, and gives its AMQP URL.
@@ -158,7 +163,8 @@ func databases(t *testing.T, name string) (*mongo.Client, map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"MONGODB_URI": uri, "MONGODB_DB": name, "MONGODB_VIDEOS_DB": name + "_videos", "MONGODB_MP3S_DB": name + "_mp3s"}
+	env := map[string]string{"MONGODB_URI": uri, "MONGODB_DB": name, "MONGODB_VIDEOS_DB": name + "_videos",
+		"MONGODB_MP3S_DB": name + "_mp3s"}
 	t.Cleanup(func() {
 		for _, db := range []string{name, name + "_videos", name + "_mp3s"} {
 			if err := client.Database(db).Drop(context.Background()); err != nil {
@@ -222,8 +228,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.ServeHTTP(w, r)
 }
 
-// deploy starts the system, with two converters that share long sounds. Queue mp3 has a second reader, as the old system would have one: trigger "old-consumer" writes
-// the old JSON to queue "old".
+// deploy starts the system, with two converters that share long sounds. Queue mp3 has a second reader, as the old
+// system would have one: trigger "old-consumer" writes the old JSON to queue "old".
 func deploy(t *testing.T) *system {
 	t.Helper()
 	name := "e2e_" + strings.ToLower(bson.NewObjectID().Hex())
@@ -236,7 +242,8 @@ func deploy(t *testing.T) *system {
 	s.mails, port = mailServer(t)
 	tokens := map[string]string{"JWT_SECRET": strings.Repeat("token-", 8)}
 	events := map[string]string{"EVENT_SECRET": strings.Repeat("event-", 8)}
-	smtp := map[string]string{"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none", "SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080"}
+	smtp := map[string]string{"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none",
+		"SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080"}
 
 	run := func(name string, env map[string]string) *process {
 		p := start(t, name, env)
@@ -298,7 +305,8 @@ func TestProcesses(t *testing.T) {
 	needCommand(t, "ffmpeg")
 	s := deploy(t)
 	token := login(t, s.url, georgio)
-	if status, body := curl(t, "-X", "POST", "-H", "Authorization: Bearer "+token, s.url+"/validate"); status != 200 || !strings.Contains(body, "georgio@email.com") {
+	if status, body := curl(t, "-X", "POST", "-H", "Authorization: Bearer "+token, s.url+"/validate"); status != 200 ||
+		!strings.Contains(body, "georgio@email.com") {
 		t.Errorf("POST /validate = %d %q, want 200 and the claims", status, body)
 	}
 	id := upload(t, s.url, token, video(t, "test.mp4", 3))
@@ -311,7 +319,8 @@ func TestProcesses(t *testing.T) {
 		t.Errorf("no mail with the file's id to georgio: %q", mail)
 	}
 	out := filepath.Join(t.TempDir(), "out.mp3")
-	run(t, "curl", "-sS", "--fail", "--output", out, "-X", "GET", "-H", "Authorization: Bearer "+token, s.url+"/download?fid="+j.MP3.FID)
+	run(t, "curl", "-sS", "--fail", "--output", out, "-X", "GET", "-H", "Authorization: Bearer "+token,
+		s.url+"/download?fid="+j.MP3.FID)
 	if codec, seconds := probe(t, out); codec != "mp3" || seconds < 2.9 || seconds > 3.1 {
 		t.Errorf("the download is %s of %v s, want mp3 of 3 s", codec, seconds)
 	}
@@ -335,7 +344,8 @@ func testKilled(t *testing.T, s *system, token string) {
 	s.front.set(t, s.converters[1])
 	j := await(t, s.url, token, id, "notified", "failed")
 	if j.MP3 == nil || len(j.Attempts) != 2 || j.MP3.Duration < seconds-1 || j.MP3.Duration > seconds+1 {
-		t.Fatalf("the job ended %s %+v %+v after %d attempts, want an MP3 of half an hour after 2", j.State, j.Error, j.MP3, len(j.Attempts))
+		t.Fatalf("the job ended %s %+v %+v after %d attempts, want an MP3 of half an hour after 2", j.State, j.Error, j.MP3,
+			len(j.Attempts))
 	}
 	mp3s := s.mongo.Database(s.env["MONGODB_MP3S_DB"]).Collection("fs.files")
 	n, err := mp3s.CountDocuments(ctx(t), bson.M{"filename": "lecture.mp3"})
@@ -344,8 +354,8 @@ func testKilled(t *testing.T, s *system, token string) {
 	}
 }
 
-// testLegacy puts a video into GridFS and the old message on queue video, as the old gateway did, and reads queue old as an
-// old consumer would.
+// testLegacy puts a video into GridFS and the old message on queue video, as the old gateway did, and reads queue old
+// as an old consumer would.
 func testLegacy(t *testing.T, s *system) {
 	f, err := os.Open(video(t, "old.mp4", 2))
 	if err != nil {
@@ -366,7 +376,8 @@ func testLegacy(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	body := fmt.Sprintf(`{"video_fid": %q, "mp3_fid": null, "username": "old@email.com"}`, fid.Hex())
-	if err := ch.PublishWithContext(ctx(t), "", "video", false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}); err != nil {
+	if err := ch.PublishWithContext(ctx(t), "", "video", false, false, amqp.Publishing{DeliveryMode: amqp.Persistent,
+		Body: []byte(body)}); err != nil {
 		t.Fatal(err)
 	}
 	var old struct {
@@ -395,7 +406,8 @@ func testLegacy(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	var mp3 bytes.Buffer
-	if _, err := s.mongo.Database(s.env["MONGODB_MP3S_DB"]).GridFSBucket().DownloadToStream(ctx(t), oid, &mp3); err != nil {
+	if _, err := s.mongo.Database(s.env["MONGODB_MP3S_DB"]).GridFSBucket().DownloadToStream(ctx(t), oid,
+		&mp3); err != nil {
 		t.Fatal(err)
 	}
 	if codec, seconds := probe(t, write(t, "old.mp3", mp3.Bytes())); codec != "mp3" || seconds < 1.9 || seconds > 2.1 {

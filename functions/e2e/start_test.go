@@ -14,8 +14,10 @@ func BenchmarkStart(b *testing.B) {
 	env := map[string]string{
 		"JWT_SECRET": secret, "EVENT_SECRET": secret, "K_SINK": "http://127.0.0.1:1", "MONGODB_URI": "mongodb://127.0.0.1:1",
 		"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1", "MYSQL_USER": "app", "MYSQL_PASSWORD": "app", "MYSQL_DB": "auth",
-		"AMQP_URL": "amqp://127.0.0.1:1", "SMTP_HOST": "127.0.0.1", "SMTP_FROM": "soundstrip@email.com", "SMTP_TLS": "none", "PUBLIC_URL": "http://127.0.0.1",
-		"LOGIN_URL": "http://127.0.0.1:1", "VALIDATE_URL": "http://127.0.0.1:1", "UPLOAD_URL": "http://127.0.0.1:1", "JOBS_URL": "http://127.0.0.1:1",
+		"AMQP_URL": "amqp://127.0.0.1:1", "SMTP_HOST": "127.0.0.1", "SMTP_FROM": "soundstrip@email.com", "SMTP_TLS": "none",
+		"PUBLIC_URL": "http://127.0.0.1",
+		"LOGIN_URL":  "http://127.0.0.1:1", "VALIDATE_URL": "http://127.0.0.1:1", "UPLOAD_URL": "http://127.0.0.1:1",
+		"JOBS_URL":        "http://127.0.0.1:1",
 		"BROKER_TRIGGERS": triggersFile(b, "http://127.0.0.1:1", "http://127.0.0.1:1"),
 	}
 	for _, name := range []string{"login", "validate", "upload", "convert", "notify", "jobs", "gateway", "broker"} {

@@ -1,5 +1,6 @@
-// Package sweep keeps the promise that every upload ends in an MP3 or a notice of its failure, whatever died in between: it
-// sends events again that were lost, gives up on jobs that kill their converters, and removes what belongs to no job.
+// Package sweep keeps the promise that every upload ends in an MP3 or a notice of its failure, whatever died in
+// between: it sends events again that were lost, gives up on jobs that kill their converters, and removes what belongs
+// to no job.
 package sweep
 
 import (
@@ -159,8 +160,8 @@ func source(j job.Job) string {
 	return "/soundstrip/upload"
 }
 
-// ServeHTTP sweeps once for each POST, which may be an event, such as that of a timer, and answers with the report. Its ack
-// means that the sweep is done; a sweep that failed is done anew with the next one.
+// ServeHTTP sweeps once for each POST, which may be an event, such as that of a timer, and answers with the report. Its
+// ack means that the sweep is done; a sweep that failed is done anew with the next one.
 func (s *Sweeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {

@@ -155,8 +155,10 @@ func TestSweepJobs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, eventing.TypeVideoUploaded, job.Queued},
-		{"converted by a live worker", func(t *testing.T, s setup, id string) { s.claim(t, id, running) }, "", job.Converting},
-		{"converted by a dead worker", func(t *testing.T, s setup, id string) { s.claim(t, id, over) }, eventing.TypeVideoUploaded, job.Converting},
+		{"converted by a live worker", func(t *testing.T, s setup, id string) { s.claim(t, id, running) }, "",
+			job.Converting},
+		{"converted by a dead worker", func(t *testing.T, s setup, id string) { s.claim(t, id, over) },
+			eventing.TypeVideoUploaded, job.Converting},
 		{"tried too often", func(t *testing.T, s setup, id string) {
 			for range soon.MaxAttempts {
 				s.claim(t, id, over)
@@ -372,9 +374,11 @@ func TestServeHTTP(t *testing.T) {
 		status int
 	}{
 		{"plain", "POST", nil, "", http.StatusOK},
-		{"event", "POST", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/timer"}, "Ce-Type": {"tick"}}, "", http.StatusOK},
+		{"event", "POST", http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/timer"},
+			"Ce-Type": {"tick"}}, "", http.StatusOK},
 		{"event that is none", "POST", http.Header{"Ce-Specversion": {"1.0"}}, "", http.StatusBadRequest},
-		{"batch", "POST", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, "[]", http.StatusUnsupportedMediaType},
+		{"batch", "POST", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, "[]",
+			http.StatusUnsupportedMediaType},
 		{"look", "GET", nil, "", http.StatusMethodNotAllowed},
 	}
 	for _, tt := range tests {

@@ -16,8 +16,8 @@ import (
 func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
-	// What makes up the heap are chunks of the video, in which the collector has nothing to look for: letting it grow by half, not
-	// to the double, takes no more CPU, and a fifth less memory.
+	// What makes up the heap are chunks of the video, in which the collector has nothing to look for: letting it grow by
+	// half, not to the double, takes no more CPU, and a fifth less memory.
 	debug.SetGCPercent(50)
 	var c config
 	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {

@@ -12,7 +12,8 @@ import (
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	secret := strings.Repeat("s", 32)
-	base := map[string]string{"MONGODB_URI": "mongodb://127.0.0.1", "EVENT_SECRET": secret, "PUBLIC_URL": "https://soundstrip.example.com"}
+	base := map[string]string{"MONGODB_URI": "mongodb://127.0.0.1", "EVENT_SECRET": secret,
+		"PUBLIC_URL": "https://soundstrip.example.com"}
 	mail := map[string]string{"SMTP_HOST": "mail.example.com", "SMTP_FROM": "soundstrip@example.com"}
 	hook := map[string]string{"WEBHOOK_URL": "https://example.com/hook", "WEBHOOK_SECRET": secret}
 	for _, tt := range []struct {
@@ -24,10 +25,14 @@ func TestConfig(t *testing.T) {
 		{name: "mail", env: []map[string]string{base, mail}, channels: []string{"email"}},
 		{name: "webhook", env: []map[string]string{base, hook}, channels: []string{"webhook"}},
 		{name: "both", env: []map[string]string{base, mail, hook}, channels: []string{"email", "webhook"}},
-		{name: "no way to tell", env: []map[string]string{base}, faults: []string{"SMTP_HOST: is not set, and neither is WEBHOOK_URL"}},
-		{name: "nothing", faults: []string{"MONGODB_URI: is not set", "PUBLIC_URL: is not set", "EVENT_SECRET: is not set", "SMTP_HOST"}},
-		{name: "all wrong", env: []map[string]string{base, {"EVENT_SECRET": "short", "PUBLIC_URL": "x", "SMTP_HOST": "x", "SMTP_PORT": "smtp", "SMTP_FROM": "x", "SMTP_TLS": "ssl", "WEBHOOK_URL": "x"}},
-			faults: []string{"PUBLIC_URL", "SMTP_PORT", "SMTP_FROM", "SMTP_TLS", "WEBHOOK_URL", "WEBHOOK_SECRET", "EVENT_SECRET"}},
+		{name: "no way to tell", env: []map[string]string{base},
+			faults: []string{"SMTP_HOST: is not set, and neither is WEBHOOK_URL"}},
+		{name: "nothing", faults: []string{"MONGODB_URI: is not set", "PUBLIC_URL: is not set", "EVENT_SECRET: is not set",
+			"SMTP_HOST"}},
+		{name: "all wrong", env: []map[string]string{base, {"EVENT_SECRET": "short", "PUBLIC_URL": "x", "SMTP_HOST": "x",
+			"SMTP_PORT": "smtp", "SMTP_FROM": "x", "SMTP_TLS": "ssl", "WEBHOOK_URL": "x"}},
+			faults: []string{"PUBLIC_URL", "SMTP_PORT", "SMTP_FROM", "SMTP_TLS", "WEBHOOK_URL", "WEBHOOK_SECRET",
+				"EVENT_SECRET"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

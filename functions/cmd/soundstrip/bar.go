@@ -44,7 +44,8 @@ func (b *bar) frame(p []byte) {
 		share = fmt.Sprintf("%3d%%", b.percent)
 	}
 	done := width * b.percent / 100
-	fmt.Fprintf(b.out, "\r[%s%s] %s %s %s\x1b[K", strings.Repeat("#", done), strings.Repeat(".", width-done), share, clock(b.made), b.speed(b.made))
+	fmt.Fprintf(b.out, "\r[%s%s] %s %s %s\x1b[K", strings.Repeat("#", done), strings.Repeat(".", width-done), share,
+		clock(b.made), b.speed(b.made))
 }
 
 // speed is how many seconds of sound a second brings.

@@ -80,7 +80,8 @@ func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) erro
 		Convert convert.Config
 		Engine  engine.Config
 	}
-	if err := serve.Load(ctx, envconfig.MultiLookuper(env, envconfig.MapLookuper(map[string]string{"CONVERT_TIMEOUT": "24h"})), &cfg); err != nil {
+	if err := serve.Load(ctx, envconfig.MultiLookuper(env,
+		envconfig.MapLookuper(map[string]string{"CONVERT_TIMEOUT": "24h"})), &cfg); err != nil {
 		return err
 	}
 	encoder, err := engine.New(cfg.Engine, cfg.Convert.Timeout)
@@ -115,7 +116,8 @@ var conversionFlags = []struct {
 	{name: "album", usage: "`album` in the tag"},
 }
 
-// parseConversion reads the command line, with options before or after the video. For -h it prints and gives flag.ErrHelp.
+// parseConversion reads the command line, with options before or after the video. For -h it prints and gives
+// flag.ErrHelp.
 func parseConversion(args []string) (c conversion, err error) {
 	values := url.Values{}
 	f := flag.NewFlagSet("convert", flag.ContinueOnError)

@@ -58,8 +58,9 @@ func triggers(c convert.Config) broker.Triggers {
 		return broker.Filter{Attributes: map[string]string{"type": eventType}}
 	}
 	return broker.Triggers{
-		{Name: "convert", Queue: "video", Filter: filter(eventing.TypeVideoUploaded), Subscriber: "http://convert", Parallelism: runtime.GOMAXPROCS(0),
-			Delivery: broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
+		{Name: "convert", Queue: "video", Filter: filter(eventing.TypeVideoUploaded), Subscriber: "http://convert",
+			Parallelism: runtime.GOMAXPROCS(0),
+			Delivery:    broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
 		{Name: "notify", Queue: "mp3", Filter: filter(eventing.TypeAudioConverted), Subscriber: "http://notify"},
 		{Name: "notify-failed", Filter: filter(eventing.TypeConversionFailed), Subscriber: "http://notify"},
 	}
@@ -99,7 +100,8 @@ func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
 // conversions when it is stopped (they go on at the next start), and keeps a token secret of its own in the folder.
 func (f *folder) defaults(env envconfig.Lookuper) (envconfig.Lookuper, error) {
 	port, _ := env.Lookup("PORT")
-	d := map[string]string{"HOST": "127.0.0.1", "DRAIN_TIMEOUT": "5s", "PUBLIC_URL": "http://127.0.0.1:" + cmp.Or(port, "8080")}
+	d := map[string]string{"HOST": "127.0.0.1", "DRAIN_TIMEOUT": "5s", "PUBLIC_URL": "http://127.0.0.1:" + cmp.Or(port,
+		"8080")}
 	for _, key := range []string{"JWT_SECRET", "JWT_PRIVATE_KEY"} {
 		for _, key := range []string{key, key + "_FILE"} {
 			if v, _ := env.Lookup(key); v != "" {
@@ -191,8 +193,8 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	return p, firstUser(ctx, users, c.User, c.Password)
 }
 
-// until ends a request's work when ctx ends: who stops the program on a laptop does not wait for its conversions, and each is
-// given back to the queue.
+// until ends a request's work when ctx ends: who stops the program on a laptop does not wait for its conversions, and
+// each is given back to the queue.
 func until(ctx context.Context, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		working, cancel := context.WithCancel(r.Context())
@@ -207,7 +209,8 @@ func loopback(h http.Handler) http.Handler {
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		a, err := netip.ParseAddrPort(r.RemoteAddr)
 		if err != nil || !a.Addr().Unmap().IsLoopback() {
-			return problem.New(problem.Forbidden, "the mailbox is shown on the machine that keeps it only; set SMTP_HOST to have mail sent")
+			return problem.New(problem.Forbidden,
+				"the mailbox is shown on the machine that keeps it only; set SMTP_HOST to have mail sent")
 		}
 		h.ServeHTTP(w, r)
 		return nil

@@ -45,10 +45,11 @@ func TestRun(t *testing.T) {
 
 	const secret = "0123456789abcdef0123456789abcdef"
 	var got []string
-	sink := httptest.NewServer(eventing.Authenticated([]byte(secret), "broker", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = append(got, r.Header.Get("Ce-Subject"))
-		w.WriteHeader(http.StatusAccepted)
-	})))
+	sink := httptest.NewServer(eventing.Authenticated([]byte(secret), "broker",
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got = append(got, r.Header.Get("Ce-Subject"))
+			w.WriteHeader(http.StatusAccepted)
+		})))
 	t.Cleanup(sink.Close)
 	if err := run(t.Context(), envconfig.MapLookuper(map[string]string{
 		"MONGODB_URI": uri, "MONGODB_DB": db.Name(), "MONGODB_VIDEOS_DB": db.Name(), "MONGODB_MP3S_DB": db.Name(),

@@ -1,5 +1,5 @@
-// Command plain converts videos as one would without Soundstrip, for the benchmark to measure against: it takes each from
-// GridFS into a temporary file, runs ffmpeg on that, and puts the MP3 into GridFS.
+// Command plain converts videos as one would without Soundstrip, for the benchmark to measure against: it takes each
+// from GridFS into a temporary file, runs ffmpeg on that, and puts the MP3 into GridFS.
 //
 //	plain ffmpeg ID...   by ffmpeg -i VIDEO -vn -q:a 2
 //	plain moviepy ID...  by moviepy, in the python3 of the PATH
@@ -90,7 +90,8 @@ func upload(ctx context.Context, mp3s media.Store, from string) error {
 }
 
 func ffmpeg(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...) //nolint:gosec // constants, and paths made here
+	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"},
+		args...)...) //nolint:gosec // constants, and paths made here
 	cmd.Stderr = os.Stderr
 	return cmd
 }
@@ -115,7 +116,8 @@ func twice(ctx context.Context, video, mp3 string) error {
 }
 
 func moviepy(ctx context.Context, video, mp3 string) error {
-	const script = "import sys, moviepy.editor; moviepy.editor.VideoFileClip(sys.argv[1]).audio.write_audiofile(sys.argv[2], logger=None)"
+	const script = "import sys, moviepy.editor; " +
+		"moviepy.editor.VideoFileClip(sys.argv[1]).audio.write_audiofile(sys.argv[2], logger=None)"
 	cmd := exec.CommandContext(ctx, "python3", "-c", script, video, mp3) //nolint:gosec // a constant, and paths made here
 	cmd.Stderr = os.Stderr
 	return cmd.Run()

@@ -52,12 +52,13 @@ func (e Encoding) filters(last ...string) string {
 
 var encoded = regexp.MustCompile(`\[verbose\] +Output stream #0:0 \(audio\):.* frames encoded \((\d+) samples\)`)
 
-// Encode makes the frames of an MP3, without any tag, and gives them to out. It tells how many samples (a channel) went into
-// the encoder, 0 when the frames were copied or ffmpeg did not say.
+// Encode makes the frames of an MP3, without any tag, and gives them to out. It tells how many samples (a channel) went
+// into the encoder, 0 when the frames were copied or ffmpeg did not say.
 //
 // Level 5 of LAME's effort costs a fifth less CPU than ffmpeg's default and adds 1.5% of bytes at quality 2.
 func (t *Tool) Encode(ctx context.Context, in Input, e Encoding, out func(io.Reader) error) (samples int64, err error) {
-	args := append(in.args("level+verbose"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(e.Stream), "-vn", "-sn", "-dn",
+	args := append(in.args("level+verbose"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(e.Stream), "-vn", "-sn",
+		"-dn",
 		"-map_metadata", "-1", "-map_chapters", "-1", "-t", seconds(e.MaxDuration), "-fs", strconv.FormatInt(e.MaxBytes, 10))
 	if e.Copy {
 		args = append(args, "-c:a", "copy")

@@ -1,9 +1,9 @@
 // Package ffmpeg drives the programs ffmpeg and ffprobe over media that nobody vouches for.
 //
-// Both read from a pipe, with no protocol but that, no demuxer but the one that the file's first bytes name, no environment,
-// and limits on memory, CPU time and files that hold before the first byte is fed. HLS, DASH and concat uploads, which make
-// ffmpeg open other files and addresses, therefore open nothing. Nothing that a user typed becomes an argument: arguments are
-// made of numbers and constants only.
+// Both read from a pipe, with no protocol but that, no demuxer but the one that the file's first bytes name, no
+// environment, and limits on memory, CPU time and files that hold before the first byte is fed. HLS, DASH and concat
+// uploads, which make ffmpeg open other files and addresses, therefore open nothing. Nothing that a user typed becomes
+// an argument: arguments are made of numbers and constants only.
 package ffmpeg
 
 import (
@@ -22,7 +22,8 @@ import (
 )
 
 // ErrMissing says that a program is not there, and how to get it.
-var ErrMissing = errors.New("ffmpeg with libmp3lame, and ffprobe, are needed: install them (Debian and Ubuntu: apt-get install ffmpeg; " +
+var ErrMissing = errors.New("ffmpeg with libmp3lame, and ffprobe, are needed: install them (Debian and Ubuntu: " +
+	"apt-get install ffmpeg; " +
 	"macOS: brew install ffmpeg; Fedora: dnf install ffmpeg-free), or name the program in FFMPEG")
 
 // Tool is an installed ffmpeg.
@@ -31,9 +32,9 @@ type Tool struct {
 	cpu             time.Duration
 }
 
-// Find looks for a program ffmpeg by path or name, and for the ffprobe beside it. Where the machine is new enough, it takes the
-// build of the program for such machines, when one lies beside it with the suffix -v3: its LAME needs less CPU. A run may use
-// the given CPU time. The error is ErrMissing.
+// Find looks for a program ffmpeg by path or name, and for the ffprobe beside it. Where the machine is new enough, it
+// takes the build of the program for such machines, when one lies beside it with the suffix -v3: its LAME needs less
+// CPU. A run may use the given CPU time. The error is ErrMissing.
 func Find(name string, cpu time.Duration) (*Tool, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -58,10 +59,11 @@ func isV3() bool {
 	return x.HasAVX && x.HasAVX2 && x.HasBMI1 && x.HasBMI2 && x.HasF16C && x.HasFMA && x.HasLZCNT && x.HasMOVBE
 }
 
-// Check runs ffmpeg to see that it can make MP3s. It takes a good part of a second where ffmpeg has many libraries to load. The
-// error is ErrMissing.
+// Check runs ffmpeg to see that it can make MP3s. It takes a good part of a second where ffmpeg has many libraries to
+// load. The error is ErrMissing.
 func (t *Tool) Check(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, t.ffmpeg, "-hide_banner", "-h", "encoder=libmp3lame").CombinedOutput() //nolint:gosec // the program that FFMPEG names
+	out, err := exec.CommandContext(ctx, t.ffmpeg, "-hide_banner", "-h",
+		"encoder=libmp3lame").CombinedOutput() //nolint:gosec // the program that FFMPEG names
 	if err == nil && !strings.Contains(string(out), "Encoder libmp3lame") {
 		err = errors.New("it has no libmp3lame")
 	}
@@ -80,8 +82,8 @@ type Input struct {
 	Errors   *atomic.Int64         // counts the errors that a run tells of, when not nil
 }
 
-// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but mov, the
-// demuxer that it is used with, opens no other file unless told so (enable_drefs).
+// args are those in front of any others. A file is given by its descriptor only: the one protocol then is file, but
+// mov, the demuxer that it is used with, opens no other file unless told so (enable_drefs).
 func (in Input) args(level string) []string {
 	protocol, url := "pipe", "pipe:0"
 	if in.File != nil {
@@ -111,8 +113,8 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("ffmpeg exited with %d: %s", e.Code, e.Lines)
 }
 
-// Stopped is a run ended by its context. Busy tells of a deadline whether the run had the CPU for most of the time, so that
-// more of it was needed, or waited for something else.
+// Stopped is a run ended by its context. Busy tells of a deadline whether the run had the CPU for most of the time, so
+// that more of it was needed, or waited for something else.
 type Stopped struct {
 	Cause error
 	Busy  bool

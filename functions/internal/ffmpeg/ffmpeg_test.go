@@ -22,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// find finds the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names another.
+// find finds the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names
+// another.
 func find(t *testing.T) *Tool {
 	t.Helper()
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
@@ -60,7 +61,8 @@ func TestFind(t *testing.T) {
 	}{
 		{"nothing", nil, ""},
 		{"one build", []string{"ffmpeg", "ffprobe"}, "ffmpeg"},
-		{"a build for newer machines", []string{"ffmpeg", "ffmpeg-v3", "ffprobe"}, map[bool]string{true: "ffmpeg-v3", false: "ffmpeg"}[isV3()]},
+		{"a build for newer machines", []string{"ffmpeg", "ffmpeg-v3", "ffprobe"}, map[bool]string{true: "ffmpeg-v3",
+			false: "ffmpeg"}[isV3()]},
 		{"that build alone", []string{"ffmpeg-v3", "ffprobe"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +113,8 @@ func TestAttacks(t *testing.T) {
 	t.Parallel()
 	tool := find(t)
 	secret := filepath.Join(t.TempDir(), "secret.wav")
-	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=d=1", secret).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=d=1",
+		secret).CombinedOutput(); err != nil {
 		t.Fatalf("make a file: %v: %s", err, out)
 	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -126,10 +129,13 @@ func TestAttacks(t *testing.T) {
 	}
 	for name, body := range map[string]string{
 		"another container": string(wav),
-		"HLS":               "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://" + secret + "\n#EXTINF:1,\n" + url + "\n#EXT-X-ENDLIST\n",
-		"concat":            "ffconcat version 1.0\nfile '" + secret + "'\nfile '" + url + "'\n",
-		"DASH": `<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period>` +
-			`<AdaptationSet contentType="audio"><Representation id="1" bandwidth="1"><BaseURL>` + url + `</BaseURL></Representation></AdaptationSet></Period></MPD>`,
+		"HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://" + secret + "\n#EXTINF:1,\n" + url +
+			"\n#EXT-X-ENDLIST\n",
+		"concat": "ffconcat version 1.0\nfile '" + secret + "'\nfile '" + url + "'\n",
+		"DASH": `<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" ` +
+			`type="static" mediaPresentationDuration="PT1S"><Period>` +
+			`<AdaptationSet contentType="audio"><Representation id="1" bandwidth="1"><BaseURL>` + url +
+			`</BaseURL></Representation></AdaptationSet></Period></MPD>`,
 	} {
 		for _, demuxers := range []string{"mov", "matroska", "mpegts", "mp3"} {
 			in := Input{Demuxers: demuxers, Feed: feed([]byte(body))}
@@ -172,7 +178,8 @@ func script(t *testing.T, body string) *Tool {
 // TestRunLimits checks what a process gets before its first byte of input.
 func TestRunLimits(t *testing.T) {
 	t.Parallel()
-	tool := script(t, "cat >/dev/null; env | grep -v '^\\(PWD\\|SHLVL\\|_\\|OLDPWD\\)='; ulimit -v; ulimit -t; ulimit -f; ulimit -n; ulimit -c")
+	tool := script(t, "cat >/dev/null; env | grep -v '^\\(PWD\\|SHLVL\\|_\\|OLDPWD\\)='; ulimit -v; ulimit -t; ulimit "+
+		"-f; ulimit -n; ulimit -c")
 	var got []byte
 	_, err := tool.Encode(t.Context(), Input{Feed: feed(nil)}, whole, func(r io.Reader) (err error) {
 		got, err = io.ReadAll(r)
@@ -205,18 +212,25 @@ func TestRunErrors(t *testing.T) {
 		cancel       bool
 		want         func(error) bool
 	}{
-		{name: "feed fails", script: "exec cat >/dev/null", feed: func(io.Writer) error { return broken }, want: func(err error) bool { return errors.Is(err, broken) }},
-		{name: "out fails", script: "exec cat", feed: endless, out: func(io.Reader) error { return broken }, want: func(err error) bool { return errors.Is(err, broken) }},
+		{name: "feed fails", script: "exec cat >/dev/null", feed: func(io.Writer) error { return broken },
+			want: func(err error) bool { return errors.Is(err, broken) }},
+		{name: "out fails", script: "exec cat", feed: endless, out: func(io.Reader) error { return broken },
+			want: func(err error) bool { return errors.Is(err, broken) }},
 		{name: "it wants no more", script: "exit 0", feed: endless, want: func(err error) bool { return err == nil }},
-		{name: "it talks without end", script: "while :; do echo '[error] no'; done >&2", feed: endless, cancel: true, want: func(err error) bool {
-			s := (*Stopped)(nil)
-			return errors.As(err, &s) && errors.Is(err, cause)
+		{name: "it talks without end", script: "while :; do echo '[error] no'; done >&2", feed: endless, cancel: true,
+			want: func(err error) bool {
+				s := (*Stopped)(nil)
+				return errors.As(err, &s) && errors.Is(err, cause)
+			}},
+		{name: "it fails", script: "cat >/dev/null; echo '[mov @ 0x1] [error] bad' >&2; echo '[info] chat' >&2; exit 3",
+			feed: feed(nil), want: func(err error) bool {
+				e := (*ExitError)(nil)
+				return errors.As(err, &e) && e.Code == 3 && !e.Killed && e.Lines == "[mov @ 0x1] [error] bad"
+			}},
+		{name: "it is not there", script: "", feed: feed(nil), want: func(err error) bool {
+			return errors.Is(err,
+				os.ErrNotExist)
 		}},
-		{name: "it fails", script: "cat >/dev/null; echo '[mov @ 0x1] [error] bad' >&2; echo '[info] chat' >&2; exit 3", feed: feed(nil), want: func(err error) bool {
-			e := (*ExitError)(nil)
-			return errors.As(err, &e) && e.Code == 3 && !e.Killed && e.Lines == "[mov @ 0x1] [error] bad"
-		}},
-		{name: "it is not there", script: "", feed: feed(nil), want: func(err error) bool { return errors.Is(err, os.ErrNotExist) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -261,7 +275,8 @@ func TestFilters(t *testing.T) {
 		{Encoding{}, nil, "aformat=channel_layouts=mono|stereo"},
 		{Encoding{Mono: true}, []string{"x"}, "aformat=channel_layouts=mono,x"},
 		{Encoding{Start: time.Second}, nil, "atrim=start=1.000000,asetpts=PTS-STARTPTS,aformat=channel_layouts=mono|stereo"},
-		{Encoding{End: 2500 * time.Millisecond}, nil, "atrim=start=0.000000:end=2.500000,asetpts=PTS-STARTPTS,aformat=channel_layouts=mono|stereo"},
+		{Encoding{End: 2500 * time.Millisecond}, nil,
+			"atrim=start=0.000000:end=2.500000,asetpts=PTS-STARTPTS,aformat=channel_layouts=mono|stereo"},
 	} {
 		if got := tt.e.filters(tt.last...); got != tt.want {
 			t.Errorf("filters(%+v) = %s, want %s", tt.e, got, tt.want)
@@ -284,10 +299,12 @@ func TestDescription(t *testing.T) {
 			"chapters":[{"start_time":"1.5","end_time":"2.0","tags":{"title":"One"}}]}`,
 			Media{Start: -7 * time.Millisecond, Audio: &Stream{Index: 2, Codec: "mp3"}, Picture: 3, Title: "A film", Artist: "x",
 				Chapters: []Chapter{{1500 * time.Millisecond, 2 * time.Second, "One"}}}},
-		{"end of a track that begins later", `{"format":{"start_time":"1.0"},"streams":[{"index":0,"codec_type":"audio","codec_name":"opus",
+		{"end of a track that begins later",
+			`{"format":{"start_time":"1.0"},"streams":[{"index":0,"codec_type":"audio","codec_name":"opus",
 			"start_time":"2.0","tags":{"DURATION":"00:01:05.500000000"}}]}`,
 			Media{Start: time.Second, Audio: &Stream{Codec: "opus", Duration: 64500 * time.Millisecond}, Picture: -1}},
-		{"ogg", `{"format":{"format_name":"ogg"},"streams":[{"index":0,"codec_type":"audio","codec_name":"vorbis","duration":"3","tags":{"TITLE":"A song"}}]}`,
+		{"ogg", `{"format":{"format_name":"ogg"},"streams":[{"index":0,"codec_type":"audio",
+			"codec_name":"vorbis","duration":"3","tags":{"TITLE":"A song"}}]}`,
 			Media{Audio: &Stream{Codec: "vorbis", Duration: 3 * time.Second}, Picture: -1, Title: "A song"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -322,7 +339,8 @@ func TestLines(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string]string{"without libmp3lame": "echo Codec libmp3lame is not recognized", "broken": "exit 1"} {
+	for name, body := range map[string]string{"without libmp3lame": "echo Codec libmp3lame is not recognized",
+		"broken": "exit 1"} {
 		if err := script(t, body).Check(t.Context()); !errors.Is(err, ErrMissing) {
 			t.Errorf("Check(%s) = %v, want %v", name, err, ErrMissing)
 		}

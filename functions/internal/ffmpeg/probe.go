@@ -16,7 +16,7 @@ const maxDescription = 4 << 20
 
 // Media is what ffprobe reads of a file.
 type Media struct {
-	Start                time.Duration // of the first stream, which ffmpeg counts from; below 0 when it has samples not to be heard
+	Start                time.Duration // of the first stream; below 0 when it has samples not to be heard
 	Audio                *Stream       // the one to hear; nil when there is none
 	Picture              int           // index of the stream that is the cover; -1 when there is none
 	Title, Artist, Album string
@@ -40,9 +40,10 @@ type Chapter struct {
 
 // Probe reads what the beginning of the input tells.
 func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
-	args := append(in.args("level+error"), "-of", "json", "-show_entries", "format=format_name,start_time:format_tags=title,artist,album,date:"+
-		"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:"+
-		"stream_tags=title,artist,album,date,duration:chapter=start_time,end_time:chapter_tags=title")
+	args := append(in.args("level+error"), "-of", "json", "-show_entries",
+		"format=format_name,start_time:format_tags=title,artist,album,date:"+
+			"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:"+
+			"stream_tags=title,artist,album,date,duration:chapter=start_time,end_time:chapter_tags=title")
 	var b []byte
 	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
 		b, err = read(r, maxDescription)
@@ -90,7 +91,8 @@ func (t *Tool) Overlong(ctx context.Context, in Input, s *Stream) (bool, error) 
 
 // Picture reads the picture that a stream is, or nothing when it has more bytes than limit.
 func (t *Tool) Picture(ctx context.Context, in Input, stream int, limit int64) ([]byte, error) {
-	args := append(in.args("level+error"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(stream), "-c", "copy", "-frames:v", "1",
+	args := append(in.args("level+error"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(stream), "-c", "copy",
+		"-frames:v", "1",
 		"-f", "image2pipe", "pipe:1")
 	var b []byte
 	err := t.run(ctx, t.ffmpeg, in, args, func(r io.Reader) (err error) {

@@ -18,13 +18,15 @@ import (
 // run runs a program: in is fed to it, out takes all that it writes, line each line of what it says (with the level in
 // brackets). It returns when the process and everything around it has ended.
 //
-// What went wrong first is the error: the context (Stopped), the feed, out, or the program itself (ExitError). That the program
-// wants no more of its input is no error.
-func (t *Tool) run(ctx context.Context, program string, in Input, args []string, out func(io.Reader) error, line func(string)) error {
+// What went wrong first is the error: the context (Stopped), the feed, out, or the program itself (ExitError). That the
+// program wants no more of its input is no error.
+func (t *Tool) run(ctx context.Context, program string, in Input, args []string, out func(io.Reader) error,
+	line func(string)) error {
 	began := time.Now()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := exec.CommandContext(running, program, args...) //nolint:gosec // a program of ours, arguments of constants and numbers
+	cmd := exec.CommandContext(running, program,
+		args...) //nolint:gosec // a program of ours, arguments of constants and numbers
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -100,13 +102,15 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 
 // exitError reads how a process ended that did not end well.
 func exitError(state *os.ProcessState, spent bool, said string) *ExitError {
-	// ffmpeg exits with 255 when a signal tells it to end, SIGXCPU among them, and with 123 when one tells it again and again.
+	// ffmpeg exits with 255 when a signal tells it to end, SIGXCPU among them, and with 123 when one tells it again and
+	// again.
 	const told, insisted = 255, 123
 	e := &ExitError{Code: state.ExitCode(), Lines: said, Killed: state.ExitCode() == told || state.ExitCode() == insisted}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.Signal = status.Signal().String()
 		switch status.Signal() {
-		case syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSEGV, syscall.SIGSYS, syscall.SIGTRAP:
+		case syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSEGV,
+			syscall.SIGSYS, syscall.SIGTRAP:
 			// It crashed.
 		default:
 			e.Killed = true

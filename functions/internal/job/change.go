@@ -22,7 +22,8 @@ type record struct {
 	Now     time.Time `bson:"now,omitempty"`     // the store's clock at the reading; never kept
 }
 
-// change edits a record or says why it cannot be; errSame when there is nothing to do. A store may call it several times.
+// change edits a record or says why it cannot be; errSame when there is nothing to do. A store may call it several
+// times.
 type change func(r *record, now time.Time) error
 
 var errSame = errors.New("nothing to change")
@@ -141,8 +142,8 @@ func (r *record) end(now time.Time, to State, reason string) {
 	r.Lease = Lease{Epoch: r.Lease.Epoch + 1}
 }
 
-// held is a step of the worker that holds the epoch. It is the same twice: when repeated says that the job already is as the
-// step would leave it, the first answer was lost on the way, and the worker must not take that for a lost job.
+// held is a step of the worker that holds the epoch. It is the same twice: when repeated says that the job already is
+// as the step would leave it, the first answer was lost on the way, and the worker must not take that for a lost job.
 func (s steps) held(ctx context.Context, id string, epoch int, repeated func(*record) bool, f change) (Job, error) {
 	j, err := s.step(ctx, id, func(r *record, now time.Time) error {
 		switch {

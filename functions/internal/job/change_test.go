@@ -20,8 +20,9 @@ func TestRecordOfOtherVersions(t *testing.T) {
 			func(b []byte, v any) error { return bson.UnmarshalExtJSON(b, false, v) },
 		},
 	} {
-		raw, err := codec.marshal(bson.M{"_id": "1", "owner": "ann", "state": Stored, "rev": 3, "now": time.Now(), "colour": "blue",
-			"split": bson.M{"length": 490, "gain": -1.5, "segments": bson.A{bson.M{"fid": "2", "lease": bson.M{"epoch": 1}}}}})
+		raw, err := codec.marshal(bson.M{"_id": "1", "owner": "ann", "state": Stored, "rev": 3, "now": time.Now(),
+			"colour": "blue",
+			"split":  bson.M{"length": 490, "gain": -1.5, "segments": bson.A{bson.M{"fid": "2", "lease": bson.M{"epoch": 1}}}}})
 		if err != nil {
 			t.Fatal(err)
 		}

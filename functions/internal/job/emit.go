@@ -11,9 +11,9 @@ import (
 // emitFor bounds Emit: the client waits for its answer meanwhile.
 const emitFor = 5 * time.Second
 
-// Emit sends the event of a Stored job, as source would, and records that it is Queued; it returns the job as it is then. It
-// goes on when ctx is cancelled, since the job is kept whether or not somebody still waits for the answer. A failure is
-// logged and leaves the job Stored: sweep sends the event later.
+// Emit sends the event of a Stored job, as source would, and records that it is Queued; it returns the job as it is
+// then. It goes on when ctx is cancelled, since the job is kept whether or not somebody still waits for the answer. A
+// failure is logged and leaves the job Stored: sweep sends the event later.
 func Emit(
 	ctx context.Context, source string, j Job,
 	jobs interface {

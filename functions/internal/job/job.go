@@ -1,5 +1,5 @@
-// Package job keeps the jobs, one a video. A job is state, lease and outbox in one document, so that it changes atomically
-// without transactions.
+// Package job keeps the jobs, one a video. A job is state, lease and outbox in one document, so that it changes
+// atomically without transactions.
 //
 //	stored → queued → converting → converted → notified
 //	   └────────┴──────────┴→ failed, cancelled;  ... → expired
@@ -141,8 +141,8 @@ func (j *Job) reference() eventing.Reference {
 	return r
 }
 
-// Event makes the event that belongs to the job's state, as source would send it: video.uploaded while it is not converted,
-// audio.converted when it is, conversion.failed when it failed. Any other state is ErrState.
+// Event makes the event that belongs to the job's state, as source would send it: video.uploaded while it is not
+// converted, audio.converted when it is, conversion.failed when it failed. Any other state is ErrState.
 func (j *Job) Event(source string) (event.Event, error) {
 	var p eventing.Payload
 	switch j.State {

@@ -37,7 +37,8 @@ func TestEvent(t *testing.T) {
 		{job.Converting, eventing.TypeVideoUploaded, uploaded},
 		{job.Converted, eventing.TypeAudioConverted, converted},
 		{job.Notified, eventing.TypeAudioConverted, converted},
-		{job.Failed, eventing.TypeConversionFailed, with(map[string]any{"error": map[string]any{"code": "no_audio", "message": "no sound"}})},
+		{job.Failed, eventing.TypeConversionFailed, with(map[string]any{"error": map[string]any{"code": "no_audio",
+			"message": "no sound"}})},
 	}
 	for _, tt := range tests {
 		j.State = tt.state

@@ -13,9 +13,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 )
 
-// Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). A change reads the document together with
-// the server's clock ($$NOW) and replaces it on the condition that it is still the one that was read: an update pipeline could
-// do the arithmetic on the server, but not every server we are used with knows them.
+// Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). A change reads the document
+// together with the server's clock ($$NOW) and replaces it on the condition that it is still the one that was read: an
+// update pipeline could do the arithmetic on the server, but not every server we are used with knows them.
 type Mongo struct {
 	steps
 	jobs *mongo.Collection
@@ -184,7 +184,8 @@ func (m *Mongo) Keeps(ctx context.Context, ids []string) (map[string]bool, error
 		return nil, nil // $in wants a list
 	}
 	in := bson.M{"$in": ids}
-	cur, err := m.jobs.Find(ctx, bson.M{"$or": bson.A{bson.M{"_id": in}, bson.M{"mp3.fid": in}}, "state": bson.M{"$ne": Expired}},
+	cur, err := m.jobs.Find(ctx, bson.M{"$or": bson.A{bson.M{"_id": in}, bson.M{"mp3.fid": in}},
+		"state": bson.M{"$ne": Expired}},
 		options.Find().SetProjection(bson.M{"mp3.fid": 1}))
 	var found []Job
 	if err == nil {

@@ -11,8 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// SQLite keeps the jobs in a table of an SQLite database, each as one JSON document with the tags of BSON, beside the columns
-// that are searched. Its clock is the machine's.
+// SQLite keeps the jobs in a table of an SQLite database, each as one JSON document with the tags of BSON, beside the
+// columns that are searched. Its clock is the machine's.
 type SQLite struct {
 	steps
 	db *sql.DB
@@ -97,7 +97,8 @@ func (r *record) row() ([]any, error) {
 		ms := r.Expires.UnixMilli()
 		expires = &ms
 	}
-	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires, string(doc), r.ID}, nil
+	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires, string(doc),
+		r.ID}, nil
 }
 
 // querier is a database or a transaction of it.
@@ -156,7 +157,8 @@ func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, doc = ?
+	if _, err := tx.ExecContext(ctx,
+		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, doc = ?
 		WHERE id = ?`, row...); err != nil {
 		return Job{}, fmt.Errorf("change job %s: %w", id, err)
 	}
@@ -224,7 +226,8 @@ func (s *SQLite) Delete(ctx context.Context, id string) error {
 // Stuck is of [Store].
 func (s *SQLite) Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error) {
 	now := clock()
-	return s.find(ctx, "owes AND since <= ? AND leased <= ? ORDER BY since LIMIT ?", now.Add(-age).UnixMilli(), now.UnixMilli(), max(limit, 0))
+	return s.find(ctx, "owes AND since <= ? AND leased <= ? ORDER BY since LIMIT ?", now.Add(-age).UnixMilli(),
+		now.UnixMilli(), max(limit, 0))
 }
 
 // Expire is of [Store].

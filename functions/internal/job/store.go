@@ -7,8 +7,8 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 )
 
-// Store is what [Mongo] and [SQLite] both do; a function declares the part of it that it uses. Every method is atomic, and
-// durable when it returns. Times are those of the store's clock. A job that is not there is ErrNotFound.
+// Store is what [Mongo] and [SQLite] both do; a function declares the part of it that it uses. Every method is atomic,
+// and durable when it returns. Times are those of the store's clock. A job that is not there is ErrNotFound.
 type Store interface {
 	// Create keeps a new job, which is Stored and in round 1. ErrExists when its id is taken.
 	Create(ctx context.Context, j Job) (Job, error)
@@ -24,16 +24,17 @@ type Store interface {
 	List(ctx context.Context, q Query) ([]Job, error)
 	// Queued moves a Stored job to Queued; any other it leaves alone.
 	Queued(ctx context.Context, id string) error
-	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the job
-	// out for as long again as it has been unchanged, an hour at most.
+	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the
+	// job out for as long again as it has been unchanged, an hour at most.
 	Resent(ctx context.Context, id string) error
 	// Claim gives an unfinished job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
 	// begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
-	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost when
-	// the epoch is not the job's any more, or the job was cancelled or deleted.
+	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost
+	// when the epoch is not the job's any more, or the job was cancelled or deleted.
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
-	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat; no error when this very call was made before.
+	// Finish records the MP3: Converted, 100 percent. ErrLost as with Heartbeat; no error when this very call was made
+	// before.
 	Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error)
 	// Fail records why there will be no MP3: Failed. Errors as with Finish.
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error)
@@ -42,11 +43,11 @@ type Store interface {
 	Release(ctx context.Context, id string, epoch int, reason string) error
 	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
-	// Tell leaves it to one caller, for ttl, to tell the owner how the job ended; 0 gives that back. *BusyError while another
-	// has it.
+	// Tell leaves it to one caller, for ttl, to tell the owner how the job ended; 0 gives that back. *BusyError while
+	// another has it.
 	Tell(ctx context.Context, id string, ttl time.Duration) (Job, error)
-	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified, and
-	// neither it nor a Failed one owes an event any more.
+	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified,
+	// and neither it nor a Failed one owes an event any more.
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)

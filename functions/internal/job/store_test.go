@@ -303,14 +303,16 @@ func testQueued(t *testing.T, s job.Store) {
 func testClaim(t *testing.T, s job.Store) {
 	id, ctx := create(t, s).ID, t.Context()
 	j := claim(t, s, id, over)
-	if j.State != job.Converting || j.Lease.Epoch != 1 || len(j.Attempts) != 1 || j.Attempts[0].Worker != "w" || j.Attempts[0].Epoch != 1 {
+	if j.State != job.Converting || j.Lease.Epoch != 1 || len(j.Attempts) != 1 || j.Attempts[0].Worker != "w" ||
+		j.Attempts[0].Epoch != 1 {
 		t.Errorf("Claim = %+v, want a Converting job with one attempt, in epoch 1", j)
 	}
 	if diff := cmp.Diff(j, get(t, s, id)); diff != "" {
 		t.Errorf("Get is not what Claim gave (-claimed +got):\n%s", diff)
 	}
 	j = claim(t, s, id, running)
-	if j.Lease.Epoch != 2 || len(j.Attempts) != 2 || j.Attempts[0].To == nil || j.Attempts[0].Error == "" || j.Attempts[1].To != nil {
+	if j.Lease.Epoch != 2 || len(j.Attempts) != 2 || j.Attempts[0].To == nil || j.Attempts[0].Error == "" ||
+		j.Attempts[1].To != nil {
 		t.Errorf("Claim after a lease that ran out = %+v, want epoch 2, and the first attempt ended", j)
 	}
 	_, err := s.Claim(ctx, id, "other", running)
@@ -410,7 +412,8 @@ func testFinish(t *testing.T, s job.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 || j.Attempts[0].To == nil || j.Attempts[0].Error != "" {
+	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 ||
+		j.Attempts[0].To == nil || j.Attempts[0].Error != "" {
 		t.Errorf("Finish = %+v, want a Converted job with its MP3:\n%s", j, diff)
 	}
 	// The worker whose answer was lost asks again; it must not believe that it lost, and delete the MP3.
@@ -456,7 +459,8 @@ func testFail(t *testing.T, s job.Store) {
 	id, ctx := create(t, s).ID, t.Context()
 	claim(t, s, id, running)
 	j, err := s.Fail(ctx, id, 1, failure)
-	if err != nil || j.State != job.Failed || j.Error == nil || *j.Error != failure || j.Attempts[0].Error != failure.Message {
+	if err != nil || j.State != job.Failed || j.Error == nil || *j.Error != failure ||
+		j.Attempts[0].Error != failure.Message {
 		t.Fatalf("Fail = %+v, %v, want a Failed job with the reason", j, err)
 	}
 	again, err := s.Fail(ctx, id, 1, failure)
@@ -476,7 +480,8 @@ func testRelease(t *testing.T, s job.Store) {
 		}
 	}
 	j := get(t, s, id)
-	if j.State != job.Queued || len(j.Attempts) != 1 || j.Attempts[0].To == nil || j.Attempts[0].Error != "the disk is full" {
+	if j.State != job.Queued || len(j.Attempts) != 1 || j.Attempts[0].To == nil ||
+		j.Attempts[0].Error != "the disk is full" {
 		t.Errorf("after Release the job is %+v, want Queued with the reason", j)
 	}
 	wantErr(t, "Heartbeat after Release", s.Heartbeat(ctx, id, 1, running, 1), job.ErrLost)
@@ -603,7 +608,8 @@ func testNoticed(t *testing.T, s job.Store) {
 		}
 		j := get(t, s, id)
 		if len(j.Notices) != tt.notices || j.State != tt.want || !j.Told(tt.notice.Event, tt.notice.Channel) {
-			t.Errorf("after Noticed(%+v, %v) the job is %+v, want %s with %d notices", tt.notice, tt.done, j, tt.want, tt.notices)
+			t.Errorf("after Noticed(%+v, %v) the job is %+v, want %s with %d notices", tt.notice, tt.done, j, tt.want,
+				tt.notices)
 		}
 	}
 	if n := get(t, s, id).Notices[0]; n.At.IsZero() || n.Refused != "gone" {

@@ -1,8 +1,8 @@
-// Package mp3 reads the frames of an MPEG Layer III stream, and writes what a player wants in front of them: an ID3v2.4 tag and
-// the frame that tells length, seek points and gaps (Xing, Info, LAME).
+// Package mp3 reads the frames of an MPEG Layer III stream, and writes what a player wants in front of them: an ID3v2.4
+// tag and the frame that tells length, seek points and gaps (Xing, Info, LAME).
 //
-// Sources: ISO/IEC 11172-3 and 13818-3 (frames), the LAME tag's specification (http://gabriel.mp3-tech.org/mp3infotag.html),
-// and ID3v2.4.0 with its chapter frame addendum (https://id3.org).
+// Sources: ISO/IEC 11172-3 and 13818-3 (frames), the LAME tag's specification
+// (http://gabriel.mp3-tech.org/mp3infotag.html), and ID3v2.4.0 with its chapter frame addendum (https://id3.org).
 package mp3
 
 import (
@@ -29,11 +29,13 @@ type Header struct {
 }
 
 var (
-	bitrates    = [2][15]int{{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}, {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}}
+	bitrates = [2][15]int{{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}, {0, 8, 16, 24, 32, 40,
+		48, 56, 64, 80, 96, 112, 128, 144, 160}}
 	sampleRates = [3]int{44100, 48000, 32000}
 )
 
-// ParseHeader reads the header of a Layer III frame, or says that there is none. A stream of free format is not known here.
+// ParseHeader reads the header of a Layer III frame, or says that there is none. A stream of free format is not known
+// here.
 func ParseHeader(b []byte) (Header, bool) {
 	if len(b) < HeaderLen || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
 		return Header{}, false
@@ -42,7 +44,8 @@ func ParseHeader(b []byte) (Header, bool) {
 	if version == 1 || layer != 1 || bitrate == 0 || bitrate == 15 || rate == 3 {
 		return Header{}, false
 	}
-	h := Header{Samples: 1152, Rate: sampleRates[rate], Mono: b[3]>>6 == 3, lsf: version != 3, identity: [HeaderLen]byte(b)}
+	h := Header{Samples: 1152, Rate: sampleRates[rate], Mono: b[3]>>6 == 3, lsf: version != 3,
+		identity: [HeaderLen]byte(b)}
 	switch version {
 	case 3:
 		h.Bitrate = bitrates[0][bitrate]

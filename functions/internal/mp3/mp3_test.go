@@ -8,10 +8,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 	"testing/iotest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // frame makes a silent frame: MPEG-1, 44.1 kHz, stereo, at the bitrate with the index.
@@ -28,11 +28,16 @@ func TestParseHeader(t *testing.T) {
 		want   Header // without what is private
 		ok     bool
 	}{
-		{"MPEG-1, 128 kbit/s, 44.1 kHz", []byte{0xff, 0xfb, 0x90, 0x00}, Header{Samples: 1152, Rate: 44100, Bitrate: 128, Size: 417}, true},
-		{"the same, padded", []byte{0xff, 0xfb, 0x92, 0x00}, Header{Samples: 1152, Rate: 44100, Bitrate: 128, Size: 418}, true},
-		{"MPEG-1, 320 kbit/s, 32 kHz, mono", []byte{0xff, 0xfb, 0xe8, 0xc0}, Header{Samples: 1152, Rate: 32000, Bitrate: 320, Mono: true, Size: 1440}, true},
-		{"MPEG-2, 64 kbit/s, 24 kHz", []byte{0xff, 0xf3, 0x84, 0x00}, Header{Samples: 576, Rate: 24000, Bitrate: 64, Size: 192}, true},
-		{"MPEG-2.5, 8 kbit/s, 8 kHz", []byte{0xff, 0xe3, 0x18, 0xc0}, Header{Samples: 576, Rate: 8000, Bitrate: 8, Mono: true, Size: 72}, true},
+		{"MPEG-1, 128 kbit/s, 44.1 kHz", []byte{0xff, 0xfb, 0x90, 0x00}, Header{Samples: 1152, Rate: 44100, Bitrate: 128,
+			Size: 417}, true},
+		{"the same, padded", []byte{0xff, 0xfb, 0x92, 0x00}, Header{Samples: 1152, Rate: 44100, Bitrate: 128, Size: 418},
+			true},
+		{"MPEG-1, 320 kbit/s, 32 kHz, mono", []byte{0xff, 0xfb, 0xe8, 0xc0}, Header{Samples: 1152, Rate: 32000,
+			Bitrate: 320, Mono: true, Size: 1440}, true},
+		{"MPEG-2, 64 kbit/s, 24 kHz", []byte{0xff, 0xf3, 0x84, 0x00}, Header{Samples: 576, Rate: 24000, Bitrate: 64,
+			Size: 192}, true},
+		{"MPEG-2.5, 8 kbit/s, 8 kHz", []byte{0xff, 0xe3, 0x18, 0xc0}, Header{Samples: 576, Rate: 8000, Bitrate: 8,
+			Mono: true, Size: 72}, true},
 		{"Layer II", []byte{0xff, 0xfd, 0x90, 0x00}, Header{}, false},
 		{"free format", []byte{0xff, 0xfb, 0x00, 0x00}, Header{}, false},
 		{"no bitrate", []byte{0xff, 0xfb, 0xf0, 0x00}, Header{}, false},
@@ -88,7 +93,8 @@ func TestReader(t *testing.T) {
 			t.Parallel()
 			frames, skipped, err := walk(iotest.HalfReader(bytes.NewReader(tt.data)))
 			if len(frames) != tt.frames || skipped != tt.skipped || err != nil {
-				t.Errorf("reading %s: %d frames, %d skipped, %v, want %d, %d", tt.name, len(frames), skipped, err, tt.frames, tt.skipped)
+				t.Errorf("reading %s: %d frames, %d skipped, %v, want %d, %d", tt.name, len(frames), skipped, err, tt.frames,
+					tt.skipped)
 			}
 		})
 	}
@@ -139,7 +145,8 @@ func TestInfoFrame(t *testing.T) {
 			if string(xing[:4]) != tt.want {
 				t.Errorf("Frame is %q, want %q", xing[:4], tt.want)
 			}
-			if n, size := binary.BigEndian.Uint32(xing[8:]), binary.BigEndian.Uint32(xing[12:]); int(n) != len(tt.bitrates) || int(size) != len(file) {
+			if n, size := binary.BigEndian.Uint32(xing[8:]), binary.BigEndian.Uint32(xing[12:]); int(n) != len(tt.bitrates) ||
+				int(size) != len(file) {
 				t.Errorf("Frame tells %d frames, %d bytes, want %d, %d", n, size, len(tt.bitrates), len(file))
 			}
 			// Each seek point is where that percentage of the frames begins, to a 256th of the file and the stride.
@@ -162,7 +169,8 @@ func TestInfoFrame(t *testing.T) {
 				t.Errorf("ReadVBRHeader = %+v, %v, want %+v", v, err, want)
 			}
 			tag := Tag{Title: "x"}.Encode()
-			if v, err := ReadVBRHeader(bytes.NewReader(append(tag, file...)), int64(len(tag))); err != nil || !cmp.Equal(v, want) {
+			if v, err := ReadVBRHeader(bytes.NewReader(append(tag, file...)), int64(len(tag))); err != nil || !cmp.Equal(v,
+				want) {
 				t.Errorf("ReadVBRHeader behind a tag = %+v, %v, want %+v", v, err, want)
 			}
 			if v, err := ReadVBRHeader(bytes.NewReader(append(x.Frame(nil), all...)), 0); err != nil || v.Gaps != nil {
@@ -198,7 +206,8 @@ func TestTagEncode(t *testing.T) {
 	if n := bytes.Count(many.Encode(), []byte("CHAP")); n != 255 {
 		t.Errorf("Encode(300 chapters) has %d, want the 255 that a table can have", n)
 	}
-	for date, want := range map[string]string{"2024": "2024", "2024-05-06T07:08:09Z": "2024-05-06T07:08:09", "2024-5": "2024"} {
+	for date, want := range map[string]string{"2024": "2024", "2024-05-06T07:08:09Z": "2024-05-06T07:08:09",
+		"2024-5": "2024"} {
 		if b := (Tag{Date: date}).Encode(); !bytes.HasSuffix(b, []byte("\x03"+want)) {
 			t.Errorf("Encode(date %s) = %q, want %s", date, b, want)
 		}

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// VBRHeader is what an encoder's first frame says of the frames that follow it: the Xing header, which is named Info at a constant
-// bitrate, with LAME's extension, or Fraunhofer's VBRI header.
+// VBRHeader is what an encoder's first frame says of the frames that follow it: the Xing header, which is named Info at
+// a constant bitrate, with LAME's extension, or Fraunhofer's VBRI header.
 type VBRHeader struct {
 	Bytes int64 // of the stream, this frame counted; 0 when it does not say
 	Gaps  *Gaps // nil when it does not say

@@ -2,8 +2,8 @@ package mp3
 
 import "encoding/binary"
 
-// Gaps are the samples at both ends of a stream that are not of the source, as LAME counts them: the decoder's own delay of
-// 529 is not among them.
+// Gaps are the samples at both ends of a stream that are not of the source, as LAME counts them: the decoder's own
+// delay of 529 is not among them.
 type Gaps struct{ Delay, Padding int }
 
 // LAMEDelay is how many samples LAME puts in front.
@@ -15,7 +15,8 @@ const (
 	maxSeekSteps = 512
 )
 
-// Info gathers from the frames of a stream what the frame in front of them tells. Its memory does not grow with the stream.
+// Info gathers from the frames of a stream what the frame in front of them tells. Its memory does not grow with the
+// stream.
 type Info struct {
 	first    Header
 	Frames   int64
@@ -30,7 +31,8 @@ type Info struct {
 // NewInfo begins with the header of the first frame.
 func NewInfo(first Header) *Info { return &Info{first: first, stride: 1} }
 
-// Size is the length of the frame that [Info.Frame] makes, in bytes: known from the beginning, so that room can be kept.
+// Size is the length of the frame that [Info.Frame] makes, in bytes: known from the beginning, so that room can be
+// kept.
 func (x *Info) Size() int { return x.header().Size }
 
 // header is that of the first frame, raised to a bitrate that has room, without CRC and padding.
@@ -68,8 +70,8 @@ func (x *Info) Add(h Header, frame []byte) {
 	x.crc = crc16(x.crc, frame)
 }
 
-// Frame makes the frame to put in front of the stream: Info at a constant bitrate, Xing at a variable one. Where the gaps are
-// not known (nil) LAME's part is left out, and players play every sample.
+// Frame makes the frame to put in front of the stream: Info at a constant bitrate, Xing at a variable one. Where the
+// gaps are not known (nil) LAME's part is left out, and players play every sample.
 func (x *Info) Frame(g *Gaps) []byte {
 	h := x.header()
 	b := make([]byte, h.Size)

@@ -17,11 +17,12 @@ type box struct {
 	body []byte
 }
 
-// boxes are those that lie one after the other in the body of another. They are found as they are looked for: an index of nothing
-// but small boxes costs no more memory than its bytes.
+// boxes are those that lie one after the other in the body of another. They are found as they are looked for: an index
+// of nothing but small boxes costs no more memory than its bytes.
 type boxes []byte
 
-// all iterates over the boxes. What does not divide into boxes, like the zero bytes that may end QuickTime's user data, is left out.
+// all iterates over the boxes. What does not divide into boxes, like the zero bytes that may end QuickTime's user data,
+// is left out.
 func (bs boxes) all(yield func(box) bool) {
 	for b := []byte(bs); len(b) >= 8; {
 		n, header := uint64(be.Uint32(b)), 8
@@ -199,8 +200,8 @@ func (n *nearby) ReadAt(p []byte, off int64) (int, error) {
 	return k, nil
 }
 
-// table finds the entries of a box that begins with so many bytes and their count; version and flags are 4 of these. It is
-// ErrUnsupported when the box is cut off.
+// table finds the entries of a box that begins with so many bytes and their count; version and flags are 4 of these. It
+// is ErrUnsupported when the box is cut off.
 func (p part) table(r io.ReaderAt, before int64, record int) (rows, error) {
 	t := rows{off: p.off + p.header + before + 4, record: record}
 	room := p.off + p.size - t.off
@@ -252,7 +253,8 @@ func (c *cursor) next() []byte {
 	return b
 }
 
-// records gives the entries of a table in memory that begins with version, flags and their count; none when it is cut off.
+// records gives the entries of a table in memory that begins with version, flags and their count; none when it is cut
+// off.
 func records(b []byte, record int) []byte {
 	if len(b) < 8 {
 		return nil

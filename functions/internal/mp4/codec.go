@@ -13,13 +13,13 @@ type codec struct {
 	rate     uint32
 	channels uint32
 	bits     uint16 // of a sample of PCM
-	core     uint32 // the rate of what is coded, which the track's time may have as well, where that of the output is another
+	core     uint32 // the rate of what is coded, where that of the output is another; the track's time may have it, too
 	frame    uint64 // samples of a frame at most, where that is known
 	delay    uint64 // what the decoder leaves out at the beginning by itself, in samples
 }
 
-// codecOf reads a sound description (ISO/IEC 14496-12, section 12.2; QuickTime File Format, sound sample descriptions); false
-// for what is not written as Matroska. The layer is that of MPEG audio, if the samples are such frames.
+// codecOf reads a sound description (ISO/IEC 14496-12, section 12.2; QuickTime File Format, sound sample descriptions);
+// false for what is not written as Matroska. The layer is that of MPEG audio, if the samples are such frames.
 func codecOf(d []byte, layer int) (c codec, ok bool) {
 	if len(d) < 36 || int64(be.Uint32(d)) != int64(len(d)) {
 		return c, false // there is another description
@@ -142,8 +142,8 @@ func (c codec) alac(cookie []byte) (codec, bool) {
 	return c, true
 }
 
-// opus makes Ogg's header, which Matroska has as well, of the box (Encapsulation of Opus in ISO Base Media File Format, section
-// 4.3.2; RFC 7845, section 5.1).
+// opus makes Ogg's header, which Matroska has as well, of the box (Encapsulation of Opus in ISO Base Media File Format,
+// section 4.3.2; RFC 7845, section 5.1).
 func (c codec) opus(dops []byte) (codec, bool) {
 	if len(dops) < 11 || dops[0] != 0 {
 		return c, false
@@ -193,8 +193,8 @@ func (c codec) esds(b []byte, layer int) (codec, bool) {
 	return c.aac()
 }
 
-// aac reads the rate of an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1); where it tells of spectral band replication, that of the
-// output.
+// aac reads the rate of an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1); where it tells of spectral band
+// replication, that of the output.
 func (c codec) aac() (codec, bool) {
 	const main, lc, ltp, sbr, ps = 1, 2, 4, 5, 29
 	rates := []uint32{96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// fragments are what is behind the index of a file whose samples are described along the way (ISO/IEC 14496-12, section 8.8).
-// Nothing of them is kept: whoever iterates over them reads them anew.
+// fragments are what is behind the index of a file whose samples are described along the way (ISO/IEC 14496-12, section
+// 8.8). Nothing of them is kept: whoever iterates over them reads them anew.
 type fragments struct {
 	off, size int64 // where they begin, and the size of the file
 	track     uint32
 	tracks    map[uint32]inFragments
 }
 
-// maxLooked bounds how many fragments are looked at for where the tracks begin, and maxTail how far from the end of the file, in bytes, for
-// where they end, and maxBoxes at how many boxes there: all but a few files need less.
+// maxLooked bounds how many fragments are looked at for where the tracks begin, and maxTail how far from the end of the
+// file, in bytes, for where they end, and maxBoxes at how many boxes there: all but a few files need less.
 const (
 	maxLooked = 8
 	maxTail   = 64 << 20
@@ -83,7 +83,8 @@ func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[part, error] {
 	}
 }
 
-// checkIndex checks that all that an index of fragments (sidx) refers to lies within the file. Nothing else of it is needed.
+// checkIndex checks that all that an index of fragments (sidx) refers to lies within the file. Nothing else of it is
+// needed.
 func (f *fragments) checkIndex(r io.ReaderAt, p part) error {
 	const most, entry = 32, 12
 	b, err := p.numbers(r, most)
@@ -124,8 +125,8 @@ type fragmentRun struct {
 	each    uint32 // how long each lasts, when no entry says it
 }
 
-// The flags of a track's header in a fragment, and of a run; those of the run's entries name their fields (ISO/IEC 14496-12,
-// sections 8.8.7 and 8.8.8).
+// The flags of a track's header in a fragment, and of a run; those of the run's entries name their fields (ISO/IEC
+// 14496-12, sections 8.8.7 and 8.8.8).
 const (
 	headerBase, headerDescription, headerLength, headerSize = 0x1, 0x2, 0x8, 0x10
 	headerFromMoof                                          = 0x20000
@@ -306,8 +307,8 @@ func (s *fragmentRun) entry(r io.ReaderAt, i int64) (length, size uint32, shift 
 	return length, size, shift, nil
 }
 
-// frames iterates over the samples of the sound, which go on at the given time, after one that began at last, or -1. Those that begin no
-// later than the last one of the run before are only decoded, as ffmpeg does it.
+// frames iterates over the samples of the sound, which go on at the given time, after one that began at last, or -1.
+// Those that begin no later than the last one of the run before are only decoded, as ffmpeg does it.
 func (f *fragments) frames(r io.ReaderAt, at, last int64) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		r := &nearby{r: r, size: f.size}
@@ -368,8 +369,8 @@ type span struct {
 	begin, end time.Duration // of the sound, pauses included; end is 0 when it is not known
 }
 
-// span looks at the first and the last fragments. Samples without a time go on at the given one. The error is ErrTruncated when the
-// fragments clearly end before what is told of them.
+// span looks at the first and the last fragments. Samples without a time go on at the given one. The error is
+// ErrTruncated when the fragments clearly end before what is told of them.
 func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, err error) {
 	r = &nearby{r: r, size: f.size}
 	first, err := f.first(r)
@@ -430,8 +431,8 @@ func (f *fragments) first(r io.ReaderAt) (map[uint32]fragmentRun, error) {
 	return runs, nil
 }
 
-// ends finds when the sound ends in its own time, or all tracks do, by looking from the end of the file for the last fragments. A track
-// is left out when that is not found, or not told there.
+// ends finds when the sound ends in its own time, or all tracks do, by looking from the end of the file for the last
+// fragments. A track is left out when that is not found, or not told there.
 func (f *fragments) ends(r io.ReaderAt, all bool) (map[uint32]int64, error) {
 	ends := map[uint32]int64{}
 	for moof, err := range f.backwards(r) {
@@ -459,8 +460,8 @@ func (f *fragments) ends(r io.ReaderAt, all bool) (map[uint32]int64, error) {
 	return ends, nil
 }
 
-// backwards iterates over the fragments from the last one on, as far as the boxes behind each lead to the one that is known, or to the end
-// of the file, and that is not far.
+// backwards iterates over the fragments from the last one on, as far as the boxes behind each lead to the one that is
+// known, or to the end of the file, and that is not far.
 func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 	return func(yield func(part, error) bool) {
 		known, left := f.size, maxBoxes
@@ -475,7 +476,7 @@ func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 				if at = bytes.LastIndex(b[:at], []byte("moof")); at < 0 {
 					break
 				}
-				moof, ok, err := f.leads(r, from+int64(at)-4, known, &left)
+				moof, ok, err := f.chain(r, from+int64(at)-4, known, &left)
 				if (ok || err != nil) && !yield(moof, err) || err != nil || left <= 0 {
 					return
 				}
@@ -488,8 +489,9 @@ func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 	}
 }
 
-// leads finds the fragment at off, if it is one, and boxes lead from there to known; it takes those it looks at off what is left.
-func (f *fragments) leads(r io.ReaderAt, off, known int64, left *int) (moof part, ok bool, err error) {
+// chain finds the fragment at off, if it is one, and boxes lead from there to known; it takes those it looks at off
+// what is left.
+func (f *fragments) chain(r io.ReaderAt, off, known int64, left *int) (moof part, ok bool, err error) {
 	const first = 16 // bytes of the box that each begins with
 	if off < f.off || off+8 > known {
 		return part{}, false, nil

@@ -90,24 +90,37 @@ func arrangements() []arranged {
 	video := func(fields ...uint32) []byte { return makeBox("tfhd", u32(append([]uint32{0, 9}, fields...)...)) }
 	return []arranged{
 		{name: "one", data: bare(func(uint32) []byte { return three(0) }), want: plain, length: 1500 * time.Millisecond},
-		{name: "two", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(1500)) }), want: slices.Concat(plain, next), length: 3 * time.Second},
-		{name: "behind an index", data: fragmented(newMovie(), func(uint32) []byte { return three(1500) }), want: slices.Concat(plain, next), length: 3 * time.Second},
+		{name: "two", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(1500)) }),
+			want: slices.Concat(plain, next), length: 3 * time.Second},
+		{name: "behind an index", data: fragmented(newMovie(), func(uint32) []byte { return three(1500) }),
+			want: slices.Concat(plain, next), length: 3 * time.Second},
 		{name: "without a time", data: bare(func(uint32) []byte {
-			x := fragment(all, func(data uint32) []byte { return slices.Concat(inMoof(0), trun(runOffset|entrySize, 3, data, 6, 7, 5)) })
+			x := fragment(all, func(data uint32) []byte {
+				return slices.Concat(inMoof(0), trun(runOffset|entrySize, 3, data, 6,
+					7, 5))
+			})
 			return slices.Concat(x, x)
 		}), want: slices.Concat(plain, next), length: 3 * time.Second},
 		{name: "behind an index, without a time", data: fragmented(newMovie(), func(uint32) []byte {
-			return fragment(all, func(data uint32) []byte { return slices.Concat(inMoof(0), trun(runOffset|entrySize, 3, data, 6, 7, 5)) })
+			return fragment(all, func(data uint32) []byte {
+				return slices.Concat(inMoof(0), trun(runOffset|entrySize, 3, data,
+					6, 7, 5))
+			})
 		}), want: slices.Concat(plain, next), length: 3 * time.Second},
 		{name: "every field", data: bare(func(uint32) []byte {
 			return fragment(all, func(data uint32) []byte {
-				return slices.Concat(inMoof(headerDescription|headerLength|headerSize|0x20, 1, 9, 9, 9), makeBox("tfdt", u32(1<<24, 0, 0)),
+				return slices.Concat(inMoof(headerDescription|headerLength|headerSize|0x20, 1, 9, 9, 9), makeBox("tfdt",
+					u32(1<<24, 0, 0)),
 					trun(runOffset|runFlags|entryFields, 3, data, 0, 500, 6, 0, 0, 500, 7, 0, 0, 500, 5, 0, 0))
 			})
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "no field", data: bare(func(uint32) []byte {
-			return fragment("first other third ", func(data uint32) []byte { return slices.Concat(inMoof(0), tfdt(0), trun(runOffset, 3, data)) })
-		}), want: []piece{{"first ", 0, false}, {"other ", 500, false}, {"third ", 1000, false}}, length: 1500 * time.Millisecond},
+			return fragment("first other third ", func(data uint32) []byte {
+				return slices.Concat(inMoof(0), tfdt(0),
+					trun(runOffset, 3, data))
+			})
+		}), want: []piece{{"first ", 0, false}, {"other ", 500, false}, {"third " +
+			"", 1000, false}}, length: 1500 * time.Millisecond},
 		{name: "defaults of the fragment", data: bare(func(uint32) []byte {
 			return fragment("onetwo", func(data uint32) []byte {
 				return slices.Concat(inMoof(headerLength|headerSize, 10, 3), tfdt(0), trun(runOffset, 2, data))
@@ -124,39 +137,50 @@ func arrangements() []arranged {
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "runs apart", data: bare(func(uint32) []byte {
 			return fragment("third, second first ", func(data uint32) []byte {
-				return slices.Concat(inMoof(0), tfdt(0), trun(runOffset, 1, data+14), trun(runOffset|entrySize, 1, data+7, 7), trun(runOffset|entrySize, 1, data, 5))
+				return slices.Concat(inMoof(0), tfdt(0), trun(runOffset, 1, data+14), trun(runOffset|entrySize, 1, data+7, 7),
+					trun(runOffset|entrySize, 1, data, 5))
 			})
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "behind the data of another track", data: bare(func(uint32) []byte {
 			other := makeBox("traf", video(), tfdt(0), trun(runOffset|entryLength|entrySize|entryShift, 2, 0, 1, 2, 3, 1, 4, 3))
 			ours := makeBox("traf", makeBox("tfhd", u32(0, 7)), tfdt(0), trun(entrySize, 3, 6, 7, 5))
 			size := uint32(len(moof(other, ours)))
-			other = makeBox("traf", video(), tfdt(0), trun(runOffset|entryLength|entrySize|entryShift, 2, size+8, 1, 2, 3, 1, 4, 3))
+			other = makeBox("traf", video(), tfdt(0), trun(runOffset|entryLength|entrySize|entryShift, 2, size+8, 1, 2, 3, 1,
+				4, 3))
 			return slices.Concat(moof(other, ours), makeBox("mdat", []byte("video "), []byte(all)))
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "between other boxes", data: bare(func(uint32) []byte {
 			other := moof(makeBox("traf", video(0), tfdt(0)), makeBox("traf", inMoof(0x10000), tfdt(9)))
-			return slices.Concat(makeBox("styp", []byte("msdh")), makeBox("emsg"), makeBox("prft"), other, makeBox("free"), three(0), makeBox("mdat"), makeBox("mfra"))
+			return slices.Concat(makeBox("styp", []byte("msdh")), makeBox("emsg"), makeBox("prft"), other, makeBox("free"),
+				three(0), makeBox("mdat"), makeBox("mfra"))
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "64-bit sizes", data: bare(func(uint32) []byte {
 			traf := func(data uint32) []byte {
-				return wide("traf", inMoof(0), wide("tfdt", u32(1<<24, 0, 0)), wide("trun", u32(runOffset|entrySize, 3, data, 6, 7, 5)))
+				return wide("traf", inMoof(0), wide("tfdt", u32(1<<24, 0, 0)), wide("trun", u32(runOffset|entrySize, 3, data, 6,
+					7, 5)))
 			}
 			x := func(data uint32) []byte { return wide("moof", makeBox("mfhd", u32(0, 1)), traf(data)) }
 			return slices.Concat(x(uint32(len(x(0))+16)), wide("mdat", []byte(all)))
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "sizes to the end", data: bare(func(at uint32) []byte {
-			traf := toTheEnd("traf", makeBox("tfhd", u32(headerBase, 7, 0, at+8)), tfdt(0), toTheEnd("trun", u32(entrySize, 3, 6, 7, 5)))
+			traf := toTheEnd("traf", makeBox("tfhd", u32(headerBase, 7, 0, at+8)), tfdt(0), toTheEnd("trun", u32(entrySize, 3,
+				6, 7, 5)))
 			return slices.Concat(makeBox("mdat", []byte(all)), toTheEnd("moof", makeBox("mfhd", u32(0, 1)), traf))
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "a pause", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(2500)) }),
-			want: slices.Concat(plain, []piece{{"first ", 2500, false}, {"second ", 3000, false}, {"third", 3500, false}}), length: 4 * time.Second, silent: time.Second},
-		{name: "a late beginning", data: bare(func(uint32) []byte { return three(1500) }), want: next, length: 1500 * time.Millisecond},
+			want: slices.Concat(plain, []piece{{"first ", 2500, false}, {"second ", 3000, false}, {"third", 3500,
+				false}}), length: 4 * time.Second, silent: time.Second},
+		{name: "a late beginning", data: bare(func(uint32) []byte { return three(1500) }), want: next,
+			length: 1500 * time.Millisecond},
 		{name: "an overlap", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(500)) }),
 			want:   slices.Concat(plain, []piece{{"first ", 500, true}, {"second ", 1000, true}, {"third", 1500, false}}),
 			length: 2 * time.Second, silent: time.Second},
-		{name: "back to the beginning", data: bare(func(uint32) []byte { return slices.Concat(three(1500), three(0), three(1500)) }),
-			want: slices.Concat(next, []piece{{"first ", 0, true}, {"second ", 500, true}, {"third", 1000, true}}, next), length: 1500 * time.Millisecond,
+		{name: "back to the beginning", data: bare(func(uint32) []byte {
+			return slices.Concat(three(1500), three(0),
+				three(1500))
+		}),
+			want: slices.Concat(next, []piece{{"first ", 0, true}, {"second ", 500, true}, {"third", 1000, true}},
+				next), length: 1500 * time.Millisecond,
 			silent: 1500 * time.Millisecond},
 	}
 }
@@ -182,7 +206,8 @@ func TestFragments(t *testing.T) {
 				t.Fatal(err)
 			}
 			if x.Audio.Duration != tt.length || s.Silent() != tt.silent {
-				t.Errorf("Read(%s): %v of sound, %v of them silent, want %v and %v", tt.name, x.Audio.Duration, s.Silent(), tt.length, tt.silent)
+				t.Errorf("Read(%s): %v of sound, %v of them silent, want %v and %v", tt.name, x.Audio.Duration, s.Silent(),
+					tt.length, tt.silent)
 			}
 		})
 	}
@@ -194,10 +219,12 @@ func TestFragmentsDelay(t *testing.T) {
 	for _, tt := range []struct{ sound, picture, want uint32 }{{5000, 3000, 2000}, {3000, 5000, 0}, {5000, 0, 5000}} {
 		m := newMovie()
 		m.bare = true
-		mdia := makeBox("mdia", makeBox("mdhd", u32(0, 0, 0, 1000, 0, 0)), makeBox("hdlr", u32(0, 0), []byte("vide"), make([]byte, 13)))
+		mdia := makeBox("mdia", makeBox("mdhd", u32(0, 0, 0, 1000, 0, 0)), makeBox("hdlr", u32(0, 0), []byte("vide"),
+			make([]byte, 13)))
 		m.more = makeBox("trak", makeBox("tkhd", u32(1, 0, 0, 9), make([]byte, 68)), mdia)
 		b := fragmented(m, func(uint32) []byte {
-			picture := moof(makeBox("traf", makeBox("tfhd", u32(0, 9)), tfdt(tt.picture-100), trun(entrySize|entryShift, 1, 1, 100)))
+			picture := moof(makeBox("traf", makeBox("tfhd", u32(0, 9)), tfdt(tt.picture-100), trun(entrySize|entryShift, 1, 1,
+				100)))
 			if tt.picture == 0 {
 				picture = moof(makeBox("traf", makeBox("tfhd", u32(0, 9)), tfdt(0), trun(entrySize, 1, 1)))
 			}
@@ -213,12 +240,14 @@ func TestFragmentsDelay(t *testing.T) {
 	}
 }
 
-// TestFragmentsTruncated cuts fragments at every place: only between two it does not show, unless the file tells its length.
+// TestFragmentsTruncated cuts fragments at every place: only between two it does not show, unless the file tells its
+// length.
 func TestFragmentsTruncated(t *testing.T) {
 	t.Parallel()
 	fragments := func(uint32) []byte { return slices.Concat(three(0), three(1500), three(3000)) }
 	length := len(three(0))
-	index := makeBox("sidx", u32(0, 7, 1000, 0, 0, 3, uint32(length), 1500, 1<<31, uint32(length), 1500, 1<<31, uint32(length), 1500, 1<<31))
+	index := makeBox("sidx", u32(0, 7, 1000, 0, 0, 3, uint32(length), 1500, 1<<31, uint32(length), 1500, 1<<31,
+		uint32(length), 1500, 1<<31))
 	b := bare(fragments)
 	head := len(b) - 3*length
 	for _, tt := range []struct {
@@ -266,7 +295,10 @@ func brokenFragments() []broken {
 		{"data beyond the end", with(func(uint32) []byte {
 			return slices.Concat(inMoof(0), tfdt(0), trun(runOffset|entrySize, 3, 1<<20, 6, 7, 5))
 		}), ErrTruncated},
-		{"data before the beginning", with(func(uint32) []byte { return slices.Concat(inMoof(0), tfdt(0), trun(runOffset|entrySize, 1, 1<<31, 6)) }), ErrTruncated},
+		{"data before the beginning", with(func(uint32) []byte {
+			return slices.Concat(inMoof(0), tfdt(0),
+				trun(runOffset|entrySize, 1, 1<<31, 6))
+		}), ErrTruncated},
 		{"offset of the highest", with(func(uint32) []byte {
 			return slices.Concat(makeBox("tfhd", u32(headerBase, 7, 1<<31-1, 1<<32-1)), tfdt(0), trun(runOffset, 1, 1<<31-1))
 		}), ErrTruncated},
@@ -289,14 +321,18 @@ func brokenFragments() []broken {
 			return slices.Concat(inMoof(headerLength|headerSize, 1<<32-1, 0), tfdt(0), trun(runOffset, 1<<32-1, data))
 		}), ErrUnsupported},
 		{"a header that is cut off", with(func(uint32) []byte { return inMoof(headerLength) }), ErrUnsupported},
-		{"a run that is cut off", with(func(uint32) []byte { return slices.Concat(inMoof(0), makeBox("trun", u32(runOffset, 3))) }), ErrUnsupported},
+		{"a run that is cut off", with(func(uint32) []byte {
+			return slices.Concat(inMoof(0), makeBox("trun", u32(runOffset,
+				3)))
+		}), ErrUnsupported},
 		{"samples that share their bytes", bare(func(uint32) []byte {
 			return fragment("first second third again", func(data uint32) []byte {
 				return slices.Concat(inMoof(0), tfdt(0), bytes.Repeat(trun(runOffset, 4, data), 1000))
 			})
 		}), ErrUnsupported},
 		{"no box", bare(func(uint32) []byte { return slices.Concat(three(0), u32(4), []byte("free")) }), ErrUnsupported},
-		{"encrypted", bytes.Replace(bare(func(uint32) []byte { return three(0) }), []byte("sowt"), []byte("enca"), 1), ErrEncrypted},
+		{"encrypted", bytes.Replace(bare(func(uint32) []byte { return three(0) }), []byte("sowt"), []byte("enca"), 1),
+			ErrEncrypted},
 	}
 }
 
@@ -331,8 +367,8 @@ func (c counting) ReadAt(p []byte, off int64) (int, error) {
 	return c.ReaderAt.ReadAt(p, off)
 }
 
-// TestFragmentsRead reads the sound of a file of much picture: of each fragment a chunk or two of its ten, and all of the last one, from which
-// the length is read.
+// TestFragmentsRead reads the sound of a file of much picture: of each fragment a chunk or two of its ten, and all of
+// the last one, from which the length is read.
 func TestFragmentsRead(t *testing.T) {
 	t.Parallel()
 	const fragments, picture = 10, 10 * stored

@@ -9,7 +9,8 @@ import (
 	"math"
 )
 
-// layout tells where in the file the samples of a track are. It refers to the tables in the file and holds nothing of them.
+// layout tells where in the file the samples of a track are. It refers to the tables in the file and holds nothing of
+// them.
 type layout struct {
 	offsets rows // of the chunks, 4 or 8 bytes each
 	runs    rows // stsc: first chunk, samples a chunk, description
@@ -92,10 +93,11 @@ func (l *layout) findSizes(t track, r io.ReaderAt) error {
 func (l *layout) alike() bool { return l.packet.samples > 0 }
 
 // bytesAChannel are those of a sample of the codecs whose description (version 0) does not always say it.
-var bytesAChannel = map[string]uint64{"alaw": 1, "ulaw": 1, "twos": 2, "sowt": 2, "in24": 3, "in32": 4, "fl32": 4, "fl64": 8}
+var bytesAChannel = map[string]uint64{"alaw": 1, "ulaw": 1, "twos": 2, "sowt": 2, "in24": 3, "in32": 4, "fl32": 4,
+	"fl64": 8}
 
-// packetOf reads a sound description for the bytes of samples that are all alike: a size of 1 may only say that they are
-// (QuickTime File Format, sound sample descriptions versions 0 to 2).
+// packetOf reads a sound description for the bytes of samples that are all alike: a size of 1 may only say that they
+// are (QuickTime File Format, sound sample descriptions versions 0 to 2).
 func packetOf(d []byte, size uint64) (packet, bool) {
 	if len(d) < 36 {
 		return packet{}, false
@@ -161,8 +163,9 @@ func (l *layout) chunks(r io.ReaderAt) iter.Seq2[chunk, error] {
 	}
 }
 
-// joined iterates over the chunks as they are once the track lies in one piece, at no offset yet: those with one description
-// are one. Where samples come in packets, the last of a chunk may not be full, so that chunks stay as they are.
+// joined iterates over the chunks as they are once the track lies in one piece, at no offset yet: those with one
+// description are one. Where samples come in packets, the last of a chunk may not be full, so that chunks stay as they
+// are.
 func (l *layout) joined(r io.ReaderAt) iter.Seq2[chunk, error] {
 	return func(yield func(chunk, error) bool) {
 		var sum chunk

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Stream writes the sound as Matroska (RFC 9559), a frame at a time: its reader needs no table of them, and so no more memory for
-// a long sound than for a short one. Frames and times are the same as in the file of [Audio.WriteFile].
+// Stream writes the sound as Matroska (RFC 9559), a frame at a time: its reader needs no table of them, and so no more
+// memory for a long sound than for a short one. Frames and times are the same as in the file of [Audio.WriteFile].
 type Stream struct {
 	// Preroll is how much of the sound is written before what is to be heard, because a decoder needs it.
 	Preroll time.Duration
@@ -20,18 +20,19 @@ type Stream struct {
 	timescale  uint32
 	layout     layout
 	times      times
-	begin, end uint64     // what is written of the samples' time: those that begin or end in between, and the one around each edge
+	begin, end uint64     // samples between these times are written, and the one around each edge
 	fragments  *fragments // whose samples follow; nil when there are none
 
 	silent atomic.Int64 // see Silent
 }
 
-// Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time: pauses, and what only
-// overlaps the sound in front of it.
+// Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time:
+// pauses, and what only overlaps the sound in front of it.
 func (s *Stream) Silent() time.Duration { return time.Duration(s.silent.Load()) }
 
-// piece is how many samples are a frame: one, or where all are alike and small about as many as ffmpeg takes of an MP4.
-func (s *Stream) piece() uint64 {
+// blockSamples is how many samples are a block of Matroska: one, or where all are alike and small about as many as
+// ffmpeg takes of an MP4.
+func (s *Stream) blockSamples() uint64 {
 	const most = 1024
 	switch packet := s.layout.packet; {
 	case s.codec.bits > 0:
@@ -54,7 +55,8 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 		var length uint64
 		from, length, ok = a.track.edit(movieScale)
 		_, shifted := a.track.part("ctts")
-		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale && s.codec.core != s.timescale || from >= ts.sum {
+		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale &&
+			s.codec.core != s.timescale || from >= ts.sum {
 			return nil, nil
 		}
 		if length < s.end-from {
@@ -90,8 +92,8 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 	return nil, nil
 }
 
-// edit is the one part of the track that is heard, in its time: all when there is no edit list, and simple is false where there
-// are several.
+// edit is the one part of the track that is heard, in its time: all when there is no edit list, and simple is false
+// where there are several.
 func (t track) edit(movieScale uint32) (from, length uint64, simple bool) {
 	n := 0
 	length = math.MaxUint64
@@ -142,7 +144,7 @@ func (s *Stream) frames(r io.ReaderAt) iter.Seq2[frame, error] {
 func (s *Stream) indexed(r io.ReaderAt) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		clock := s.times.clock(r)
-		for p, err := range s.layout.pieces(r, s.piece()) {
+		for p, err := range s.layout.pieces(r, s.blockSamples()) {
 			f := frame{off: p.off, len: p.len}
 			var ok bool
 			f.at, f.length, ok = clock.tick(p.samples)
@@ -244,8 +246,8 @@ type pauses struct {
 	sum   uint64
 }
 
-// add adds what is in front of a frame, or that frame when it is not heard. One that claims to last clearly longer than the longest is
-// followed by a pause.
+// add adds what is in front of a frame, or that frame when it is not heard. One that claims to last clearly longer than
+// the longest is followed by a pause.
 func (p *pauses) add(f frame, longest uint64) {
 	if p.began && f.at > p.end {
 		p.sum += f.at - p.end
@@ -262,8 +264,8 @@ func (p *pauses) add(f frame, longest uint64) {
 // longest is how long a frame lasts at most, in the track's time; 0 when that is not known.
 func (s *Stream) longest() uint64 { return s.codec.frame * uint64(s.timescale) / uint64(s.codec.rate) }
 
-// noPadding is said of a frame behind one that is not heard, because ffmpeg leaves out what is said of the beginning of a frame beyond
-// its end too, until another block says anything. It is less than a sample, in nanoseconds.
+// noPadding is said of a frame behind one that is not heard, because ffmpeg leaves out what is said of the beginning of
+// a frame beyond its end too, until another block says anything. It is less than a sample, in nanoseconds.
 const noPadding = 1
 
 // allPadding is said of a frame that is not heard, in nanoseconds; below 0 it is at the beginning of the frame.
@@ -275,9 +277,11 @@ func (s *Stream) allPadding() int64 {
 	return -60e9 // more than a frame lasts
 }
 
-// appendCluster begins a cluster with one frame, up to its bytes; behind them its padding is still to come, if it is not 0.
+// appendCluster begins a cluster with one frame, up to its bytes; behind them its padding is still to come, if it is
+// not 0.
 func appendCluster(b []byte, at uint64, size, padding int64) []byte {
-	const in, head, number = 4, 1 + 8, 1 + 8 + 8 // bytes of a block in front of its frame, in front of an element, and of a number
+	const in, head, number = 4, 1 + 8, 1 + 8 +
+		8 // bytes of a block in front of its frame, in front of an element, and of a number
 	length := in + uint64(size)
 	if padding == 0 {
 		b = appendUint(appendHead(b, cluster, number+head+length), timestamp, at)
@@ -294,8 +298,8 @@ func nanoseconds(n uint64, timescale uint32) uint64 {
 	return n/t*1e9 + (n%t*1e9+t/2)/t
 }
 
-// head is what is in front of the frames. Times are in nanoseconds: other than milliseconds, which are usual, these tell the
-// samples apart.
+// head is what is in front of the frames. Times are in nanoseconds: other than milliseconds, which are usual, these
+// tell the samples apart.
 func (s *Stream) head() []byte {
 	sound := appendHead(nil, frequency, 8)
 	sound = be.AppendUint64(sound, math.Float64bits(float64(s.codec.rate)))

@@ -10,15 +10,16 @@ import (
 	"unicode/utf16"
 )
 
-// maxChapters bounds what is read of chapters; maxTitle the length of each name, in bytes; maxChapterTracks how many tracks of them a
-// track may have, of which the first is read.
+// maxChapters bounds what is read of chapters; maxTitle the length of each name, in bytes; maxChapterTracks how many
+// tracks of them a track may have, of which the first is read.
 const (
 	maxChapters      = 1000
 	maxTitle         = 1024
 	maxChapterTracks = 8
 )
 
-// readTags reads iTunes' list (moov/udta/meta/ilst), and QuickTime's text atoms (moov/udta/©nam) for what is missing there.
+// readTags reads iTunes' list (moov/udta/meta/ilst), and QuickTime's text atoms (moov/udta/©nam) for what is missing
+// there.
 func readTags(moov boxes) (t Tags) {
 	udta := boxes(moov.find("udta"))
 	ilst := boxes(boxes(fullBox(udta.find("meta"))).find("ilst"))
@@ -93,7 +94,8 @@ func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error)
 	return nil, nil
 }
 
-// chapters reads a track of text, one sample a chapter. What of it cannot be read is left out: chapters are no reason to fail.
+// chapters reads a track of text, one sample a chapter. What of it cannot be read is left out: chapters are no reason
+// to fail.
 func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
 	l, err := t.layout(r, size)
 	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTruncated) {

@@ -1,10 +1,10 @@
-// Package mp4 reads the index of an MP4 or QuickTime file in place, wherever in the file it is, and writes the sound of it for a
-// program that reads from a pipe: as Matroska, a frame at a time, or where that cannot say the same, as an MP4 whose index comes
-// first.
+// Package mp4 reads the index of an MP4 or QuickTime file in place, wherever in the file it is, and writes the sound of
+// it for a program that reads from a pipe: as Matroska, a frame at a time, or where that cannot say the same, as an MP4
+// whose index comes first.
 //
-// Only the index and the bytes of the sound are read, and of a table no more than a part at a time is in memory: long sounds take no
-// more of it than short ones. Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 14496-14 (mp4a), and Apple's QuickTime File Format
-// (sound descriptions, chapter tracks, text atoms).
+// Only the index and the bytes of the sound are read, and of a table no more than a part at a time is in memory: long
+// sounds take no more of it than short ones. Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 14496-14 (mp4a), and Apple's
+// QuickTime File Format (sound descriptions, chapter tracks, text atoms).
 package mp4
 
 import (
@@ -25,8 +25,8 @@ var (
 	ErrMixed       = errors.New("the sound is of one codec here and of another there")
 )
 
-// maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB, and as much again for a few tracks of
-// sound. maxKept bounds what of it is not a table, and kept in memory: pictures mostly.
+// maxMoov bounds the index, in bytes: 12 hours at 60 frames a second need about 40 MiB, and as much again for a few
+// tracks of sound. maxKept bounds what of it is not a table, and kept in memory: pictures mostly.
 const (
 	maxMoov = 256 << 20
 	maxKept = 16 << 20
@@ -37,7 +37,7 @@ const maxTracks = 1 << 14
 
 // Index is what a file says about itself.
 type Index struct {
-	Fragmented bool          // samples are described along the way: without a [Stream] the file is to be read from its start as it is
+	Fragmented bool          // samples are described along the way: without a [Stream] the file is read as it is
 	Duration   time.Duration // of the whole; 0 when not known
 	Audio      *Audio        // the track to hear; nil when there is none
 	Tags       Tags
@@ -56,8 +56,8 @@ type Chapter struct {
 	Title      string
 }
 
-// Read reads the index of a file of the given size, in bytes. The sound that the index names lies within the file, or the
-// error is ErrTruncated.
+// Read reads the index of a file of the given size, in bytes. The sound that the index names lies within the file, or
+// the error is ErrTruncated.
 func Read(r io.ReaderAt, size int64) (*Index, error) {
 	moov, end, err := readMoov(r, size)
 	if err != nil {
@@ -147,14 +147,15 @@ func partAt(r io.ReaderAt, off, end int64) (part, error) {
 
 var errKept = fmt.Errorf("index of more than %d bytes beside its tables: %w", maxKept, ErrUnsupported)
 
-// skeleton is an index without its tables, which are nearly all of a long one: in the place of each box of stbl but stsd is one
-// that tells where in the file it is.
+// skeleton is an index without its tables, which are nearly all of a long one: in the place of each box of stbl but
+// stsd is one that tells where in the file it is.
 type skeleton struct {
 	r io.ReaderAt
 	b []byte
 }
 
-// read adds the boxes between off and end; depth is how far below moov they are. Like [boxes] it leaves out what is no box.
+// read adds the boxes between off and end; depth is how far below moov they are. Like [boxes] it leaves out what is no
+// box.
 func (s *skeleton) read(off, end int64, depth int) error {
 	levels := [...]string{"trak", "mdia", "minf", "stbl", ""}
 	for end-off >= 8 {
@@ -202,7 +203,8 @@ func (p part) stub() []byte {
 
 // partOf reads a stub.
 func partOf(b box) part {
-	return part{kind: b.kind, off: int64(be.Uint64(b.body)), size: int64(be.Uint64(b.body[8:])), header: int64(be.Uint64(b.body[16:]))}
+	return part{kind: b.kind, off: int64(be.Uint64(b.body)), size: int64(be.Uint64(b.body[8:])),
+		header: int64(be.Uint64(b.body[16:]))}
 }
 
 // readFull reads len(p) bytes that are within the file: less is a failure of the reader and not of the file.

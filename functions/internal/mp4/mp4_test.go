@@ -68,7 +68,8 @@ func (m movie) moov(mdatAt uint32) []byte {
 		makeBox("hdlr", u32(0, 0), []byte(m.handler), make([]byte, 13)),
 		makeBox("minf", dinf, stbl))
 	tkhd := makeBox("tkhd", u32(1, 0, 0, 7), make([]byte, 68))
-	return makeBox("moov", makeBox("mvhd", u32(0, 0, 0, 600, 900), make([]byte, 80)), makeBox("trak", tkhd, m.edits, mdia, m.trak), m.more)
+	return makeBox("moov", makeBox("mvhd", u32(0, 0, 0, 600, 900), make([]byte, 80)), makeBox("trak", tkhd, m.edits,
+		mdia, m.trak), m.more)
 }
 
 var ftyp = makeBox("ftyp", []byte("isom\x00\x00\x02\x00"))
@@ -148,7 +149,8 @@ func TestReadOdd(t *testing.T) {
 		}()},
 		{"index in an index", with(func(m *movie) { m.more = newMovie().moov(0) })},
 		{"10,000 tracks", with(func(m *movie) { m.more = bytes.Repeat(track, 10_000) })},
-		{"10,000 tracks in front", slices.Concat(ftyp, makeBox("free"), mdat, makeBox("moov", bytes.Repeat(track, 10_000), index[8:]))},
+		{"10,000 tracks in front", slices.Concat(ftyp, makeBox("free"), mdat, makeBox("moov", bytes.Repeat(track, 10_000),
+			index[8:]))},
 		{"a million boxes", with(func(m *movie) { m.trak = bytes.Repeat(makeBox("xxxx"), 1_000_000) })},
 		{"two descriptions", with(func(m *movie) { m.second = describe("mp4a") })},
 	} {
@@ -216,16 +218,19 @@ func TestReadRefuses(t *testing.T) {
 		{"encrypted", with(func(m *movie) { m.codec = "enca" }), ErrEncrypted},
 		{"encrypted in its second part", with(func(m *movie) { m.second = describe("enca") }), ErrEncrypted},
 		{"of two codecs", with(func(m *movie) { m.second = describe("alac") }), ErrMixed},
-		{"of a description that is not there", bytes.Replace(with(func(*movie) {}), u32(2, 1, 1), u32(2, 1, 0), 1), ErrUnsupported},
+		{"of a description that is not there", bytes.Replace(with(func(*movie) {}), u32(2, 1, 1), u32(2, 1, 0), 1),
+			ErrUnsupported},
 		{"elsewhere", with(func(m *movie) { m.dref = 0 }), ErrElsewhere},
 		{"compressed index", makeBox("moov", makeBox("cmov")), ErrUnsupported},
 		{"fragment without an index", makeBox("moof"), ErrUnsupported},
 		{"no box", []byte("\x00\x00\x00\x03free"), ErrUnsupported},
 		{"compact sizes", with(func(m *movie) { m.sizes = makeBox("stz2", u32(0, 8, 3, 0)) }), ErrUnsupported},
 		{"more sizes than there are", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 0, 1<<31)) }), ErrUnsupported},
-		{"more samples than have a place", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 0, 4, 1, 1, 1, 1)) }), ErrUnsupported},
+		{"more samples than have a place", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 0, 4, 1, 1, 1, 1)) }),
+			ErrUnsupported},
 		{"size of samples not known", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 1, 3)) }), ErrUnsupported},
-		{"sample beyond the end", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 0, 3, 6, 7, 1<<30)) }), ErrTruncated},
+		{"sample beyond the end", with(func(m *movie) { m.sizes = makeBox("stsz", u32(0, 0, 3, 6, 7, 1<<30)) }),
+			ErrTruncated},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -290,7 +295,8 @@ func TestEdits(t *testing.T) {
 			}
 			a := x.Audio
 			if a.Delay != tt.delay || a.Skip != tt.skip || a.Duration != tt.duration {
-				t.Errorf("Read(%s): delay %v, skip %v, duration %v, want %v, %v, %v", tt.name, a.Delay, a.Skip, a.Duration, tt.delay, tt.skip, tt.duration)
+				t.Errorf("Read(%s): delay %v, skip %v, duration %v, want %v, %v, %v", tt.name, a.Delay, a.Skip, a.Duration,
+					tt.delay, tt.skip, tt.duration)
 			}
 		})
 	}
@@ -336,12 +342,14 @@ func TestTags(t *testing.T) {
 	item := func(kind string, of uint32, v string) []byte {
 		return makeBox(kind, makeBox("data", u32(of, 0), []byte(v)))
 	}
-	ilst := makeBox("ilst", item("\xa9nam", 1, "a title"), item("\xa9ART", 1, "an artist"), item("covr", 13, "\xff\xd8\xff"))
+	ilst := makeBox("ilst", item("\xa9nam", 1, "a title"), item("\xa9ART", 1, "an artist"), item("covr", 13,
+		"\xff\xd8\xff"))
 	text := func(kind, v string) []byte { return makeBox(kind, []byte{0, byte(len(v)), 0, 0}, []byte(v)) }
 	chpl := makeBox("chpl", u32(1<<24, 0), []byte{2},
 		u32(0, 0), []byte("\x03one"), u32(0, 5_000_000), []byte("\x03two"))
 	m := newMovie()
-	m.more = makeBox("udta", makeBox("meta", u32(0), ilst), text("\xa9alb", "an album"), text("\xa9nam", "not this"), chpl, u32(0))
+	m.more = makeBox("udta", makeBox("meta", u32(0), ilst), text("\xa9alb", "an album"), text("\xa9nam", "not this"),
+		chpl, u32(0))
 	x, err := read(m.indexLast())
 	if err != nil {
 		t.Fatal(err)
@@ -401,7 +409,8 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ours := func(err error) bool {
-			return slices.ContainsFunc([]error{ErrTruncated, ErrUnsupported, ErrEncrypted, ErrElsewhere, ErrMixed}, func(e error) bool { return errors.Is(err, e) })
+			return slices.ContainsFunc([]error{ErrTruncated, ErrUnsupported, ErrEncrypted, ErrElsewhere, ErrMixed},
+				func(e error) bool { return errors.Is(err, e) })
 		}
 		x, err := read(b)
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// WriteFile writes the track as a file of its own, from the reader that the index was read from. The track's description,
-// times and edits stay as they are; only its chunks change.
+// WriteFile writes the track as a file of its own, from the reader that the index was read from. The track's
+// description, times and edits stay as they are; only its chunks change.
 func (a *Audio) WriteFile(w io.Writer, r io.ReaderAt) error {
 	out := bufio.NewWriterSize(w, 64<<10) // a chunk may be a frame of a few hundred bytes
 	if err := a.writeHead(out, r); err != nil {
@@ -46,8 +46,8 @@ func copyRange(w io.Writer, r io.ReaderAt, off, size int64, buf []byte) error {
 	return nil
 }
 
-// writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. An error of w
-// is that of the next flush.
+// writeHead writes everything in front of the samples: ftyp, moov, and the header of an mdat as long as they are. An
+// error of w is that of the next flush.
 func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt) error {
 	mdia := boxes(a.track.children.find("mdia"))
 	levels := []struct {

@@ -77,8 +77,8 @@ type Audio struct {
 	layout layout
 }
 
-// audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read; told is how long
-// the file says they all last.
+// audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read;
+// told is how long the file says they all last.
 func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, told time.Duration) (*Audio, error) {
 	stsd := t.stbl.find("stsd")
 	if len(stsd) < 16 {
@@ -127,11 +127,12 @@ func (a *Audio) addFragments(r io.ReaderAt, f *fragments, told time.Duration) er
 	return err
 }
 
-// maxDescriptions is how many descriptions the samples of a track may refer to; those of real ones refer to one, or two.
+// maxDescriptions is how many descriptions the samples of a track may refer to; those of real ones refer to one, or
+// two.
 const maxDescriptions = 64
 
-// codec gives the four characters of the descriptions that samples refer to; those of fragments may refer to any. They must be of one
-// codec: ffmpeg leaves out the samples of another and says nothing.
+// codec gives the four characters of the descriptions that samples refer to; those of fragments may refer to any. They
+// must be of one codec: ffmpeg leaves out the samples of another and says nothing.
 func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec string, err error) {
 	var used uint64 // a bit each
 	if !fragmented {
@@ -167,8 +168,8 @@ func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec 
 	return codec, nil
 }
 
-// layer looks at the first sample: mp4a may stand for MPEG audio of layer II or III too (object types 0x69 and 0x6b), and no AAC access unit
-// begins with what is a frame header of these. It is 0 for anything else.
+// layer looks at the first sample: mp4a may stand for MPEG audio of layer II or III too (object types 0x69 and 0x6b),
+// and no AAC access unit begins with what is a frame header of these. It is 0 for anything else.
 func (a *Audio) layer(r io.ReaderAt, f *fragments) (int, error) {
 	if a.Codec != "mp4a" && a.Codec != ".mp3" && a.Codec != "ms\x00\x55" {
 		return 0, nil
@@ -215,8 +216,8 @@ func (t track) selfContained() bool {
 	return true
 }
 
-// edits calls f with each entry of the edit list, in order: how long it lasts in the movie's time, and where in the track's
-// time it begins, -1 for silence.
+// edits calls f with each entry of the edit list, in order: how long it lasts in the movie's time, and where in the
+// track's time it begins, -1 for silence.
 func (t track) edits(f func(length uint64, from int64)) {
 	elst := t.children.path("edts", "elst")
 	if len(elst) < 8 {
@@ -304,7 +305,8 @@ type clock struct {
 
 func (ts times) clock(r io.ReaderAt) *clock { return &clock{c: ts.entries(r)} }
 
-// tick tells when the next n samples begin and how long they last, in the track's time; false when the table has no more.
+// tick tells when the next n samples begin and how long they last, in the track's time; false when the table has no
+// more.
 func (k *clock) tick(n uint64) (at, length uint64, ok bool) {
 	at = k.at
 	for n > 0 {
