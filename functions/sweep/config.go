@@ -9,7 +9,7 @@ import (
 type Config struct {
 	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`       // silence after which a job's event is sent again
 	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`      // age at which media that belongs to no job is removed
-	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"` // of a job, before it is given up
+	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"` // whose worker went away, before a job is given up
 	Interval    time.Duration `env:"SWEEP_INTERVAL, default=1m"`    // between two sweeps of Run
 }
 

@@ -115,9 +115,19 @@ func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 	}
 }
 
+// maxReleased is how many times as often a job may be given back as its worker may go away. A worker gives a job back when
+// the storage is away or when it is told to end, neither of which is the video's fault. Where its ffmpeg is killed each time,
+// for want of memory, it may be, so that this ends, too.
+const maxReleased = 10
+
+// exhausted reports whether a job was tried too often.
+func (s *Sweeper) exhausted(j job.Job) bool {
+	return !j.State.Finished() && (j.Abandoned() >= s.cfg.MaxAttempts || len(j.Attempts) >= maxReleased*s.cfg.MaxAttempts)
+}
+
 // advance sends the event that a stuck job owes. A job that was tried too often is given up first.
 func (s *Sweeper) advance(ctx context.Context, j job.Job, r *Report) error {
-	if !j.State.Finished() && len(j.Attempts) >= s.cfg.MaxAttempts {
+	if s.exhausted(j) {
 		given, err := s.jobs.GiveUp(ctx, j.ID, eventing.Failure{
 			Code:    "exhausted",
 			Message: fmt.Sprintf("the conversion was tried %d times and did not come to an end", len(j.Attempts)),

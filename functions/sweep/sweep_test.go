@@ -99,6 +99,16 @@ func (s setup) claim(t *testing.T, id string, ttl time.Duration) job.Job {
 	return j
 }
 
+// release claims the job and gives it back, so many times.
+func (s setup) release(t *testing.T, id string, times int) {
+	t.Helper()
+	for range times {
+		if err := s.jobs.Release(t.Context(), id, s.claim(t, id, running).Lease.Epoch, "the storage is away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (s setup) state(t *testing.T, id string) job.State {
 	t.Helper()
 	j, err := s.jobs.Get(t.Context(), id)
@@ -164,6 +174,10 @@ func TestSweepJobs(t *testing.T) {
 				s.claim(t, id, over)
 			}
 		}, eventing.TypeConversionFailed, job.Failed},
+		{"given back often", func(t *testing.T, s setup, id string) { s.release(t, id, 9*soon.MaxAttempts) },
+			eventing.TypeVideoUploaded, job.Queued},
+		{"given back too often", func(t *testing.T, s setup, id string) { s.release(t, id, 10*soon.MaxAttempts) },
+			eventing.TypeConversionFailed, job.Failed},
 		{"tried for the last time", func(t *testing.T, s setup, id string) {
 			for range soon.MaxAttempts - 1 {
 				s.claim(t, id, over)
@@ -217,7 +231,7 @@ func TestSweepJobs(t *testing.T) {
 			if tt.typ == "" && len(types) > 0 || tt.typ != "" && (len(types) == 0 || types[0] != tt.typ) {
 				t.Errorf("Sweep sent %q, want %q", types, tt.typ)
 			}
-			if r.Sent != len(types) || (r.GivenUp == 1) != (tt.name == "tried too often") || r.Videos != 0 || r.MP3s != 0 {
+			if r.Sent != len(types) || (r.GivenUp == 1) != strings.HasSuffix(tt.name, "too often") || r.Videos != 0 || r.MP3s != 0 {
 				t.Errorf("Sweep = %+v with %d events sent", r, len(types))
 			}
 			if got := s.state(t, id); got != tt.state {

@@ -35,12 +35,12 @@ func (r *record) apply(f change, now time.Time) error {
 	}
 	r.Rev++
 	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
-	r.settle()
+	r.setOwes()
 	return nil
 }
 
-// settle says whether the job still owes an event. A Failed one does until it is told otherwise.
-func (r *record) settle() {
+// setOwes records whether the job still owes an event. A Failed one does until Noticed says otherwise.
+func (r *record) setOwes() {
 	switch {
 	case !r.State.Finished(), r.State == Converted:
 		r.Owes = true
@@ -57,7 +57,7 @@ func begin(j Job) record {
 		j.Expires = &at
 	}
 	r := record{Job: j, Owes: true}
-	r.settle()
+	r.setOwes()
 	return r
 }
 
@@ -80,10 +80,9 @@ func (s steps) step(ctx context.Context, id string, f change) (Job, error) {
 // Queued is of [Store].
 func (s steps) Queued(ctx context.Context, id string) error {
 	_, err := s.step(ctx, id, func(r *record, _ time.Time) error {
-		if r.State != Stored {
+		if r.move(queued) != nil {
 			return errSame
 		}
-		r.State = Queued
 		return nil
 	})
 	return err
@@ -95,9 +94,7 @@ const maxSilence = time.Hour
 // Resent is of [Store].
 func (s steps) Resent(ctx context.Context, id string) error {
 	_, err := s.change(ctx, id, func(r *record, now time.Time) error {
-		if r.State == Stored {
-			r.State = Queued
-		}
+		_ = r.move(resent) // in any other state it stays
 		r.Since = now.Add(min(now.Sub(r.Updated), maxSilence))
 		return nil
 	})
@@ -107,26 +104,23 @@ func (s steps) Resent(ctx context.Context, id string) error {
 // Claim is of [Store].
 func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error) {
 	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if err := r.free(now); err != nil {
+		if err := r.take(claimed, now); err != nil {
 			return err
 		}
 		r.endAttempt(now, "the worker went away")
-		r.State, r.Progress = Converting, 0
+		r.Progress = 0
 		r.Lease = Lease{Epoch: r.Lease.Epoch + 1, Until: now.Add(ttl)}
 		r.Attempts = append(r.Attempts, Attempt{Epoch: r.Lease.Epoch, Worker: worker, From: now})
 		return nil
 	})
 }
 
-// free reports why nobody may take the job, if so.
-func (r *record) free(now time.Time) error {
-	if r.State.Finished() {
-		return ErrState
-	}
-	if left := r.Lease.Until.Sub(now); left > 0 {
+// take moves a job that nobody holds.
+func (r *record) take(t transition, now time.Time) error {
+	if left := r.Lease.Until.Sub(now); left > 0 && !r.State.Finished() {
 		return &BusyError{For: left}
 	}
-	return nil
+	return r.move(t)
 }
 
 func (r *record) endAttempt(now time.Time, reason string) {
@@ -135,10 +129,9 @@ func (r *record) endAttempt(now time.Time, reason string) {
 	}
 }
 
-// end takes the job from whoever works on it.
-func (r *record) end(now time.Time, to State, reason string) {
+// revoke takes the lease from whoever holds it.
+func (r *record) revoke(now time.Time, reason string) {
 	r.endAttempt(now, reason)
-	r.State = to
 	r.Lease = Lease{Epoch: r.Lease.Epoch + 1}
 }
 
@@ -178,9 +171,9 @@ func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, 
 	repeated := func(r *record) bool { return r.MP3 != nil && r.MP3.FID == mp3.FID }
 	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, "")
-		r.State, r.Progress, r.MP3 = Converted, 100, &mp3
+		r.Progress, r.MP3 = 100, &mp3
 		r.Lease.Until = time.Time{}
-		return nil
+		return r.move(finished)
 	})
 }
 
@@ -189,9 +182,9 @@ func (s steps) Fail(ctx context.Context, id string, epoch int, f eventing.Failur
 	repeated := func(r *record) bool { return r.State == Failed }
 	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, f.Message)
-		r.State, r.Error = Failed, &f
+		r.Error = &f
 		r.Lease.Until = time.Time{}
-		return nil
+		return r.move(failed)
 	})
 }
 
@@ -200,9 +193,11 @@ func (s steps) Release(ctx context.Context, id string, epoch int, reason string)
 	repeated := func(r *record) bool { return r.State == Queued }
 	_, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, reason)
-		r.State = Queued
+		if n := len(r.Attempts); n > 0 {
+			r.Attempts[n-1].Released = true
+		}
 		r.Lease.Until = time.Time{}
-		return nil
+		return r.move(released)
 	})
 	return err
 }
@@ -210,10 +205,10 @@ func (s steps) Release(ctx context.Context, id string, epoch int, reason string)
 // GiveUp is of [Store].
 func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error) {
 	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if err := r.free(now); err != nil {
+		if err := r.take(givenUp, now); err != nil {
 			return err
 		}
-		r.end(now, Failed, f.Message)
+		r.revoke(now, f.Message)
 		r.Error = &f
 		return nil
 	})
@@ -242,8 +237,8 @@ func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) erro
 			n.At = now
 			r.Notices = append(r.Notices, n)
 		}
-		if done && r.State == Converted {
-			r.State = Notified
+		if done {
+			_ = r.move(noticed) // a Failed job stays so
 		}
 		r.Owes = r.Owes && !done
 		return nil
@@ -254,10 +249,10 @@ func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) erro
 // Cancel is of [Store].
 func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
 	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if r.State.Finished() {
-			return ErrState
+		if err := r.move(cancelled); err != nil {
+			return err
 		}
-		r.end(now, Cancelled, "cancelled")
+		r.revoke(now, "cancelled")
 		return nil
 	})
 }
@@ -265,10 +260,10 @@ func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
 // Retry is of [Store].
 func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 	return s.step(ctx, id, func(r *record, _ time.Time) error {
-		if r.State != Failed && r.State != Cancelled {
-			return ErrState
+		if err := r.move(retried); err != nil {
+			return err
 		}
-		r.State, r.Progress, r.Attempts, r.Error = Stored, 0, nil, nil
+		r.Progress, r.Attempts, r.Error = 0, nil, nil
 		r.Round++
 		r.Lease.Epoch++
 		return nil
@@ -280,11 +275,10 @@ func (s steps) expire(ctx context.Context, due []Job) (int, error) {
 	n := 0
 	for _, j := range due {
 		_, err := s.step(ctx, j.ID, func(r *record, now time.Time) error {
-			if !r.State.Finished() || r.State == Expired || r.Expires == nil || r.Expires.After(now) {
+			if r.Expires == nil || r.Expires.After(now) || r.move(expired) != nil {
 				return errSame
 			}
 			n++
-			r.State = Expired
 			return nil
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {

@@ -1,8 +1,3 @@
-// Package job keeps the jobs, one a video. A job is state, lease and outbox in one document, so that it changes
-// atomically without transactions.
-//
-//	stored → queued → converting → converted → notified
-//	   └────────┴──────────┴→ failed, cancelled;  ... → expired
 package job
 
 import (
@@ -35,7 +30,7 @@ const (
 var States = []State{Stored, Queued, Converting, Converted, Notified, Failed, Cancelled, Expired}
 
 // Finished reports whether nothing is left to convert.
-func (s State) Finished() bool { return !slices.Contains([]State{Stored, Queued, Converting}, s) }
+func (s State) Finished() bool { return !slices.Contains(unfinished, s) }
 
 // Job is one video on its way to an MP3.
 type Job struct {
@@ -79,6 +74,8 @@ type Attempt struct {
 	From   time.Time  `bson:"from" json:"from"`
 	To     *time.Time `bson:"to,omitempty" json:"to,omitempty"`
 	Error  string     `bson:"error,omitempty" json:"error,omitempty"` // what its owner may read of it
+	// Released says that the worker gave the job back, for a reason that is not known to lie in the video.
+	Released bool `bson:"released,omitempty" json:"released,omitempty"`
 }
 
 // Lease says which worker's writes count: those of the highest epoch.
@@ -114,6 +111,16 @@ type Query struct {
 	State  State  // empty means any
 	Before string // only ids below this one; empty means from the newest
 	Limit  int    // at most this many
+}
+
+// Abandoned counts the attempts whose worker went away without a word.
+func (j *Job) Abandoned() (n int) {
+	for _, a := range j.Attempts {
+		if !a.Released {
+			n++
+		}
+	}
+	return n
 }
 
 // Told reports whether a message about the event went out by the channel.

@@ -26,4 +26,4 @@ func (j *Job) Links() Links {
 }
 
 // Retryable reports whether a job in the state can be started anew.
-func (s State) Retryable() bool { return slices.Contains([]State{Failed, Cancelled}, s) }
+func (s State) Retryable() bool { return slices.Contains(retried.from, s) }
