@@ -115,9 +115,9 @@ func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 	}
 }
 
-// maxReleased is how many times as often a job may be given back as its worker may go away. A worker gives a job back when
-// the storage is away or when it is told to end, neither of which is the video's fault. Where its ffmpeg is killed each time,
-// for want of memory, it may be, so that this ends, too.
+// maxReleased is how many times as often a job may be given back as its worker may go away. A worker gives a job back
+// when the storage is away or when it is told to end, neither of which is the video's fault. Where its ffmpeg is killed
+// each time, for want of memory, it may be, so that this ends, too.
 const maxReleased = 10
 
 // exhausted reports whether a job was tried too often.

@@ -231,7 +231,8 @@ func TestSweepJobs(t *testing.T) {
 			if tt.typ == "" && len(types) > 0 || tt.typ != "" && (len(types) == 0 || types[0] != tt.typ) {
 				t.Errorf("Sweep sent %q, want %q", types, tt.typ)
 			}
-			if r.Sent != len(types) || (r.GivenUp == 1) != strings.HasSuffix(tt.name, "too often") || r.Videos != 0 || r.MP3s != 0 {
+			if r.Sent != len(types) || (r.GivenUp == 1) != strings.HasSuffix(tt.name, "too often") || r.Videos != 0 ||
+				r.MP3s != 0 {
 				t.Errorf("Sweep = %+v with %d events sent", r, len(types))
 			}
 			if got := s.state(t, id); got != tt.state {

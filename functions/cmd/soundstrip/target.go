@@ -31,8 +31,9 @@ func (c conversion) create(bar *bar) (*target, error) {
 	} else {
 		t.path = c.mp3
 		name := filepath.Join(filepath.Dir(c.mp3), "."+filepath.Base(c.mp3)+"."+rand.Text()[:8])
+		//nolint:gosec // the user's umask says who may read it
 		t.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL,
-			0o666) //nolint:gosec // the user's umask says who may read it
+			0o666)
 	}
 	t.buf = bufio.NewWriterSize(t.file, 64<<10)
 	return t, err

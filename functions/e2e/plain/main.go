@@ -90,8 +90,9 @@ func upload(ctx context.Context, mp3s media.Store, from string) error {
 }
 
 func ffmpeg(ctx context.Context, args ...string) *exec.Cmd {
+	//nolint:gosec // constants, and paths made here
 	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"},
-		args...)...) //nolint:gosec // constants, and paths made here
+		args...)...)
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -62,8 +62,9 @@ func isV3() bool {
 // Check runs ffmpeg to see that it can make MP3s. It takes a good part of a second where ffmpeg has many libraries to
 // load. The error is ErrMissing.
 func (t *Tool) Check(ctx context.Context) error {
+	//nolint:gosec // the program that FFMPEG names
 	out, err := exec.CommandContext(ctx, t.ffmpeg, "-hide_banner", "-h",
-		"encoder=libmp3lame").CombinedOutput() //nolint:gosec // the program that FFMPEG names
+		"encoder=libmp3lame").CombinedOutput()
 	if err == nil && !strings.Contains(string(out), "Encoder libmp3lame") {
 		err = errors.New("it has no libmp3lame")
 	}

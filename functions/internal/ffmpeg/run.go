@@ -25,8 +25,9 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	began := time.Now()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
+	//nolint:gosec // a program of ours, arguments of constants and numbers
 	cmd := exec.CommandContext(running, program,
-		args...) //nolint:gosec // a program of ours, arguments of constants and numbers
+		args...)
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
