@@ -68,16 +68,16 @@ func (bs boxes) without(kinds ...string) iter.Seq[box] {
 	}
 }
 
-// makeBox makes a box; its parts are small: an index is bounded well below 4 GiB.
-func makeBox(kind string, parts ...[]byte) []byte {
+// makeBox makes a box; its bodies are small: an index is bounded well below 4 GiB.
+func makeBox(kind string, bodies ...[]byte) []byte {
 	n := 8
-	for _, p := range parts {
+	for _, p := range bodies {
 		n += len(p)
 	}
 	b := make([]byte, 8, n)
 	be.PutUint32(b, uint32(n))
 	copy(b[4:], kind)
-	for _, p := range parts {
+	for _, p := range bodies {
 		b = append(b, p...)
 	}
 	return b
@@ -100,18 +100,18 @@ type rows struct {
 	record int
 }
 
-// part is a box that is left in the file.
-type part struct {
+// fileBox is a box that is left in the file.
+type fileBox struct {
 	kind      string
 	off, size int64 // of all of it
 	header    int64
 }
 
-// parts iterates over the boxes between two places; the error of one that is cut off there is that given.
-func parts(r io.ReaderAt, off, end int64, cut error) iter.Seq2[part, error] {
-	return func(yield func(part, error) bool) {
+// fileBoxes iterates over the boxes between two places; the error of one that is cut off there is that given.
+func fileBoxes(r io.ReaderAt, off, end int64, cut error) iter.Seq2[fileBox, error] {
+	return func(yield func(fileBox, error) bool) {
 		for end-off >= 8 {
-			p, err := partAt(r, off, end)
+			p, err := fileBoxAt(r, off, end)
 			switch {
 			case err != nil:
 			case p.header > end-off || p.size > end-off:
@@ -127,17 +127,17 @@ func parts(r io.ReaderAt, off, end int64, cut error) iter.Seq2[part, error] {
 	}
 }
 
-// parts iterates over the boxes in a box.
-func (p part) parts(r io.ReaderAt) iter.Seq2[part, error] {
-	return parts(r, p.off+p.header, p.off+p.size, ErrUnsupported)
+// fileBoxes iterates over the boxes in a box.
+func (p fileBox) fileBoxes(r io.ReaderAt) iter.Seq2[fileBox, error] {
+	return fileBoxes(r, p.off+p.header, p.off+p.size, ErrUnsupported)
 }
 
-func (p part) cutOff() error {
+func (p fileBox) cutOff() error {
 	return fmt.Errorf("box %q at %d is cut off: %w", p.kind, p.off, ErrUnsupported)
 }
 
 // numbers reads the first n bytes of a box, or all if there are fewer.
-func (p part) numbers(r io.ReaderAt, n int64) (numbers, error) {
+func (p fileBox) numbers(r io.ReaderAt, n int64) (numbers, error) {
 	b := make([]byte, min(n, p.size-p.header))
 	return numbers{b: b}, readFull(r, b, p.off+p.header)
 }
@@ -170,7 +170,7 @@ func (n *numbers) either(wide bool) uint64 {
 	return uint64(n.u32())
 }
 
-// nearby reads a file in pieces of some kilobytes, for one who looks at small ones that lie together.
+// nearby reads a file in blocks of some kilobytes, for one who looks at small ones that lie together.
 type nearby struct {
 	r         io.ReaderAt
 	off, size int64 // of what was read, and of the file
@@ -179,15 +179,15 @@ type nearby struct {
 
 // ReadAt reads within the file.
 func (n *nearby) ReadAt(p []byte, off int64) (int, error) {
-	const piece = 8 << 10
-	if len(p) > piece/2 {
+	const block = 8 << 10
+	if len(p) > block/2 {
 		return n.r.ReadAt(p, off)
 	}
 	if off < n.off || off+int64(len(p)) > n.off+int64(len(n.b)) {
 		if n.b == nil {
-			n.b = make([]byte, piece)
+			n.b = make([]byte, block)
 		}
-		b := n.b[:max(0, min(piece, n.size-off))]
+		b := n.b[:max(0, min(block, n.size-off))]
 		k, err := n.r.ReadAt(b, off)
 		if n.off, n.b = off, b[:k]; k < min(len(p), len(b)) {
 			return copy(p, n.b), err
@@ -202,7 +202,7 @@ func (n *nearby) ReadAt(p []byte, off int64) (int, error) {
 
 // table finds the entries of a box that begins with so many bytes and their count; version and flags are 4 of these. It
 // is ErrUnsupported when the box is cut off.
-func (p part) table(r io.ReaderAt, before int64, record int) (rows, error) {
+func (p fileBox) table(r io.ReaderAt, before int64, record int) (rows, error) {
 	t := rows{off: p.off + p.header + before + 4, record: record}
 	room := p.off + p.size - t.off
 	if room < 0 {

@@ -65,10 +65,10 @@ func (t inFragments) time(at int64) time.Duration {
 }
 
 // moofs iterates over the fragments.
-func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[part, error] {
-	return func(yield func(part, error) bool) {
+func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[fileBox, error] {
+	return func(yield func(fileBox, error) bool) {
 		end := f.off
-		for p, err := range parts(r, f.off, f.size, ErrTruncated) {
+		for p, err := range fileBoxes(r, f.off, f.size, ErrTruncated) {
 			if err == nil && p.kind == "sidx" {
 				err = f.checkIndex(r, p)
 			}
@@ -78,14 +78,14 @@ func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[part, error] {
 			end = p.off + p.size
 		}
 		if end < f.size {
-			yield(part{}, fmt.Errorf("box at %d: %w", end, ErrTruncated))
+			yield(fileBox{}, fmt.Errorf("box at %d: %w", end, ErrTruncated))
 		}
 	}
 }
 
 // checkIndex checks that all that an index of fragments (sidx) refers to lies within the file. Nothing else of it is
 // needed.
-func (f *fragments) checkIndex(r io.ReaderAt, p part) error {
+func (f *fragments) checkIndex(r io.ReaderAt, p fileBox) error {
 	const most, entry = 32, 12
 	b, err := p.numbers(r, most)
 	if err != nil {
@@ -142,16 +142,16 @@ const endless = 1 << 61
 var errTime = fmt.Errorf("a time without sense: %w", ErrUnsupported)
 
 // runs iterates over the runs of all tracks in a fragment.
-func (f *fragments) runs(r io.ReaderAt, moof part) iter.Seq2[fragmentRun, error] {
+func (f *fragments) runs(r io.ReaderAt, moof fileBox) iter.Seq2[fragmentRun, error] {
 	return func(yield func(fragmentRun, error) bool) {
 		end := moof.off // of the run before
-		for traf, err := range moof.parts(r) {
+		for traf, err := range moof.fileBoxes(r) {
 			if err == nil && traf.kind != "traf" {
 				continue
 			}
 			var next fragmentRun
 			base := end
-			for p, failed := range traf.parts(r) {
+			for p, failed := range traf.fileBoxes(r) {
 				switch err = cmp.Or(err, failed); {
 				case err != nil:
 				case p.kind == "tfhd":
@@ -182,7 +182,8 @@ func (f *fragments) runs(r io.ReaderAt, moof part) iter.Seq2[fragmentRun, error]
 }
 
 // readHeader reads of which track the next runs are, and gives where their data begins.
-func (f *fragments) readHeader(r io.ReaderAt, p part, moof, implicit int64, next *fragmentRun) (base int64, err error) {
+func (f *fragments) readHeader(r io.ReaderAt, p fileBox, moof, implicit int64, next *fragmentRun) (base int64,
+	err error) {
 	b, err := p.numbers(r, 28)
 	if err != nil {
 		return 0, err
@@ -213,7 +214,7 @@ func (f *fragments) readHeader(r io.ReaderAt, p part, moof, implicit int64, next
 }
 
 // readTime reads when the next run begins.
-func (s *fragmentRun) readTime(r io.ReaderAt, p part) error {
+func (s *fragmentRun) readTime(r io.ReaderAt, p fileBox) error {
 	b, err := p.numbers(r, 12)
 	if err != nil {
 		return err
@@ -230,7 +231,7 @@ func (s *fragmentRun) readTime(r io.ReaderAt, p part) error {
 }
 
 // read reads a run; end is that of the run before, whose data it follows when it does not say where its own is.
-func (s *fragmentRun) read(r io.ReaderAt, p part, base, end, size int64) error {
+func (s *fragmentRun) read(r io.ReaderAt, p fileBox, base, end, size int64) error {
 	b, err := p.numbers(r, 16)
 	if err != nil {
 		return err
@@ -370,8 +371,8 @@ type span struct {
 }
 
 // span looks at the first and the last fragments. Samples without a time go on at the given one. The error is
-// ErrTruncated when the fragments clearly end before what is told of them.
-func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, err error) {
+// ErrTruncated when the fragments clearly end before what is announced of them.
+func (f *fragments) span(r io.ReaderAt, at int64, announced time.Duration) (s span, err error) {
 	r = &nearby{r: r, size: f.size}
 	first, err := f.first(r)
 	begin, ok := first[f.track]
@@ -383,7 +384,7 @@ func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, e
 	for id, run := range first {
 		s.zero = min(s.zero, f.tracks[id].time(run.at+int64(run.shift)))
 	}
-	ends, err := f.ends(r, told > 0)
+	ends, err := f.ends(r, announced > 0)
 	if err != nil {
 		return s, err
 	}
@@ -391,8 +392,8 @@ func (f *fragments) span(r io.ReaderAt, at int64, told time.Duration) (s span, e
 	for id, at := range ends {
 		end = max(end, f.tracks[id].time(at))
 	}
-	if slack := 500*time.Millisecond + told/1000; len(ends) == len(f.tracks) && end < told-slack {
-		return s, fmt.Errorf("fragments up to %v of %v: %w", end, told, ErrTruncated)
+	if slack := 500*time.Millisecond + announced/1000; len(ends) == len(f.tracks) && end < announced-slack {
+		return s, fmt.Errorf("fragments up to %v of %v: %w", end, announced, ErrTruncated)
 	}
 	switch last, ok := ends[f.track]; {
 	case !begin.timed:
@@ -462,14 +463,14 @@ func (f *fragments) ends(r io.ReaderAt, all bool) (map[uint32]int64, error) {
 
 // backwards iterates over the fragments from the last one on, as far as the boxes behind each lead to the one that is
 // known, or to the end of the file, and that is not far.
-func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
-	return func(yield func(part, error) bool) {
+func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[fileBox, error] {
+	return func(yield func(fileBox, error) bool) {
 		known, left := f.size, maxBoxes
 		b := make([]byte, 256<<10)
 		for to := f.size; to-f.off >= 8 && f.size-to < maxTail; {
 			from := max(f.off, to-int64(len(b)))
 			if err := readFull(r, b[:to-from], from); err != nil {
-				yield(part{}, err)
+				yield(fileBox{}, err)
 				return
 			}
 			for at := int(to - from); ; {
@@ -491,22 +492,22 @@ func (f *fragments) backwards(r io.ReaderAt) iter.Seq2[part, error] {
 
 // chain finds the fragment at off, if it is one, and boxes lead from there to known; it takes those it looks at off
 // what is left.
-func (f *fragments) chain(r io.ReaderAt, off, known int64, left *int) (moof part, ok bool, err error) {
+func (f *fragments) chain(r io.ReaderAt, off, known int64, left *int) (moof fileBox, ok bool, err error) {
 	const first = 16 // bytes of the box that each begins with
 	if off < f.off || off+8 > known {
-		return part{}, false, nil
+		return fileBox{}, false, nil
 	}
-	if moof, err = partAt(r, off, f.size); err != nil || off+moof.header+first > known {
-		return part{}, false, err
+	if moof, err = fileBoxAt(r, off, f.size); err != nil || off+moof.header+first > known {
+		return fileBox{}, false, err
 	}
-	inner, err := partAt(r, off+moof.header, f.size)
+	inner, err := fileBoxAt(r, off+moof.header, f.size)
 	if err != nil || inner.kind != "mfhd" || inner.size != first {
-		return part{}, false, err
+		return fileBox{}, false, err
 	}
 	end := off
-	for p, err := range parts(r, off, f.size, ErrTruncated) {
+	for p, err := range fileBoxes(r, off, f.size, ErrTruncated) {
 		if err != nil {
-			return part{}, false, err
+			return fileBox{}, false, err
 		}
 		*left--
 		if end = p.off + p.size; end >= known || *left <= 0 {

@@ -69,7 +69,7 @@ func (t track) layout(r io.ReaderAt, size int64) (l layout, err error) {
 
 // findSizes finds the sizes of the samples, or the one that all have.
 func (l *layout) findSizes(t track, r io.ReaderAt) error {
-	stsz, ok := t.part("stsz")
+	stsz, ok := t.fileBox("stsz")
 	if !ok || stsz.size-stsz.header < 12 {
 		return fmt.Errorf("no sample sizes: %w", ErrUnsupported)
 	}
@@ -208,8 +208,8 @@ func (l *layout) bytes(sizes *cursor, n uint64) (sum int64) {
 	return sum
 }
 
-// pieces iterates over the samples one by one, or as many as most of those that are all alike and lie together.
-func (l *layout) pieces(r io.ReaderAt, most uint64) iter.Seq2[chunk, error] {
+// sampleRuns iterates over the samples one by one, or as many as most of those that are all alike and lie together.
+func (l *layout) sampleRuns(r io.ReaderAt, most uint64) iter.Seq2[chunk, error] {
 	return func(yield func(chunk, error) bool) {
 		if !l.alike() {
 			most = 1

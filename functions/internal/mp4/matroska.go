@@ -54,7 +54,7 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 	if a.layout.samples > 0 {
 		var length uint64
 		from, length, ok = a.track.edit(movieScale)
-		_, shifted := a.track.part("ctts")
+		_, shifted := a.track.fileBox("ctts")
 		if !ok || shifted || !ts.plain || ts.samples < a.layout.samples || s.codec.rate != s.timescale &&
 			s.codec.core != s.timescale || from >= ts.sum {
 			return nil, nil
@@ -144,7 +144,7 @@ func (s *Stream) frames(r io.ReaderAt) iter.Seq2[frame, error] {
 func (s *Stream) indexed(r io.ReaderAt) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		clock := s.times.clock(r)
-		for p, err := range s.layout.pieces(r, s.blockSamples()) {
+		for p, err := range s.layout.sampleRuns(r, s.blockSamples()) {
 			f := frame{off: p.off, len: p.len}
 			var ok bool
 			f.at, f.length, ok = clock.tick(p.samples)

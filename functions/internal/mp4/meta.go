@@ -109,7 +109,7 @@ func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
 		return nil, err
 	}
 	clock := stts.clock(r)
-	for p, err := range l.pieces(r, 1) {
+	for p, err := range l.sampleRuns(r, 1) {
 		if err != nil {
 			return nil, err
 		}

@@ -70,10 +70,10 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 	timescale, duration := movieHeader(top.find("mvhd"))
 	mvex := top.find("mvex")
 	x := &Index{Duration: duration, Tags: readTags(top), Fragmented: mvex != nil}
-	var told time.Duration // by the index, of all fragments
+	var announced time.Duration // by the index, of all fragments
 	if d := boxes(mvex).find("mehd"); len(d) >= 8 {
-		told = scaled(uintOf(d[4:], d[0] == 1), timescale)
-		x.Duration = max(x.Duration, told)
+		announced = scaled(uintOf(d[4:], d[0] == 1), timescale)
+		x.Duration = max(x.Duration, announced)
 	}
 	var tracks []track
 	for b := range top.all {
@@ -87,7 +87,7 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		if x.Fragmented {
 			f = t.fragments(end, size, mvex, timescale, tracks)
 		}
-		if x.Audio, err = t.audio(r, size, timescale, f, told); err != nil {
+		if x.Audio, err = t.audio(r, size, timescale, f, announced); err != nil {
 			return nil, err
 		}
 		x.Audio.mvhd = bytes.Clone(top.find("mvhd"))
@@ -112,7 +112,7 @@ func soundTrack(tracks []track) int {
 
 // readMoov walks the boxes of the file up to the index and reads that, without its tables; it ends at end.
 func readMoov(r io.ReaderAt, size int64) (moov []byte, end int64, err error) {
-	for p, err := range parts(r, 0, size, ErrTruncated) {
+	for p, err := range fileBoxes(r, 0, size, ErrTruncated) {
 		switch {
 		case err != nil:
 			return nil, 0, err
@@ -129,13 +129,13 @@ func readMoov(r io.ReaderAt, size int64) (moov []byte, end int64, err error) {
 	return nil, 0, fmt.Errorf("no index: %w", ErrTruncated)
 }
 
-// partAt reads the header of a box of which at least 8 bytes are in front of end.
-func partAt(r io.ReaderAt, off, end int64) (part, error) {
+// fileBoxAt reads the header of a box of which at least 8 bytes are in front of end.
+func fileBoxAt(r io.ReaderAt, off, end int64) (fileBox, error) {
 	var head [16]byte
 	if err := readFull(r, head[:min(16, end-off)], off); err != nil {
-		return part{}, err
+		return fileBox{}, err
 	}
-	p := part{kind: string(head[4:8]), off: off, size: int64(be.Uint32(head[:])), header: 8}
+	p := fileBox{kind: string(head[4:8]), off: off, size: int64(be.Uint32(head[:])), header: 8}
 	switch p.size {
 	case 0:
 		p.size = end - off
@@ -159,7 +159,7 @@ type skeleton struct {
 func (s *skeleton) read(off, end int64, depth int) error {
 	levels := [...]string{"trak", "mdia", "minf", "stbl", ""}
 	for end-off >= 8 {
-		p, err := partAt(s.r, off, end)
+		p, err := fileBoxAt(s.r, off, end)
 		if err != nil {
 			return err
 		}
@@ -194,16 +194,16 @@ func (s *skeleton) read(off, end int64, depth int) error {
 }
 
 // stub is a box that stands for the part.
-func (p part) stub() []byte {
+func (p fileBox) stub() []byte {
 	b := be.AppendUint64(makeBox(p.kind), uint64(p.off))
 	b = be.AppendUint64(be.AppendUint64(b, uint64(p.size)), uint64(p.header))
 	be.PutUint32(b, uint32(len(b)))
 	return b
 }
 
-// partOf reads a stub.
-func partOf(b box) part {
-	return part{kind: b.kind, off: int64(be.Uint64(b.body)), size: int64(be.Uint64(b.body[8:])),
+// fileBoxOf reads a stub.
+func fileBoxOf(b box) fileBox {
+	return fileBox{kind: b.kind, off: int64(be.Uint64(b.body)), size: int64(be.Uint64(b.body[8:])),
 		header: int64(be.Uint64(b.body[16:]))}
 }
 

@@ -168,14 +168,14 @@ func TestReadOdd(t *testing.T) {
 }
 
 // wide makes a box with a size of 64 bits.
-func wide(kind string, parts ...[]byte) []byte {
-	body := bytes.Join(parts, nil)
+func wide(kind string, bodies ...[]byte) []byte {
+	body := bytes.Join(bodies, nil)
 	return slices.Concat(u32(1), []byte(kind), be.AppendUint64(nil, uint64(16+len(body))), body)
 }
 
 // toTheEnd makes a box that lasts to the end of what it is in.
-func toTheEnd(kind string, parts ...[]byte) []byte {
-	return slices.Concat(u32(0), []byte(kind), bytes.Join(parts, nil))
+func toTheEnd(kind string, bodies ...[]byte) []byte {
+	return slices.Concat(u32(0), []byte(kind), bytes.Join(bodies, nil))
 }
 
 // rewrite makes a box, and the last one in it, anew, down to the table of offsets.
@@ -245,7 +245,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 	x, err = read(with(func(m *movie) { m.more = makeBox("mvex") }))
 	if err != nil || !x.Fragmented {
-		t.Errorf("Read(fragments) = %+v, %v, want them told", x, err)
+		t.Errorf("Read(fragments) = %+v, %v, want them announced", x, err)
 	}
 }
 

@@ -73,7 +73,7 @@ func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt) error {
 	size := table + 12*count + table + 8*count
 	tables := a.track.stbl.without("stsd", "stsc", "stco", "co64")
 	for b := range tables {
-		size += int(partOf(b).size)
+		size += int(fileBoxOf(b).size)
 	}
 	for i := range slices.Backward(levels) {
 		size += header
@@ -101,7 +101,7 @@ func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt) error {
 	}
 	buf := make([]byte, 64<<10)
 	for b := range tables {
-		p := partOf(b)
+		p := fileBoxOf(b)
 		if err := copyRange(w, r, p.off, p.size, buf); err != nil {
 			return err
 		}

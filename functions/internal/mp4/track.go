@@ -40,12 +40,12 @@ func readTrack(trak []byte) track {
 }
 
 // part finds a table.
-func (t track) part(kind string) (part, bool) {
+func (t track) fileBox(kind string) (fileBox, bool) {
 	b := t.stbl.find(kind)
 	if b == nil {
-		return part{}, false
+		return fileBox{}, false
 	}
-	return partOf(box{kind, b}), true
+	return fileBoxOf(box{kind, b}), true
 }
 
 // description is what stsd holds behind its own head.
@@ -56,7 +56,7 @@ func (t track) description() []byte {
 
 // table finds a table that begins with version, flags and the count of its entries.
 func (t track) table(r io.ReaderAt, kind string, record int) (rows, error) {
-	p, ok := t.part(kind)
+	p, ok := t.fileBox(kind)
 	if !ok {
 		return rows{}, fmt.Errorf("no table %q: %w", kind, ErrUnsupported)
 	}
@@ -79,7 +79,8 @@ type Audio struct {
 
 // audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read;
 // told is how long the file says they all last.
-func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, told time.Duration) (*Audio, error) {
+func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, announced time.Duration) (*Audio,
+	error) {
 	stsd := t.stbl.find("stsd")
 	if len(stsd) < 16 {
 		return nil, fmt.Errorf("sound without a description: %w", ErrUnsupported)
@@ -112,12 +113,12 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments,
 	if a.Stream, err = a.stream(r, movieScale, layer, times, f); err != nil || f == nil || a.Stream == nil {
 		return a, err
 	}
-	return a, a.addFragments(r, f, told)
+	return a, a.addFragments(r, f, announced)
 }
 
 // addFragments adds what the fragments tell of when there is sound. No edit list leaves out any of theirs.
-func (a *Audio) addFragments(r io.ReaderAt, f *fragments, told time.Duration) error {
-	s, err := f.span(r, int64(a.Stream.times.sum), told)
+func (a *Audio) addFragments(r io.ReaderAt, f *fragments, announced time.Duration) error {
+	s, err := f.span(r, int64(a.Stream.times.sum), announced)
 	if a.layout.samples == 0 {
 		a.Delay = s.begin - s.zero + a.Stream.Preroll
 		a.Duration = max(0, s.end-s.begin)
