@@ -40,7 +40,7 @@ func (e *fakeEngine) Convert(ctx context.Context, _ io.ReaderAt, _ int64, _ even
 		}
 	}
 	_, err := io.WriteString(dst, mp3Data)
-	return engine.Result{Duration: 90 * time.Second, Frames: 3446, Plan: engine.PlanIndex}, err
+	return engine.Result{Duration: 90 * time.Second, Plan: engine.PlanIndex}, err
 }
 
 // fakeJobs are jobs whose answers can be changed.

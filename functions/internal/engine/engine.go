@@ -62,7 +62,6 @@ type Destination interface {
 // Result is what became of a file.
 type Result struct {
 	Duration time.Duration // of the MP3
-	Frames   int64         // of the MP3, the first, silent one not counted
 	Plan     string        // [PlanIndex] and so on
 }
 
@@ -105,7 +104,7 @@ func (e *Engine) convert(
 	if err := e.check(p, x, out); err != nil {
 		return Result{}, err
 	}
-	r := Result{Frames: out.info.Frames, Plan: p.name}
+	r := Result{Plan: p.name}
 	gaps := encoderGaps(out.info, samples)
 	if x.Copy {
 		r.Plan, gaps = PlanCopy, copiedGaps(p, out.rate)

@@ -125,26 +125,22 @@ func (e *Engine) failure(ctx context.Context, err error) *Failure {
 
 // fileFailure reads what the containers say of a file.
 func fileFailure(err error) *Failure {
-	for _, x := range []struct {
-		is      error
-		code    string
-		message string
-	}{
-		{container.ErrUnknown, NotMedia, "the file is no video or sound: upload one, such as MP4, MKV, WebM, MOV or AVI"},
-		{container.ErrTruncated, Truncated, truncated(nil).Message},
-		{mp4.ErrTruncated, Truncated, truncated(nil).Message},
-		{mp4.ErrEncrypted, Unsupported, "the sound is encrypted: upload a video without copy protection"},
-		{mp4.ErrElsewhere, Unsupported,
-			"the sound is in another file that this one refers to: save the video as a self-contained one"},
-		{mp4.ErrMixed, Unsupported,
-			"the sound is of one kind here and of another there: save the video with one kind of sound first"},
-		{mp4.ErrUnsupported, Unsupported, unsupported(nil).Message},
-		{container.ErrUnsupported, Unsupported, unsupported(nil).Message},
-		{ffmpeg.ErrTooLarge, Unsupported, unsupported(nil).Message},
-	} {
-		if errors.Is(err, x.is) {
-			return permanent(err, x.code, "%s", x.message)
-		}
+	is := func(target error) bool { return errors.Is(err, target) }
+	switch {
+	case is(container.ErrUnknown):
+		return permanent(err, NotMedia, "the file is no video or sound: upload one, such as MP4, MKV, WebM, MOV or AVI")
+	case is(container.ErrTruncated), is(mp4.ErrTruncated):
+		return truncated(err)
+	case is(mp4.ErrEncrypted):
+		return permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
+	case is(mp4.ErrElsewhere):
+		return permanent(err, Unsupported,
+			"the sound is in another file that this one refers to: save the video as a self-contained one")
+	case is(mp4.ErrMixed):
+		return permanent(err, Unsupported,
+			"the sound is of one kind here and of another there: save the video with one kind of sound first")
+	case is(mp4.ErrUnsupported), is(container.ErrUnsupported), is(ffmpeg.ErrTooLarge):
+		return unsupported(err)
 	}
 	return interrupted(err)
 }

@@ -41,7 +41,7 @@ type plan struct {
 	src     *source
 	file    *container.File // fed by a pipe
 	index   *mp4.Audio      // fed by its index
-	framing mp4.Framing     // of fragments that are fed as they are
+	framing *mp4.Framing    // of fragments that are fed as they are; nil where nothing is fed so
 	pauses  bool            // the duration has pauses in it, which ffmpeg leaves out
 	errs    atomic.Int64    // damage that was met
 	copy    *os.File        // that the file was copied to
@@ -122,7 +122,7 @@ func (e *Engine) planMP4(ctx context.Context, src *source) (*plan, error) {
 	case !x.Fragmented:
 		p.input = ffmpeg.Input{Demuxers: container.MOV, Feed: p.feedIndex}
 	default:
-		p.name, p.index = PlanPipe, nil
+		p.name, p.index, p.framing = PlanPipe, nil, new(mp4.Framing)
 		p.input = ffmpeg.Input{Demuxers: container.MOV, Feed: p.feedFragments}
 		if err := e.probe(ctx, p); err != nil {
 			return nil, err
@@ -174,13 +174,13 @@ func (p *plan) feedIndex(w io.Writer) error { return p.index.WriteFile(w, p.src)
 
 // feedFragments feeds ffmpeg with a fragmented MP4 as it is, and looks whether its last box is whole.
 func (p *plan) feedFragments(w io.Writer) error {
-	p.framing = mp4.Framing{}
-	return p.src.feed(io.MultiWriter(&p.framing, w))
+	*p.framing = mp4.Framing{}
+	return p.src.feed(io.MultiWriter(p.framing, w))
 }
 
 // truncated reports whether the file that was fed ends within a box.
 func (p *plan) truncated() bool {
-	return p.name == PlanPipe && p.file == nil && !p.framing.Whole()
+	return p.framing != nil && !p.framing.Whole()
 }
 
 // silence is how much of the duration has turned out to have no sound. Where ffmpeg met an error, sound is missing
