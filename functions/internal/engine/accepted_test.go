@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,7 +117,7 @@ func TestConvertAccepts(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					asPlain(t, edited(t, src, container, sound), out, r.Plan)
+					asPlain(t, decoded(t, e, src, container, sound), out, r.Plan)
 					if r.Duration < 3800*time.Millisecond || r.Duration > 4200*time.Millisecond {
 						t.Errorf("Convert(%s with %s): %v, want 4 s", container, sound, r.Duration)
 					}
@@ -126,16 +127,26 @@ func TestConvertAccepts(t *testing.T) {
 	}
 }
 
-// edited gives a file of the same sound that ffmpeg decodes as its edit list says: ffmpeg 5.1 leaves out the delay of
-// an HE-AAC encoder twice.
-func edited(t *testing.T, src, container, sound string) string {
+// decoded gives a file of the same sound that ffmpeg 5.1 decodes as the engine is to: with the decoder that the engine
+// takes, and without the delay of an HE-AAC encoder that an edit list tells, which ffmpeg 5.1 leaves out twice.
+func decoded(t *testing.T, e *Engine, src, container, sound string) string {
 	t.Helper()
+	b := read(t, src)
+	p, err := e.plan(t.Context(), &source{bytes.NewReader(b), int64(len(b))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
 	delay := map[string]string{"HE-AAC": "5058", "HE-AAC v2": "7106"}[sound]
-	if delay == "" || !slices.Contains([]string{"MP4", "MOV", "3GP", "M4A"}, container) {
+	path := filepath.Join(t.TempDir(), "decoded.wav")
+	switch {
+	case p.input.Decoder != "":
+		run(t, "ffmpeg", "-nostdin", "-v", "error", "-c:a", p.input.Decoder, "-i", src, path)
+	case delay != "" && slices.Contains([]string{"MP4", "MOV", "3GP", "M4A"}, container):
+		run(t, "ffmpeg", "-nostdin", "-v", "error", "-ignore_editlist", "1", "-i", src, "-map", "0:a", "-af",
+			"atrim=start_sample="+delay, "-c:a", "pcm_f32le", path)
+	default:
 		return src
 	}
-	path := filepath.Join(t.TempDir(), "edited.wav")
-	run(t, "ffmpeg", "-nostdin", "-v", "error", "-ignore_editlist", "1", "-i", src, "-map", "0:a", "-af",
-		"atrim=start_sample="+delay, "-c:a", "pcm_f32le", path)
 	return path
 }
