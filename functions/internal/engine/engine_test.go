@@ -12,7 +12,7 @@ import (
 func TestConvertContainers(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
-	for _, tt := range []struct {
+	tests := []struct {
 		name string
 		args []string
 		plan string
@@ -55,19 +55,31 @@ func TestConvertContainers(t *testing.T) {
 		{"mp3.mkv", []string{"-c:a", "libmp3lame"}, PlanCopy, 513},
 		{"mp3.mp4", []string{"-c:a", "libmp3lame"}, PlanCopy, 0},
 		{"sound.mp3", []string{"-map", "1:a", "-c:a", "libmp3lame"}, PlanCopy, 0},
-	} {
+	}
+	files := map[string][]string{}
+	for _, tt := range tests {
+		files[tt.name] = tt.args
+	}
+	videos(t, files)
+	var sources []string
+	var readings []reading
+	for _, tt := range tests {
+		src := video(t, tt.name)
+		sources, readings = append(sources, src), append(readings, reading{path: src, copied: tt.plan == PlanCopy})
+	}
+	plain, decoded := plain(t, readings...), pcm(t, sources...)
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src := video(t, tt.name, tt.args...)
-			r, out, err := convert(t, e, read(t, src), eventing.Options{})
+			r, out, err := convert(t, e, read(t, sources[i]), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
-			asPlain(t, src, out, r.Plan)
-			got, want := samples(t, out), samples(t, src)+tt.more
+			asFFmpeg(t, plain[i], r, out)
+			got, want := samples(t, out), len(decoded[i])/4+tt.more
 			if got != want {
 				t.Errorf("Convert(%s): %d samples, want %d", tt.name, got, want)
 			}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
 // made is where the tests' media lie; they are made once.
@@ -56,24 +56,47 @@ const (
 	tone    = "sine=f=440:b=2:r=44100:d=4.0123"
 )
 
-// makeFile gives a file that ffmpeg makes with the arguments, and that all tests share.
-func makeFile(t *testing.T, name string, args ...string) string {
+// makeFiles makes files of the inputs, by name with ffmpeg's arguments, unless they are there. It does so in one run:
+// Debian's ffmpeg takes a tenth of a second to start.
+func makeFiles(t *testing.T, inputs []string, files map[string][]string) {
 	t.Helper()
 	made.Lock()
 	defer made.Unlock()
-	path := filepath.Join(made.dir, name)
-	if _, err := os.Stat(path); err == nil {
-		return path
+	args := append([]string{"-nostdin", "-v", "error"}, inputs...)
+	before := len(args)
+	for name, output := range files {
+		path := filepath.Join(made.dir, name)
+		if _, err := os.Stat(path); err != nil {
+			args = append(append(args, output...), path)
+		}
 	}
-	run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-y"}, args...), path)...)
-	return path
+	if len(args) > before {
+		run(t, "ffmpeg", args...)
+	}
 }
 
-// video makes a file of moving picture and a tone.
+// makeFile gives a file that ffmpeg makes with the arguments, inputs and all, and that all tests share.
+func makeFile(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	makeFiles(t, nil, map[string][]string{name: args})
+	return filepath.Join(made.dir, name)
+}
+
+// videos makes files of moving picture and a tone.
+func videos(t *testing.T, files map[string][]string) {
+	t.Helper()
+	outputs := map[string][]string{}
+	for name, args := range files {
+		outputs[name] = append([]string{"-c:v", "mpeg4"}, args...)
+	}
+	makeFiles(t, []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone}, outputs)
+}
+
+// video gives one of [videos].
 func video(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return makeFile(t, name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-c:v", "mpeg4"},
-		args...)...)
+	videos(t, map[string][]string{name: args})
+	return filepath.Join(made.dir, name)
 }
 
 // run runs a program that must succeed, and gives what it writes.
@@ -161,14 +184,14 @@ func probe(t *testing.T, path string) (p probed) {
 	return p
 }
 
-// rate is the number of samples a second.
+// rate is the number of samples a second of an MP3.
 func rate(t *testing.T, path string) int {
 	t.Helper()
-	n, err := strconv.Atoi(probe(t, path).Streams[0].SampleRate)
+	h, _, err := mp3.NewReader(bytes.NewReader(read(t, path))).Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return h.Rate
 }
 
 // testConfig has the ffmpeg under test: the one on the PATH, which makes the media as well, unless TEST_FFMPEG names

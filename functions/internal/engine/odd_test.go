@@ -221,7 +221,7 @@ func TestConvertOdd(t *testing.T) {
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
-			asPlain(t, src, out, r.Plan)
+			asPlain(t, src, r, out)
 		})
 	}
 }
@@ -239,7 +239,7 @@ func TestConvertOddAVI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asPlain(t, src, out, r.Plan)
+			asPlain(t, src, r, out)
 			want, _ := framesOf(t, out)
 
 			odd := shifted(read(t, src), bytes.Repeat([]byte("no frame "), 10))
@@ -286,7 +286,7 @@ func TestConvertPauses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asPlain(t, src, out, r.Plan)
+			asPlain(t, src, r, out)
 			b := read(t, src)
 			clear(b[len(b)/3 : len(b)*2/3])
 			_, _, err = convert(t, e, b, eventing.Options{})
@@ -321,7 +321,8 @@ func TestConvertNoNumbers(t *testing.T) {
 				t.Errorf("Convert(%s with %v): %v", name, bad, err)
 				continue
 			}
-			x, y := pcm(t, want), pcm(t, got)
+			both := pcm(t, want, got)
+			x, y := both[0], both[1]
 			if len(x) != len(y) {
 				t.Errorf("Convert(%s with %v): %d samples, want %d", name, bad, len(y)/4, len(x)/4)
 				continue

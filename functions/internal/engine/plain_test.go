@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,12 +17,6 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
-
-// pcm gives the samples of a file, both channels in turn.
-func pcm(t *testing.T, path string) []byte {
-	t.Helper()
-	return []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-ac", "2", "-f", "s16le", "-"))
-}
 
 // difference is how loud the difference of two sounds of one length is beside the first, in dB.
 func difference(a, b []byte) float64 {
@@ -34,37 +29,101 @@ func difference(a, b []byte) float64 {
 	return 10 * math.Log10(noise/signal)
 }
 
-// asPlain compares what the engine made with what ffmpeg makes of the file itself, at the same effort of LAME: the same
-// frames with the same gaps. Where the engine's ffmpeg is another build, they differ by what rounding does to LAME's
-// choices, most where the sound is noise. A copy is compared with ffmpeg's copy, whose gaps are those of its muxer and
-// not of the source.
-func asPlain(t *testing.T, src, out, plan string) {
+// reading is how ffmpeg is to read a file.
+type reading struct {
+	path   string
+	args   []string // of the input
+	filter string   // of the sound
+	copied bool     // as it is: the sound is MP3
+}
+
+// decode gives the samples of files in the format that ffmpeg's arguments say.
+func decode(t *testing.T, format []string, files ...reading) [][]byte {
 	t.Helper()
-	args := []string{"-q:a", "2", "-compression_level", "5"}
-	if plan == PlanCopy {
-		args = []string{"-c:a", "copy"}
+	dir := t.TempDir()
+	args := []string{"-nostdin", "-v", "error"}
+	var outputs []string
+	for i, f := range files {
+		args = append(append(args, f.args...), "-i", f.path)
+		outputs = append(outputs, "-map", strconv.Itoa(i)+":a:0")
+		if f.filter != "" {
+			outputs = append(outputs, "-af", f.filter)
+		}
+		outputs = append(append(outputs, format...), filepath.Join(dir, strconv.Itoa(i)))
 	}
-	plain := filepath.Join(t.TempDir(), "plain.mp3")
-	run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn"}, args...), plain)...)
+	run(t, "ffmpeg", append(args, outputs...)...)
+	var samples [][]byte
+	for i := range files {
+		samples = append(samples, read(t, filepath.Join(dir, strconv.Itoa(i))))
+	}
+	return samples
+}
+
+// pcm gives the samples of files, both channels in turn.
+func pcm(t *testing.T, files ...string) [][]byte {
+	t.Helper()
+	var readings []reading
+	for _, path := range files {
+		readings = append(readings, reading{path: path})
+	}
+	return decode(t, []string{"-ac", "2", "-f", "s16le"}, readings...)
+}
+
+// plain gives the MP3s that ffmpeg makes of files, at the engine's effort of LAME.
+func plain(t *testing.T, files ...reading) []string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"-nostdin", "-v", "error"}
+	var outputs, paths []string
+	for i, f := range files {
+		args = append(append(args, f.args...), "-i", f.path)
+		path := filepath.Join(dir, strconv.Itoa(i)+".mp3")
+		outputs = append(outputs, "-map", strconv.Itoa(i)+":a:0")
+		switch {
+		case f.copied:
+			outputs = append(outputs, "-c:a", "copy")
+		case f.filter != "":
+			outputs = append(outputs, "-af", f.filter)
+			fallthrough
+		default:
+			outputs = append(outputs, "-q:a", "2", "-compression_level", "5")
+		}
+		outputs, paths = append(outputs, path), append(paths, path)
+	}
+	run(t, "ffmpeg", append(args, outputs...)...)
+	return paths
+}
+
+// asPlain compares what the engine made of a file with what ffmpeg makes of the file itself.
+func asPlain(t *testing.T, src string, r Result, out string) {
+	t.Helper()
+	asFFmpeg(t, plain(t, reading{path: src, copied: r.Plan == PlanCopy})[0], r, out)
+}
+
+// asFFmpeg compares what the engine made with what ffmpeg made: the same frames with the same gaps. Where the engine's
+// ffmpeg is another build, they differ by what rounding does to LAME's choices, most where the sound is noise. A copy is
+// compared with ffmpeg's copy, whose gaps are those of its muxer and not of the source.
+func asFFmpeg(t *testing.T, plain string, r Result, out string) {
+	t.Helper()
 	got, gaps := framesOf(t, out)
 	want, wantGaps := framesOf(t, plain)
 	switch {
-	case plan == PlanCopy:
+	case r.Plan == PlanCopy:
 		wantGaps = gaps
 	case testConfig.FFmpeg != "ffmpeg":
-		a, b := pcm(t, plain), pcm(t, out)
-		if len(a) != len(b) {
-			t.Errorf("Convert(%s): %d samples, want the %d of ffmpeg's", filepath.Base(src), len(b)/4, len(a)/4)
-		} else if d := difference(a, b); d > -35 {
-			t.Errorf("Convert(%s): differs from ffmpeg's by %.1f dB, want -35", filepath.Base(src), d)
+		both := pcm(t, plain, out)
+		if len(both[0]) != len(both[1]) {
+			t.Errorf("Convert: %d samples, want the %d of ffmpeg's", len(both[1])/4, len(both[0])/4)
+		} else if d := difference(both[0], both[1]); d > -35 {
+			t.Errorf("Convert: differs from ffmpeg's by %.1f dB, want -35", d)
 		}
 		return
 	}
 	if diff := cmp.Diff(wantGaps, gaps); diff != "" {
-		t.Errorf("Convert(%s): gaps differ from ffmpeg's (-want +got):\n%s", filepath.Base(src), diff)
+		t.Errorf("Convert: gaps differ from ffmpeg's (-want +got):\n%s", diff)
 	}
 	if !slices.EqualFunc(want, got, bytes.Equal) {
-		t.Errorf("Convert(%s): %d frames, not those of ffmpeg's %d", filepath.Base(src), len(got), len(want))
+		t.Errorf("Convert: %d frames, not those of ffmpeg's %d", len(got), len(want))
 	}
 }
 
@@ -104,36 +163,30 @@ func TestConvertAsPlain(t *testing.T) {
 		".2*exp(-40*mod(t,.25))*(2*random(0)-1)+" +
 		".2*exp(-3*mod(t,.5))*(sin(st(0,2*PI*t*110*pow(2,mod(floor(2*t)*7,12)/12)))+sin(3*ld(0))/3+sin(5*ld(0))/5)|" +
 		".3*sin(2*PI*(200+90*t)*t)*exp(-2*mod(t,1))+.02*(2*random(1)-1)'"
-	for _, tt := range []struct {
-		name string
-		args []string
-	}{
-		{"music_aac.mp4", []string{"-c:a", "aac"}},
-		{"music_alac.mov", []string{"-c:a", "alac"}},
-		{"music_pcm.mov", []string{"-c:a", "pcm_s24le"}},
-		{"music_fragments.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}},
-		{"music_opus.mkv", []string{"-c:a", "libopus"}},
-		{"music_flac.mkv", []string{"-c:a", "flac"}},
-		{"music_ac3.ts", []string{"-c:v", "mpeg2video", "-c:a", "ac3"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+	sources := map[string][]string{
+		"music_aac.mp4":       {"-c:a", "aac"},
+		"music_alac.mov":      {"-c:a", "alac"},
+		"music_pcm.mov":       {"-c:a", "pcm_s24le"},
+		"music_fragments.mp4": {"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"},
+		"music_opus.mkv":      {"-c:a", "libopus"},
+		"music_flac.mkv":      {"-c:a", "flac"},
+		"music_ac3.ts":        {"-c:v", "mpeg2video", "-c:a", "ac3"},
+	}
+	makeFiles(t, []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music}, sources)
+	for name := range sources {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := makeFile(t, tt.name, append([]string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", music, "-c:v",
-				"mpeg4"}, tt.args...)...)
+			src := filepath.Join(made.dir, name)
 			_, out, err := convert(t, e, read(t, src), eventing.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			source, got := pcm(t, src), pcm(t, out)
-			plain := func(args ...string) []byte {
-				path := filepath.Join(t.TempDir(), "plain.mp3")
-				run(t, "ffmpeg", append(append([]string{"-nostdin", "-v", "error", "-i", src, "-vn", "-q:a", "2"}, args...),
-					path)...)
-				return pcm(t, path)
-			}
-			same, usual := plain("-compression_level", "5"), plain()
+			byDefault := filepath.Join(t.TempDir(), "default.mp3")
+			run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", src, "-vn", "-q:a", "2", byDefault)
+			decoded := pcm(t, src, out, plain(t, reading{path: src})[0], byDefault)
+			source, got, same, usual := decoded[0], decoded[1], decoded[2], decoded[3]
 			if len(got) != len(source) || len(got) != len(same) || len(got) != len(usual) {
-				t.Fatalf("Convert(%s): %d samples, want the %d of the source, as ffmpeg makes (%d)", tt.name, len(got)/4,
+				t.Fatalf("Convert(%s): %d samples, want the %d of the source, as ffmpeg makes (%d)", name, len(got)/4,
 					len(source)/4, len(same)/4)
 			}
 			most := math.Inf(-1)
@@ -141,11 +194,11 @@ func TestConvertAsPlain(t *testing.T) {
 				most = -40
 			}
 			if d := difference(same, got); d > most {
-				t.Errorf("Convert(%s): differs from ffmpeg's by %.1f dB, want %.0f", tt.name, d, most)
+				t.Errorf("Convert(%s): differs from ffmpeg's by %.1f dB, want %.0f", name, d, most)
 			}
 			ours, theirs := difference(source, got), difference(source, usual)
 			if ours > theirs+.5 {
-				t.Errorf("Convert(%s): differs from the source by %.2f dB, want no more than ffmpeg's %.2f", tt.name, ours, theirs)
+				t.Errorf("Convert(%s): differs from the source by %.2f dB, want no more than ffmpeg's %.2f", name, ours, theirs)
 			}
 			t.Logf("%.1f dB from ffmpeg's at the same effort; %.2f dB from the source, ffmpeg's at its usual effort %.2f dB",
 				difference(same, got), ours, theirs)
