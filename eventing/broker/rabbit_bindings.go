@@ -182,12 +182,12 @@ func (r *Rabbit) bindOlder(
 
 // warnOfFormer tells what lies in queues that no trigger empties. They are never deleted: an old system may read them.
 func warnOfFormer(ctx context.Context, r record, left map[string]messages) {
-	told := map[string]bool{}
+	logged := map[string]bool{}
 	for _, b := range r.Former {
-		if told[b.Queue] || hasQueue(r.Current, b.Queue) {
+		if logged[b.Queue] || hasQueue(r.Current, b.Queue) {
 			continue
 		}
-		told[b.Queue] = true
+		logged[b.Queue] = true
 		slog.WarnContext(ctx, "a trigger is no longer in the file, and its queue is still there: put the trigger back to "+
 			"have its messages delivered and its dead letters replayed, or delete the queue and the one with .dead",
 			"trigger", b.Trigger, "queue", b.Queue, "messages", left[b.Queue].live, "dead", left[b.Queue].dead)

@@ -26,8 +26,8 @@ func newBar(f *os.File) *bar {
 	return b
 }
 
-// told takes the engine's progress.
-func (b *bar) told(percent int) { b.percent = percent }
+// update takes the engine's progress.
+func (b *bar) update(percent int) { b.percent = percent }
 
 // frame takes what is written: a frame of the MP3, or its tag.
 func (b *bar) frame(p []byte) {

@@ -178,7 +178,7 @@ func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error)
 		return usage(err)
 	}
 	defer func() { err = errors.Join(err, dst.Abort()) }()
-	made, err := encoder.Convert(ctx, video, size, c.options, dst, bar.told)
+	made, err := encoder.Convert(ctx, video, size, c.options, dst, bar.update)
 	if err != nil {
 		return c.failed(ctx, err)
 	}

@@ -39,11 +39,11 @@ type output struct {
 	expected time.Duration
 	progress func(int)
 
-	info    *mp3.Info // nil until the first frame
-	rate    int
-	skipped int64
-	told    time.Time
-	percent int
+	info     *mp3.Info // nil until the first frame
+	rate     int
+	skipped  int64
+	reported time.Time
+	percent  int
 }
 
 // begin writes the tag.
@@ -105,11 +105,11 @@ func (o *output) duration(samples int64) time.Duration {
 
 // tell reports progress. 100 is for when the MP3 is stored.
 func (o *output) tell() {
-	if o.expected <= 0 || time.Since(o.told) < time.Second {
+	if o.expected <= 0 || time.Since(o.reported) < time.Second {
 		return
 	}
 	if p := min(99, int(100*o.duration(o.info.Samples).Seconds()/o.expected.Seconds())); p > o.percent {
-		o.told, o.percent = time.Now(), p
+		o.reported, o.percent = time.Now(), p
 		o.progress(p)
 	}
 }

@@ -180,7 +180,7 @@ func (p *plan) feedFragments(w io.Writer) error {
 
 // truncated reports whether the file that was fed ends within a box.
 func (p *plan) truncated() bool {
-	return p.framing != nil && !p.framing.Whole()
+	return p.framing != nil && !p.framing.Complete()
 }
 
 // silence is how much of the duration has turned out to have no sound. Where ffmpeg met an error, sound is missing

@@ -120,7 +120,7 @@ func (m *Mongo) change(ctx context.Context, id string, f change) (Job, error) {
 		if res.MatchedCount == 1 {
 			return r.Job, nil
 		}
-		// Somebody else changed it in between, so the next turn sees other facts.
+		// Somebody else changed it in between, so the next round sees other facts.
 	}
 }
 

@@ -57,19 +57,19 @@ func three(at uint32) []byte {
 	})
 }
 
-// piece is a frame as the tests see it.
-type piece struct {
+// testFrame is a frame: its bytes, its time, and whether it is not to be heard.
+type testFrame struct {
 	Data    string
 	At      uint64
 	Unheard bool
 }
 
-func piecesOf(b []byte, s *Stream) (ps []piece, err error) {
+func testFrames(b []byte, s *Stream) (ps []testFrame, err error) {
 	for f, err := range s.frames(bytes.NewReader(b)) {
 		if err != nil {
 			return ps, err
 		}
-		ps = append(ps, piece{string(b[f.off : f.off+f.len]), f.at, f.unheard})
+		ps = append(ps, testFrame{string(b[f.off : f.off+f.len]), f.at, f.unheard})
 	}
 	return ps, nil
 }
@@ -78,14 +78,14 @@ func piecesOf(b []byte, s *Stream) (ps []piece, err error) {
 type arranged struct {
 	name   string
 	data   []byte
-	want   []piece
+	want   []testFrame
 	length time.Duration // by the index and the last fragment
 	silent time.Duration
 }
 
 func arrangements() []arranged {
-	plain := []piece{{"first ", 0, false}, {"second ", 500, false}, {"third", 1000, false}}
-	next := []piece{{"first ", 1500, false}, {"second ", 2000, false}, {"third", 2500, false}}
+	plain := []testFrame{{"first ", 0, false}, {"second ", 500, false}, {"third", 1000, false}}
+	next := []testFrame{{"first ", 1500, false}, {"second ", 2000, false}, {"third", 2500, false}}
 	const all = "first second third"
 	video := func(fields ...uint32) []byte { return makeBox("tfhd", u32(append([]uint32{0, 9}, fields...)...)) }
 	return []arranged{
@@ -119,13 +119,13 @@ func arrangements() []arranged {
 				return slices.Concat(inMoof(0), tfdt(0),
 					trun(runOffset, 3, data))
 			})
-		}), want: []piece{{"first ", 0, false}, {"other ", 500, false}, {"third " +
+		}), want: []testFrame{{"first ", 0, false}, {"other ", 500, false}, {"third " +
 			"", 1000, false}}, length: 1500 * time.Millisecond},
 		{name: "defaults of the fragment", data: bare(func(uint32) []byte {
 			return fragment("onetwo", func(data uint32) []byte {
 				return slices.Concat(inMoof(headerLength|headerSize, 10, 3), tfdt(0), trun(runOffset, 2, data))
 			})
-		}), want: []piece{{"one", 0, false}, {"two", 10, false}}, length: 20 * time.Millisecond},
+		}), want: []testFrame{{"one", 0, false}, {"two", 10, false}}, length: 20 * time.Millisecond},
 		{name: "offset in the file, data in front", data: bare(func(at uint32) []byte {
 			tfhd := makeBox("tfhd", u32(headerBase, 7, 0, at+8))
 			return slices.Concat(makeBox("mdat", []byte(all)), moof(makeBox("traf", tfhd, tfdt(0), trun(entrySize, 3, 6, 7, 5))))
@@ -168,18 +168,18 @@ func arrangements() []arranged {
 			return slices.Concat(makeBox("mdat", []byte(all)), toTheEnd("moof", makeBox("mfhd", u32(0, 1)), traf))
 		}), want: plain, length: 1500 * time.Millisecond},
 		{name: "a pause", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(2500)) }),
-			want: slices.Concat(plain, []piece{{"first ", 2500, false}, {"second ", 3000, false}, {"third", 3500,
+			want: slices.Concat(plain, []testFrame{{"first ", 2500, false}, {"second ", 3000, false}, {"third", 3500,
 				false}}), length: 4 * time.Second, silent: time.Second},
 		{name: "a late beginning", data: bare(func(uint32) []byte { return three(1500) }), want: next,
 			length: 1500 * time.Millisecond},
 		{name: "an overlap", data: bare(func(uint32) []byte { return slices.Concat(three(0), three(500)) }),
-			want:   slices.Concat(plain, []piece{{"first ", 500, true}, {"second ", 1000, true}, {"third", 1500, false}}),
+			want:   slices.Concat(plain, []testFrame{{"first ", 500, true}, {"second ", 1000, true}, {"third", 1500, false}}),
 			length: 2 * time.Second, silent: time.Second},
 		{name: "back to the beginning", data: bare(func(uint32) []byte {
 			return slices.Concat(three(1500), three(0),
 				three(1500))
 		}),
-			want: slices.Concat(next, []piece{{"first ", 0, true}, {"second ", 500, true}, {"third", 1000, true}},
+			want: slices.Concat(next, []testFrame{{"first ", 0, true}, {"second ", 500, true}, {"third", 1000, true}},
 				next), length: 1500 * time.Millisecond,
 			silent: 1500 * time.Millisecond},
 	}
@@ -195,7 +195,7 @@ func TestFragments(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := x.Audio.Stream
-			got, err := piecesOf(tt.data, s)
+			got, err := testFrames(tt.data, s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -343,7 +343,7 @@ func TestFragmentsRefuse(t *testing.T) {
 			t.Parallel()
 			x, err := read(tt.data)
 			if err == nil {
-				_, err = piecesOf(tt.data, x.Audio.Stream)
+				_, err = testFrames(tt.data, x.Audio.Stream)
 			}
 			if !errors.Is(err, tt.want) {
 				t.Errorf("Read(%s) = %v, want %v", tt.name, err, tt.want)

@@ -377,7 +377,7 @@ func TestFraming(t *testing.T) {
 					t.Fatalf("Write = %d, %v", k, err)
 				}
 			}
-			if got, want := f.Whole(), slices.Contains(ends, n); got != want {
+			if got, want := f.Complete(), slices.Contains(ends, n); got != want {
 				t.Errorf("Whole after %d bytes by %d = %v, want %v", n, step, got, want)
 			}
 		}

@@ -171,5 +171,5 @@ func (f *Framing) begin() {
 	f.head = f.head[:0]
 }
 
-// Whole reports whether the stream ended with a box.
-func (f *Framing) Whole() bool { return f.open || f.left == 0 && len(f.head) == 0 }
+// Complete reports whether the stream ended with a box.
+func (f *Framing) Complete() bool { return f.open || f.left == 0 && len(f.head) == 0 }

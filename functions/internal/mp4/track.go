@@ -78,7 +78,7 @@ type Audio struct {
 }
 
 // audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read;
-// told is how long the file says they all last.
+// announced is how long the file says they all last.
 func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, announced time.Duration) (*Audio,
 	error) {
 	stsd := t.stbl.find("stsd")
@@ -252,7 +252,7 @@ func (t track) begin(movieScale uint32) (delay, skip time.Duration) {
 
 // duration is what the edits leave of the samples, silence in between not counted.
 func (t track) duration(movieScale uint32, of times) time.Duration {
-	whole := scaled(of.sum, t.timescale)
+	all := scaled(of.sum, t.timescale)
 	var sum time.Duration
 	edited := false
 	t.edits(func(length uint64, from int64) {
@@ -260,14 +260,14 @@ func (t track) duration(movieScale uint32, of times) time.Duration {
 			return
 		}
 		edited = true
-		left := max(0, whole-scaled(uint64(from), t.timescale))
+		left := max(0, all-scaled(uint64(from), t.timescale))
 		if d := scaled(length, movieScale); d > 0 {
 			left = min(left, d)
 		}
 		sum += left
 	})
 	if !edited {
-		return whole
+		return all
 	}
 	return sum
 }
