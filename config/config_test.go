@@ -86,6 +86,11 @@ func TestServicesAreSizedAsDesigned(t *testing.T) {
 			t.Parallel()
 			s := find[*servingv1.Service](t, objects, tt.name)
 			spec := s.Spec.Template.Spec
+			for name, labels := range map[string]map[string]string{"Service": s.Labels, "pods": s.Spec.Template.Labels} {
+				if labels["app.kubernetes.io/name"] != tt.name || labels["app.kubernetes.io/part-of"] != "soundstrip" {
+					t.Errorf("labels of the %s = %v, want app.kubernetes.io/name and part-of", name, labels)
+				}
+			}
 			if got := *spec.ContainerConcurrency; got != tt.concurrency {
 				t.Errorf("containerConcurrency = %d, want %d", got, tt.concurrency)
 			}
@@ -100,14 +105,11 @@ func TestServicesAreSizedAsDesigned(t *testing.T) {
 			if tt.minutes == 0 {
 				return
 			}
-			// The one alone would leave the other at five minutes.
-			for name, got := range map[string]*int64{
-				"timeoutSeconds":              spec.TimeoutSeconds,
-				"responseStartTimeoutSeconds": spec.ResponseStartTimeoutSeconds,
-			} {
-				if got == nil || *got != 60*tt.minutes {
-					t.Errorf("%s = %d, want %d", name, ptr.Deref(got, 0), 60*tt.minutes)
-				}
+			if got := ptr.Deref(spec.TimeoutSeconds, -1); got != 60*tt.minutes {
+				t.Errorf("timeoutSeconds = %d, want %d", got, 60*tt.minutes)
+			}
+			if got := ptr.Deref(spec.ResponseStartTimeoutSeconds, -1); got != 0 {
+				t.Errorf("responseStartTimeoutSeconds = %d, want 0: none", got)
 			}
 		})
 	}
@@ -226,6 +228,13 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 	for i := 1; i < len(chain); i++ {
 		if a, b := chain[i-1], chain[i]; a.value >= b.value {
 			t.Errorf("%s = %v, %s = %v: want the first below the second", a.name, a.value, b.name, b.value)
+		}
+	}
+	for _, name := range []string{"upload", "jobs", "gateway"} {
+		spec := find[*servingv1.Service](t, objects, name).Spec.Template.Spec
+		request := duration(objects.variables(t, spec.Containers[0])["REQUEST_TIMEOUT"])
+		if most := time.Duration(*spec.TimeoutSeconds) * time.Second; request <= 0 || request > most-time.Minute {
+			t.Errorf("REQUEST_TIMEOUT of %s = %v, timeoutSeconds = %v: want the first a minute below", name, request, most)
 		}
 	}
 	delay, drain := duration(variables["SHUTDOWN_DELAY"]), duration(variables["DRAIN_TIMEOUT"])

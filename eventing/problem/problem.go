@@ -36,6 +36,7 @@ const (
 	Unavailable     Code = "unavailable"
 	Timeout         Code = "timeout"
 	OverQuota       Code = "over_quota"
+	RequestTimeout  Code = "request_timeout"
 )
 
 var statuses = map[Code]int{
@@ -54,6 +55,7 @@ var statuses = map[Code]int{
 	Unavailable:     http.StatusServiceUnavailable,
 	Timeout:         http.StatusGatewayTimeout,
 	OverQuota:       http.StatusInsufficientStorage,
+	RequestTimeout:  http.StatusRequestTimeout,
 }
 
 // Error is a failure with what its client may read.

@@ -35,6 +35,14 @@ type Config struct {
 	// needs it: Kubernetes sends SIGTERM while clients still have its address. A pod of Knative does not: Knative sends
 	// SIGTERM when no more requests come.
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY"`
+
+	// RequestTimeout is how long a request may take with its answer; 0 means as long as it likes. Behind Knative it has to
+	// be shorter than timeoutSeconds: when those are over, from Knative 1.19 on, the queue-proxy writes the words "request
+	// timeout" behind what it has passed on of an answer, and who resumes a download has them in the file.
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT"`
+
+	// Service is the name of the Knative Service that the process belongs to; Knative sets it.
+	Service string `env:"K_SERVICE"`
 }
 
 // CloseTimeout is how long the functions of [Process.Close] have together.
@@ -106,6 +114,9 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: listen: %w", p.Name, err)
 	}
+	if c.Service != "" {
+		l = finalListener{l}
+	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
 		defer cancel()
@@ -118,7 +129,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler:           frame(running, p),
+		Handler:           frame(running, c.RequestTimeout, p),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
@@ -157,11 +168,11 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 
 // frame is what every handler gets: health, trace, a life after a panic, and connections that close when the process is
 // to end.
-func frame(running context.Context, p Process) http.Handler {
+func frame(running context.Context, requestTimeout time.Duration, p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
-	mux.Handle("/", withStallTimeout(stall, p.Handler))
+	mux.Handle("/", withStallTimeout(stall, requestTimeout, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
 		answer := &answer{ResponseWriter: w, running: running}

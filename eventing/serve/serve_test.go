@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,46 @@ func TestHealth(t *testing.T) {
 	expect("GET", "/readyz", 503, "RabbitMQ cannot be reached")
 	if err := r.end(t); err != nil {
 		t.Errorf("Run = %v", err)
+	}
+}
+
+// TestExpect has a client ask to be told to go on. Behind Knative it is not.
+func TestExpect(t *testing.T) {
+	t.Parallel()
+	store := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusAccepted)
+	})
+	for _, tt := range []struct {
+		name, service string
+		want          []string // the status lines
+	}{
+		{"alone", "", []string{"HTTP/1.1 100 Continue", "HTTP/1.1 202 Accepted"}},
+		{"behind Knative", "upload", []string{"HTTP/1.1 202 Accepted"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, serve.Config{Service: tt.service}, serve.Process{Name: "upload", Handler: store})
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(r.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc")
+			answer, err := io.ReadAll(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.SplitSeq(string(answer), "\r\n") {
+				if strings.HasPrefix(line, "HTTP/") {
+					got = append(got, line)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("answers = %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -26,16 +26,23 @@ const (
 // A client that is answered before it has sent everything may still write when the connection is closed, and then loses
 // the answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect:
 // 100-continue.
-func withStallTimeout(d time.Duration, next http.Handler) http.Handler {
+//
+// When total is not 0, a request that has taken that long is not read any further, and an answer that began before is
+// broken off: what arrived of it is right, and the client sees that it is not all.
+func withStallTimeout(d, total time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
-		a := &stallWriter{ResponseWriter: w, set: c.SetWriteDeadline, d: d}
+		l := limit{d: d, total: total}
+		if total > 0 {
+			l.end = time.Now().Add(total)
+		}
+		a := &stallWriter{ResponseWriter: w, set: c.SetWriteDeadline, limit: l}
 		defer a.within(2 * d) // bounds what the server writes when the handler has ended: it reads first
 		if r.Body == http.NoBody {
 			next.ServeHTTP(a, r)
 			return
 		}
-		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, d: d}
+		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, limit: l}
 		defer b.end(d)                 // bounds how long the server reads what the handler left
 		r = r.WithContext(r.Context()) // a copy: the server looks at the Body of its own request
 		r.Body = b
@@ -49,25 +56,58 @@ func withStallTimeout(d time.Duration, next http.Handler) http.Handler {
 	})
 }
 
+// limit bounds a read or a write.
+type limit struct {
+	d, total time.Duration
+	end      time.Time // of the request; zero when it may take as long as it likes
+}
+
+// next is when what begins now is given up.
+func (l limit) next() time.Time {
+	t := time.Now().Add(l.d)
+	if !l.end.IsZero() && l.end.Before(t) {
+		return l.end
+	}
+	return t
+}
+
+// over reports whether the request has taken all of its time.
+func (l limit) over() bool { return !l.end.IsZero() && !time.Now().Before(l.end) }
+
 // stallWriter has a deadline only while it writes: what the handler does between writes takes its time.
 type stallWriter struct {
 	http.ResponseWriter
-	set func(time.Time) error // an error means that the server has no deadline to set
-	d   time.Duration
+	limit
+
+	set  func(time.Time) error // an error means that the server has no deadline to set
+	late bool                  // the answer begins when the request is over: it is short, and may be written
+	some bool                  // of the answer is written
 }
 
 func (w *stallWriter) within(d time.Duration) { _ = w.set(time.Now().Add(d)) }
 
+// bounded sets the deadline of a write.
+func (w *stallWriter) bounded() {
+	if !w.some {
+		w.some, w.late = true, w.over()
+	}
+	if w.late {
+		w.within(w.d)
+		return
+	}
+	_ = w.set(w.next())
+}
+
 func (w *stallWriter) unbounded() { _ = w.set(time.Time{}) }
 
 func (w *stallWriter) Write(p []byte) (int, error) {
-	w.within(w.d)
+	w.bounded()
 	defer w.unbounded()
 	return w.ResponseWriter.Write(p)
 }
 
 func (w *stallWriter) Flush() {
-	w.within(w.d)
+	w.bounded()
 	defer w.unbounded()
 	_ = http.NewResponseController(w.ResponseWriter).Flush() // what cannot flush need not
 }
@@ -77,7 +117,8 @@ func (w *stallWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type stallBody struct {
 	io.ReadCloser
-	d               time.Duration
+	limit
+
 	begun, complete atomic.Bool
 
 	mu    sync.Mutex
@@ -88,16 +129,26 @@ type stallBody struct {
 // Read has a deadline only while it waits: what the handler does between reads takes its time.
 func (b *stallBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
-	b.deadline(time.Now().Add(b.d))
+	if b.over() {
+		return 0, b.tooSlow(os.ErrDeadlineExceeded)
+	}
+	b.deadline(b.next().Add(linger)) // so that a client that sends is refused above: its connection has no error then
 	n, err := b.ReadCloser.Read(p)
 	b.deadline(time.Time{})
 	switch {
 	case err == io.EOF: //nolint:errorlint // io.Reader returns it bare
 		b.complete.Store(true)
+	case errors.Is(err, os.ErrDeadlineExceeded) && b.over():
+		err = b.tooSlow(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = problem.Wrap(err, problem.Invalid, "nothing of the request's body arrived for %v: send it again", b.d)
 	}
 	return n, err
+}
+
+func (b *stallBody) tooSlow(err error) error {
+	return problem.Wrap(err, problem.RequestTimeout, "the request was not complete after %v, which is all the time that "+
+		"it has here: send a smaller file, or send it over a faster line", b.total)
 }
 
 // deadline sets one unless the request has ended: a proxy's transport may read on for a moment, and the connection may

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func TestStall(t *testing.T) {
 	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, echo))
+			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, echo))
 			defer server.Close()
 			answer, err := io.ReadAll(dial(t, server, tt.request))
 			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") ||
@@ -69,7 +70,7 @@ func TestStall(t *testing.T) {
 // forever.
 func TestStallUnread(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(500*time.Millisecond,
+	server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0,
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	defer server.Close()
 	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil ||
@@ -81,7 +82,7 @@ func TestStallUnread(t *testing.T) {
 // TestStallExpect has the handler refuse a body that the client asks leave to send: no leave is given.
 func TestStallExpect(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(time.Minute,
+	server := httptest.NewServer(withStallTimeout(time.Minute, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		})))
@@ -97,7 +98,7 @@ func TestStallExpect(t *testing.T) {
 // it still writes.
 func TestRefusedMidway(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(time.Minute,
+	server := httptest.NewServer(withStallTimeout(time.Minute, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadFull(r.Body, make([]byte, 100_000)); err != nil {
 				t.Error(err)
@@ -180,7 +181,7 @@ func TestSlow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server, transport := start(t, tt.use,
-				withStallTimeout(d, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+				withStallTimeout(d, 0, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 					if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
 						return err
 					}
@@ -226,7 +227,7 @@ func TestSlowReader(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server, transport := start(t, tt.use,
-				withStallTimeout(d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				withStallTimeout(d, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					_, _ = io.CopyN(w, zeros{}, pieces*piece)
 				})))
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
@@ -256,7 +257,7 @@ func TestStalledReader(t *testing.T) {
 			t.Parallel()
 			ended := make(chan struct{})
 			server, transport := start(t, tt.use,
-				withStallTimeout(50*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				withStallTimeout(50*time.Millisecond, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					defer close(ended)
 					_, _ = io.Copy(w, zeros{})
 				})))
@@ -284,7 +285,7 @@ func TestStalledReader(t *testing.T) {
 // handler has ended.
 func TestStalledReaderOfSmallAnswers(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(50*time.Millisecond,
+	server := httptest.NewServer(withStallTimeout(50*time.Millisecond, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.CopyN(w, zeros{}, 1000)
 		})))
@@ -298,4 +299,69 @@ func TestStalledReaderOfSmallAnswers(t *testing.T) {
 			return
 		}
 	}
+}
+
+// TestRequestTimeout has requests take longer than they may: an answer that has begun is broken off, what is sent too
+// slowly is refused, and an answer that begins late is given.
+func TestRequestTimeout(t *testing.T) {
+	t.Parallel()
+	const total = 200 * time.Millisecond
+	over := func() { <-time.After(2 * total) }
+	server := func(t *testing.T, use func(*http.Protocols), h http.HandlerFunc) (url string, transport *http.Transport) {
+		s, transport := start(t, use, withStallTimeout(time.Minute, total, h))
+		return s.URL, transport
+	}
+	for _, tt := range protocols {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			t.Run("an answer without an end", func(t *testing.T) {
+				t.Parallel()
+				url, transport := server(t, tt.use, func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = io.Copy(w, zeros{})
+				})
+				resp := exchange(t, transport, url, http.NoBody)
+				n, err := io.Copy(io.Discard, resp.Body)
+				if resp.StatusCode != http.StatusOK || n == 0 || err == nil {
+					t.Errorf("answer = %s with %d bytes, %v, want some, and that they are not all", resp.Status, n, err)
+				}
+			})
+			t.Run("a body without an end", func(t *testing.T) {
+				t.Parallel()
+				url, transport := server(t, tt.use, problem.Handler(func(_ http.ResponseWriter, r *http.Request) error {
+					_, err := io.Copy(io.Discard, r.Body)
+					return err
+				}).ServeHTTP)
+				resp := exchange(t, transport, url, zeros{})
+				said, err := io.ReadAll(resp.Body)
+				if resp.StatusCode != http.StatusRequestTimeout || err != nil || !bytes.Contains(said, []byte(total.String())) {
+					t.Errorf("answer = %s %q, %v, want 408 that tells the time", resp.Status, said, err)
+				}
+			})
+			t.Run("an answer that begins late", func(t *testing.T) {
+				t.Parallel()
+				url, transport := server(t, tt.use, func(w http.ResponseWriter, _ *http.Request) {
+					over()
+					fmt.Fprint(w, "stored")
+				})
+				resp := exchange(t, transport, url, http.NoBody)
+				if said, err := io.ReadAll(resp.Body); string(said) != "stored" || err != nil {
+					t.Errorf("answer = %q, %v, want that it is stored", said, err)
+				}
+			})
+		})
+	}
+}
+
+func exchange(t *testing.T, transport *http.Transport, url string, body io.Reader) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
 }

@@ -43,6 +43,8 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		run  func(*testing.T, *cluster, *person)
 	}{
 		{"one video", testOne},
+		{"curl", testCurl},
+		{"timers", testTimers},
 		{"rights", testRights},
 		{"only the broker calls convert", testRefused},
 		{"cold starts", testCold},

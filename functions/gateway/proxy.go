@@ -66,6 +66,7 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 			p.SetURL(target)
 			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: the function refuses what is malformed
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+			p.Out.Header.Del("Expect") // of us: the client is told to go on as soon as the function takes the body
 			p.SetXForwarded()
 			if proto := p.In.Header.Get("X-Forwarded-Proto"); proto != "" {
 				p.Out.Header.Set("X-Forwarded-Proto", proto) // TLS ended before us
@@ -75,7 +76,6 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			MaxIdleConnsPerHost:   64,
 			IdleConnTimeout:       time.Minute, // below the functions' own: no request meets a closing connection
-			ExpectContinueTimeout: time.Second, // a function that refuses by the header is not sent the body
 			ResponseHeaderTimeout: within,      // from the last byte of the request on
 			TLSHandshakeTimeout:   10 * time.Second,
 			DisableCompression:    true, // what the client asked for is what it gets
