@@ -1,4 +1,3 @@
-export KO_CONFIG_PATH ?= ko.yaml
 tool := go tool -modfile=.ci/tools/go.mod
 STORES ?= config/stores
 lean := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/soundstrip/ffmpeg
