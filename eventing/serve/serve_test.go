@@ -133,7 +133,8 @@ func TestExpect(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprint(conn, "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc")
+			fmt.Fprint(conn, "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+
+				"Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
 			answer, err := io.ReadAll(conn)
 			if err != nil {
 				t.Fatal(err)

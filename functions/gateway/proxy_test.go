@@ -273,8 +273,9 @@ func TestProxyContinue(t *testing.T) {
 	var trace bytes.Buffer
 	curl.Stderr = &trace
 	out, err := curl.Output()
-	if err != nil || string(out) != fmt.Sprintln(3<<20, nil, []string(nil)) || !strings.Contains(trace.String(), "100 Continue") {
-		t.Errorf("curl prints %q (%v), want all bytes, no Expect, and to be told to continue:\n%s", out, err, &trace)
+	want := fmt.Sprintln(3<<20, nil, []string(nil))
+	if err != nil || string(out) != want || !strings.Contains(trace.String(), "100 Continue") {
+		t.Errorf("curl prints %q (%v), want %q, and to be told to continue:\n%s", out, err, want, &trace)
 	}
 }
 
