@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeyaml "k8s.io/apimachinery/pkg/util/yaml"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -29,6 +30,7 @@ var kinds = map[metav1.TypeMeta]func() metav1.Object{
 	{APIVersion: "apps/v1", Kind: "Deployment"}:                                 made[appsv1.Deployment],
 	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                                made[appsv1.StatefulSet],
 	{APIVersion: "batch/v1", Kind: "CronJob"}:                                   made[batchv1.CronJob],
+	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:                      made[policyv1.PodDisruptionBudget],
 	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                 made[networkingv1.NetworkPolicy],
 	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:                     made[servingv1.Service],
 	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}: made[rabbitmqBrokerConfig],

@@ -16,7 +16,7 @@ type HTTPSender struct {
 	URL    string
 	Client *http.Client
 	Secret []byte // signs the posts, see [Authorize]; they go unsigned when empty
-	Tries  int    // how often a passing failure is tried in all; 0 means 3
+	Tries  int    // how often a passing failure is tried in all; 0 means 6, which takes about 10 s
 }
 
 // maxWait is the longest that Send waits for a sink that asks for it: who sends has a request of its own to answer.
@@ -29,7 +29,7 @@ func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
 	SetTrace(ctx, &e)
 	tries := s.Tries
 	if tries == 0 {
-		tries = 3
+		tries = 6
 	}
 	delay := 100 * time.Millisecond
 	for n := 1; ; n++ {
@@ -46,7 +46,7 @@ func (s *HTTPSender) Send(ctx context.Context, e event.Event) error {
 		case <-ctx.Done():
 			return err
 		}
-		delay *= 4
+		delay = min(4*delay, 4*time.Second)
 	}
 }
 

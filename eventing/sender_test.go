@@ -39,7 +39,7 @@ func TestSend(t *testing.T) {
 		{name: "away for a moment", script: []int{503, 202}, posts: 2},
 		{name: "connection breaks", script: []int{0, 202}, posts: 2},
 		{name: "one try only", script: []int{503, 202}, tries: 1, posts: 1, err: "503"},
-		{name: "away for long", script: []int{503, 503, 503, 202}, posts: 3, err: "503"},
+		{name: "away for long", script: []int{503, 503, 503, 202}, tries: 3, posts: 3, err: "503"},
 		{name: "asks for a long wait", script: []int{-1, 202}, posts: 1, err: "503"},
 		{name: "refused", script: []int{400, 202}, posts: 1, err: "why not"},
 		{name: "not allowed", script: []int{403, 202}, posts: 1, err: "403"},

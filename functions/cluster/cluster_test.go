@@ -49,7 +49,7 @@ var overlay = map[string][][2]string{
 			`autoscaling.knative.dev/max-scale: "20"`,
 			`autoscaling.knative.dev/max-scale: "4"` + "\n        autoscaling.knative.dev/window: 6s",
 		},
-		{"requests: {cpu: 750m,", "requests: {cpu: 100m,"},
+		{"requests: {cpu: 375m,", "requests: {cpu: 100m,"},
 	},
 }
 

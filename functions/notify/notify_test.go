@@ -217,7 +217,7 @@ func TestOutcomes(t *testing.T) {
 				first.Subject() != j.ID || first.Source() != "/soundstrip/notify" {
 				t.Errorf("reply = %+v of %v", p, first)
 			}
-			if stuck, err := s.Stuck(t.Context(), -time.Hour, 10); err != nil || len(stuck) != 0 {
+			if stuck, err := s.Stuck(t.Context(), -time.Hour, -time.Hour, 10); err != nil || len(stuck) != 0 {
 				t.Errorf("the job still owes an event: %v, %v", stuck, err)
 			}
 
@@ -466,7 +466,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("answer = %d when nobody was told, want 204", status)
 		}
 	}
-	if stuck, err := s.Stuck(t.Context(), -time.Hour, 10); err != nil || len(stuck) != 0 || mail.calls != 2 {
+	if stuck, err := s.Stuck(t.Context(), -time.Hour, -time.Hour, 10); err != nil || len(stuck) != 0 || mail.calls != 2 {
 		t.Errorf("still owed: %v, %v, tried %d times, want nothing, twice", stuck, err, mail.calls)
 	}
 }

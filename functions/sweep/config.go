@@ -7,6 +7,7 @@ import (
 
 // Config says what the sweep takes for stuck, and for left behind.
 type Config struct {
+	Unsent      time.Duration `env:"SWEEP_UNSENT, default=1m"`      // age at which an upload whose event nobody took is sent
 	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`       // silence after which a job's event is sent again
 	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`      // age at which media that belongs to no job is removed
 	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"` // whose worker went away, before a job is given up
@@ -20,6 +21,7 @@ func (c Config) Validate() error {
 		ok    bool
 		fault string
 	}{
+		{c.Unsent > 0, "SWEEP_UNSENT: want a duration above 0"},
 		{c.Stuck > 0, "SWEEP_STUCK: want a duration above 0"},
 		{c.Grace > 0, "SWEEP_GRACE: want a duration above 0"},
 		{c.MaxAttempts > 0, "SWEEP_MAX_ATTEMPTS: want at least 1"},

@@ -24,7 +24,7 @@ import (
 // Jobs is what the sweep needs of the jobs.
 type Jobs interface {
 	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
-	Stuck(ctx context.Context, age time.Duration, limit int) ([]job.Job, error)
+	Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]job.Job, error)
 	Resent(ctx context.Context, id string) error
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
 	Expire(ctx context.Context, limit int) (int, error)
@@ -93,7 +93,7 @@ func (s *Sweeper) expire(ctx context.Context, r *Report) error {
 // unstick deals with every stuck job, until the broker seems to be away.
 func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 	for {
-		stuck, err := s.jobs.Stuck(ctx, s.cfg.Stuck, page)
+		stuck, err := s.jobs.Stuck(ctx, s.cfg.Unsent, s.cfg.Stuck, page)
 		if err != nil || len(stuck) == 0 {
 			return err
 		}

@@ -221,9 +221,10 @@ func (m *Mongo) Delete(ctx context.Context, id string) error {
 }
 
 // Stuck is of [Store].
-func (m *Mongo) Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error) {
+func (m *Mongo) Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error) {
+	age := bson.M{"$cond": bson.A{bson.M{"$eq": bson.A{"$state", Stored}}, unsent.Milliseconds(), silent.Milliseconds()}}
 	return m.find(ctx, bson.M{"owes": true, "$expr": bson.M{"$and": bson.A{
-		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age.Milliseconds()}}}},
+		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age}}}},
 		bson.M{"$lte": bson.A{"$lease.until", "$$NOW"}},
 	}}}, bson.D{{Key: "since", Value: 1}}, limit)
 }

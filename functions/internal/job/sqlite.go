@@ -224,10 +224,10 @@ func (s *SQLite) Delete(ctx context.Context, id string) error {
 }
 
 // Stuck is of [Store].
-func (s *SQLite) Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error) {
+func (s *SQLite) Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error) {
 	now := clock()
-	return s.find(ctx, "owes AND since <= ? AND leased <= ? ORDER BY since LIMIT ?", now.Add(-age).UnixMilli(),
-		now.UnixMilli(), max(limit, 0))
+	return s.find(ctx, "owes AND since <= iif(state = ?, ?, ?) AND leased <= ? ORDER BY since LIMIT ?",
+		Stored, now.Add(-unsent).UnixMilli(), now.Add(-silent).UnixMilli(), now.UnixMilli(), max(limit, 0))
 }
 
 // Expire is of [Store].

@@ -57,9 +57,10 @@ type Store interface {
 	Delete(ctx context.Context, id string) error
 	// Expire moves up to limit finished jobs whose time is up to Expired, and says how many.
 	Expire(ctx context.Context, limit int) (int, error)
-	// Stuck gives up to limit jobs that have been silent for age, have no running lease, and still owe an event: the
-	// unfinished ones, Converted ones, and Failed ones whose owner was not told. Longest silent first.
-	Stuck(ctx context.Context, age time.Duration, limit int) ([]Job, error)
+	// Stuck gives up to limit jobs that have no running lease and still owe an event: the unfinished ones, Converted
+	// ones, and Failed ones whose owner was not told. Stored ones have been silent for unsent, the others for silent.
+	// Longest silent first.
+	Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }

@@ -698,7 +698,7 @@ func testStuck(t *testing.T, s job.Store) {
 	})
 	step(false, func(id string) error { _, err := s.Cancel(ctx, id); return err })
 
-	stuck, err := s.Stuck(ctx, 0, 100)
+	stuck, err := s.Stuck(ctx, 0, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -712,10 +712,18 @@ func testStuck(t *testing.T, s job.Store) {
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("Stuck(0) (-want +got):\n%s", diff)
 	}
-	if some, err := s.Stuck(ctx, 0, 2); err != nil || len(some) != 2 {
+	if some, err := s.Stuck(ctx, 0, 0, 2); err != nil || len(some) != 2 {
 		t.Errorf("Stuck(0, 2) = %d jobs, %v, want 2", len(some), err)
 	}
-	if young, err := s.Stuck(ctx, time.Hour, 100); err != nil || len(young) != 0 {
+	for _, tt := range []struct {
+		unsent, silent time.Duration
+		want           int
+	}{{0, time.Hour, 1}, {time.Hour, 0, len(want) - 1}} {
+		if found, err := s.Stuck(ctx, tt.unsent, tt.silent, 100); err != nil || len(found) != tt.want {
+			t.Errorf("Stuck(%v, %v) = %d jobs, %v, want %d", tt.unsent, tt.silent, len(found), err, tt.want)
+		}
+	}
+	if young, err := s.Stuck(ctx, time.Hour, time.Hour, 100); err != nil || len(young) != 0 {
 		t.Errorf("Stuck(1h) = %d jobs, %v, want none", len(young), err)
 	}
 }
@@ -729,7 +737,7 @@ func testResent(t *testing.T, s job.Store) {
 		if time.Now().After(deadline) {
 			t.Fatal("a job that nobody touches does not get stuck")
 		}
-		found, err := s.Stuck(ctx, 500*time.Millisecond, 1)
+		found, err := s.Stuck(ctx, 500*time.Millisecond, 500*time.Millisecond, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -738,7 +746,7 @@ func testResent(t *testing.T, s job.Store) {
 	if err := s.Resent(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := s.Stuck(ctx, 0, 1); err != nil || len(found) != 0 {
+	if found, err := s.Stuck(ctx, 0, 0, 1); err != nil || len(found) != 0 {
 		t.Errorf("Stuck(0) right after Resent = %v, %v, want none", found, err)
 	}
 	after := get(t, s, id)
@@ -746,7 +754,7 @@ func testResent(t *testing.T, s job.Store) {
 		t.Errorf("after Resent the job is %s, changed at %v, want queued and %v", after.State, after.Updated, before.Updated)
 	}
 	claim(t, s, id, over)
-	if found, err := s.Stuck(ctx, 0, 1); err != nil || len(found) != 1 {
+	if found, err := s.Stuck(ctx, 0, 0, 1); err != nil || len(found) != 1 {
 		t.Errorf("Stuck(0) after a change that follows Resent = %v, %v, want the job", found, err)
 	}
 }

@@ -179,7 +179,7 @@ func useJobs(t *testing.T, s job.Store) {
 	if _, err := s.List(ctx, job.Query{Limit: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Stuck(ctx, 0, 1); err != nil {
+	if _, err := s.Stuck(ctx, 0, 0, 1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Expire(ctx, 1); err != nil {
