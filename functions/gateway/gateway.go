@@ -3,6 +3,8 @@ package gateway
 
 import (
 	_ "embed"
+	"html/template"
+	"log/slog"
 	"net/http"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
@@ -12,7 +14,9 @@ import (
 type Routes struct{ Login, Validate, Upload, Jobs http.Handler }
 
 //go:embed index.html
-var index []byte
+var page string
+
+var index = template.Must(template.New("index.html").Parse(page))
 
 // New serves
 //
@@ -21,6 +25,8 @@ var index []byte
 //	/validate                                      Validate
 //	/upload, /upload/{filename}                    Upload
 //	/jobs, /jobs/…, /download                      Jobs
+//
+// To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
 func New(routes Routes) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", serveIndex)
@@ -35,14 +41,29 @@ func New(routes Routes) http.Handler {
 	mux.Handle("/jobs/", routes.Jobs)
 	mux.Handle("/download", routes.Jobs)
 	mux.HandleFunc("/", problem.NoSuchRoute)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if scheme(r) == "https" {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
-func serveIndex(w http.ResponseWriter, _ *http.Request) {
+// scheme is that of the address that the client asked for. TLS ends in front of us.
+func scheme(r *http.Request) string {
+	if r.Header.Get("X-Forwarded-Proto") == "https" {
+		return "https"
+	}
+	return "http"
+}
+
+func serveIndex(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	_, _ = w.Write(index)
+	if err := index.Execute(w, scheme(r)+"://"+r.Host); err != nil {
+		slog.DebugContext(r.Context(), "page not written", "error", err)
+	}
 }

@@ -55,6 +55,28 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestAddress sees that the page tells its own address, and that who came by https is to stay with it.
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	for proto, want := range map[string]string{
+		"":      "S=http://lectures.example.com\n",
+		"https": "S=https://lectures.example.com\n",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = "lectures.example.com"
+		r.Header.Set("X-Forwarded-Proto", proto)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the page by %q has no %q", proto, want)
+		}
+		if strict := w.Header().Get("Strict-Transport-Security"); (strict != "") != (proto == "https") {
+			t.Errorf("Strict-Transport-Security by %q = %q", proto, strict)
+		}
+	}
+}
+
 // TestIndex holds the page to its policy: nothing in it is active, and nothing is loaded.
 func TestIndex(t *testing.T) {
 	t.Parallel()

@@ -7,7 +7,7 @@ import (
 
 // Config says what the sweep takes for stuck, and for left behind.
 type Config struct {
-	Unsent      time.Duration `env:"SWEEP_UNSENT, default=1m"`      // age at which an upload whose event nobody took is sent
+	Unsent      time.Duration `env:"SWEEP_UNSENT, default=1m"`      // age at which an event that nobody took is sent
 	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`       // silence after which a job's event is sent again
 	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`      // age at which media that belongs to no job is removed
 	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"` // whose worker went away, before a job is given up

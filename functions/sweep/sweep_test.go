@@ -79,7 +79,9 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 }
 
 // soon is a configuration to which whatever is a moment old is stuck, or left behind.
-var soon = sweep.Config{Unsent: time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3, Interval: time.Millisecond}
+var soon = sweep.Config{
+	Unsent: time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3, Interval: time.Millisecond,
+}
 
 func (s setup) create(t *testing.T, expires *time.Time) string {
 	t.Helper()
