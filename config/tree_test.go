@@ -17,7 +17,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeyaml "k8s.io/apimachinery/pkg/util/yaml"
-	netv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
+	netv1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingv1b1 "knative.dev/serving/pkg/apis/serving/v1beta1"
 	"sigs.k8s.io/yaml"
@@ -25,23 +25,23 @@ import (
 
 // kinds are those that config may hold: what is not among them, a Secret above all, is refused.
 var kinds = map[metav1.TypeMeta]func() metav1.Object{
-	{APIVersion: "v1", Kind: "Namespace"}:                                             made[corev1.Namespace],
-	{APIVersion: "v1", Kind: "ConfigMap"}:                                             made[corev1.ConfigMap],
-	{APIVersion: "v1", Kind: "Service"}:                                               made[corev1.Service],
-	{APIVersion: "v1", Kind: "ServiceAccount"}:                                        made[corev1.ServiceAccount],
-	{APIVersion: "apps/v1", Kind: "Deployment"}:                                       made[appsv1.Deployment],
-	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                                      made[appsv1.StatefulSet],
-	{APIVersion: "batch/v1", Kind: "CronJob"}:                                         made[batchv1.CronJob],
-	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:                            made[policyv1.PodDisruptionBudget],
-	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                       made[networkingv1.NetworkPolicy],
-	{APIVersion: "serving.knative.dev/v1beta1", Kind: "DomainMapping"}:                made[servingv1b1.DomainMapping],
-	{APIVersion: netv1alpha1.SchemeGroupVersion.String(), Kind: "ClusterDomainClaim"}: made[netv1alpha1.ClusterDomainClaim],
-	{APIVersion: "cert-manager.io/v1", Kind: "Certificate"}:                           made[certificate],
-	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:                           made[servingv1.Service],
-	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}:       made[rabbitmqBrokerConfig],
-	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                           made[knativeBroker],
-	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                          made[knativeTrigger],
-	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                       made[sinkBinding],
+	{APIVersion: "v1", Kind: "Namespace"}:                                       made[corev1.Namespace],
+	{APIVersion: "v1", Kind: "ConfigMap"}:                                       made[corev1.ConfigMap],
+	{APIVersion: "v1", Kind: "Service"}:                                         made[corev1.Service],
+	{APIVersion: "v1", Kind: "ServiceAccount"}:                                  made[corev1.ServiceAccount],
+	{APIVersion: "apps/v1", Kind: "Deployment"}:                                 made[appsv1.Deployment],
+	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                                made[appsv1.StatefulSet],
+	{APIVersion: "batch/v1", Kind: "CronJob"}:                                   made[batchv1.CronJob],
+	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:                      made[policyv1.PodDisruptionBudget],
+	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                 made[networkingv1.NetworkPolicy],
+	{APIVersion: "serving.knative.dev/v1beta1", Kind: "DomainMapping"}:          made[servingv1b1.DomainMapping],
+	{APIVersion: netv1.SchemeGroupVersion.String(), Kind: "ClusterDomainClaim"}: made[netv1.ClusterDomainClaim],
+	{APIVersion: "cert-manager.io/v1", Kind: "Certificate"}:                     made[certificate],
+	{APIVersion: "serving.knative.dev/v1", Kind: "Service"}:                     made[servingv1.Service],
+	{APIVersion: "eventing.knative.dev/v1alpha1", Kind: "RabbitmqBrokerConfig"}: made[rabbitmqBrokerConfig],
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                     made[knativeBroker],
+	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                    made[knativeTrigger],
+	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                 made[sinkBinding],
 }
 
 func made[T any, P interface {

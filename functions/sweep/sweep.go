@@ -93,7 +93,7 @@ func (s *Sweeper) expire(ctx context.Context, r *Report) error {
 // unstick deals with every stuck job, until the broker seems to be away.
 func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 	for {
-		stuck, err := s.jobs.Stuck(ctx, s.cfg.Unsent, s.cfg.Stuck, page)
+		stuck, err := s.jobs.Stuck(ctx, min(s.cfg.Unsent, s.cfg.Stuck), s.cfg.Stuck, page)
 		if err != nil || len(stuck) == 0 {
 			return err
 		}

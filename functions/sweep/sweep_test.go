@@ -262,7 +262,7 @@ func TestSweepRepeats(t *testing.T) {
 func TestSweepLeavesYoungJobs(t *testing.T) {
 	t.Parallel()
 	cfg := soon
-	cfg.Stuck = time.Hour
+	cfg.Unsent, cfg.Stuck = time.Hour, time.Hour
 	s := newSetup(t, cfg)
 	s.create(t, nil)
 	aMoment(t)
@@ -453,7 +453,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("Validate = %v", err)
 	}
 	err := sweep.Config{}.Validate()
-	for _, name := range []string{"SWEEP_STUCK", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL"} {
+	for _, name := range []string{"SWEEP_UNSENT", "SWEEP_STUCK", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL"} {
 		if err == nil || !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("Validate of the zero value = %v, want a line about %s", err, name)
 		}
