@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime/debug"
 
 	"github.com/sethvargo/go-envconfig"
@@ -10,6 +12,7 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
 	"github.com/soundstrip/soundstrip/functions/internal/engine"
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 )
 
@@ -24,6 +27,11 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return err
 	}
 	e, err := engine.New(c.Engine, c.Convert.Timeout)
+	if errors.Is(err, ffmpeg.ErrMissing) && c.Serve.Service != "" {
+		return fmt.Errorf("there is no %s in this image: ko has built it on its default base, because it has not found "+
+			".ko.yaml; run ko in the repository's folder, after make images, or name a base with ffmpeg there",
+			c.Engine.FFmpeg)
+	}
 	if err != nil {
 		return err
 	}
