@@ -174,7 +174,8 @@ func frame(running context.Context, requestTimeout time.Duration, p Process) htt
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
 	mux.Handle("/", withStallTimeout(stall, requestTimeout, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(r.Header)))
+		ctx := context.WithValue(r.Context(), endingKey{}, running.Done())
+		r = r.WithContext(eventing.WithTrace(ctx, eventing.TraceOf(r.Header)))
 		answer := &answer{ResponseWriter: w, running: running}
 		defer func() {
 			cause := recover()
@@ -197,6 +198,15 @@ func frame(running context.Context, requestTimeout time.Duration, p Process) htt
 		slog.DebugContext(r.Context(), "served",
 			"method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
 	})
+}
+
+type endingKey struct{}
+
+// Ending is closed when the process that serves a request with the context is to end: what answers without an end, ends
+// then. It is nil, and so never closed, outside of [Run].
+func Ending(ctx context.Context) <-chan struct{} {
+	ending, _ := ctx.Value(endingKey{}).(<-chan struct{})
+	return ending
 }
 
 // answer knows whether anything of it is on its way.

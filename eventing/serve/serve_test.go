@@ -152,6 +152,31 @@ func TestExpect(t *testing.T) {
 	}
 }
 
+// TestEnding has an answer without an end be under way when the process is to end.
+func TestEnding(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	r := run(t, serve.Config{Drain: time.Minute}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(begun)
+			<-serve.Ending(r.Context())
+			fmt.Fprint(w, "over")
+		}),
+	})
+	answer := make(chan string, 1)
+	go func() {
+		_, body, _, err := get(t.Context(), http.MethodGet, r.url)
+		answer <- fmt.Sprint(body, err)
+	}()
+	<-begun
+	if err := r.end(t); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	if got := <-answer; got != fmt.Sprint("over", nil) {
+		t.Errorf("GET = %s, want over", got)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,7 +93,11 @@ func testCurl(t *testing.T, c *cluster, p *person) {
 		if err != nil || len(pods) == 0 {
 			t.Errorf("kill the pods of upload: %d, %v", len(pods), err)
 		}
-		_, _ = feed.Write(sound)
+		// It goes on until it learns that the pod is dead, which takes a moment.
+		for err == nil {
+			_, err = feed.Write(sound[:1<<16])
+			<-time.After(20 * time.Millisecond)
+		}
 	}()
 	status, code := p.curl(body, answer, "-T", "-", p.url+"/upload/killed.wav")
 	_ = body.Close()
@@ -112,7 +117,7 @@ func testTimers(t *testing.T, c *cluster, p *person) {
 		})
 		defer c.update(name, func(s *servingv1.ServiceSpec) { *s = before })
 	}
-	id := p.upload(video(t, "timers.mp4", 2*60*60))
+	id := p.upload(video(t, "timers.mp4", 4*60*60))
 	fid := p.await(id).MP3.FID
 	url := p.url + "/download?fid=" + fid
 	want := sha256.Sum256(p.do(http.MethodGet, "/download?fid="+fid))

@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -54,6 +55,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"pod deleted", testDeleted},
 		{"pod killed", testKilled},
 		{"kn service update", testUpdate},
+		{"scale without a revision", testScale},
 		{"traffic split and rollback", testSplit},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -167,9 +169,11 @@ func post(t *testing.T, secret []byte, job string) (header map[string]string, bo
 	return header, string(structured)
 }
 
-// testCold starts hello and convert from zero by turns, now the one first, now the other. Convert's answer about a
-// video that nobody has comes when it has looked into MongoDB, so that its time is that to the first work.
+// testCold starts hello, convert and login from zero by turns, each of them first and last. Convert's answer about a
+// video that nobody has comes when it has looked into MongoDB, so that its time is that to the first work. Login's is
+// that of the first request after a rest, which goes by the gateway.
 func testCold(t *testing.T, c *cluster, _ *person) {
+	basic := base64.StdEncoding.EncodeToString([]byte(email + ":" + password))
 	secret := c.secret("events", "secret")
 	start := map[string]func() time.Duration{
 		"hello": func() time.Duration {
@@ -179,19 +183,25 @@ func testCold(t *testing.T, c *cluster, _ *person) {
 			header, body := post(t, secret, media.NewID())
 			return c.timed(http.StatusNoContent, "POST", c.url("convert"), header, body)
 		},
+		"login": func() time.Duration {
+			url := "http://gateway." + namespace + ".svc.cluster.local/login"
+			return c.timed(http.StatusOK, "POST", url, map[string]string{"Authorization": "Basic " + basic}, "")
+		},
 	}
 	took := map[string][]time.Duration{}
-	order := []string{"hello", "convert"}
+	order := []string{"hello", "convert", "login"}
 	for range 10 {
 		c.zero(beside, "hello")
 		c.zero(namespace, "convert")
+		c.zero(namespace, "login")
 		for _, name := range order {
 			took[name] = append(took[name], start[name]())
 		}
-		slices.Reverse(order)
+		order = append(order[1:], order[0])
 	}
 	t.Logf("cold start of hello:   %s", spread(took["hello"]))
 	t.Logf("cold start of convert: %s", spread(took["convert"]))
+	t.Logf("first login by the gateway: %s", spread(took["login"]))
 	// The tries differ by what the kubelet does once a second; what we add would show in the fastest as in any.
 	ratio := func(percent int) float64 {
 		return at(percent, took["convert"]).Seconds() / at(percent, took["hello"]).Seconds()
@@ -391,6 +401,20 @@ func testUpdate(t *testing.T, c *cluster, p *person) {
 		t.Errorf("the image became %s, was %s", got, want)
 	}
 	p.await(p.upload(video(t, "update.mp4", 1)))
+}
+
+// testScale changes how many converters there may be, by the revision that is there.
+func testScale(t *testing.T, c *cluster, _ *person) {
+	revision := c.service(namespace, "convert").Status.LatestReadyRevisionName
+	const key = "autoscaling.knative.dev/max-scale"
+	c.run("kubectl", "-n", namespace, "annotate", "revision", revision, key+"=3", "--overwrite")
+	eventually(t, "the autoscaler to know", func() bool {
+		return c.run("kubectl", "-n", namespace, "get", "podautoscaler", revision,
+			"-o", `jsonpath={.metadata.annotations.autoscaling\.knative\.dev/max-scale}`) == "3"
+	})
+	if now := c.service(namespace, "convert").Status.LatestCreatedRevisionName; now != revision {
+		t.Errorf("the latest revision is %s, want still %s", now, revision)
+	}
 }
 
 // testSplit gives half of the traffic of login to a new revision, and takes it back.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,6 +34,12 @@ func TestLaptop(t *testing.T) {
 	data := t.TempDir()
 	s := laptop(t, data)
 	token := login(t, s.url, georgio)
+	live := exec.CommandContext(t.Context(), "curl", "-sSN", "-H", "Authorization: Bearer "+token, s.url+"/jobs/events")
+	var events bytes.Buffer
+	live.Stdout = &events
+	if err := live.Start(); err != nil {
+		t.Fatal(err)
+	}
 	id := upload(t, s.url, token, video(t, "test.mp4", 3))
 	j := await(t, s.url, token, id, "notified", "failed")
 	if j.MP3 == nil {
@@ -52,6 +59,9 @@ func TestLaptop(t *testing.T) {
 
 	// A restart keeps what was answered: the account, the job and its file.
 	s.signal(syscall.SIGTERM)
+	if err := live.Wait(); err != nil || !strings.Contains(events.String(), `"state":"notified"`) {
+		t.Errorf("curl -N of the events ends with %v and has %s, want that the owner was told", err, &events)
+	}
 	s = laptop(t, data)
 	token = login(t, s.url, georgio)
 	again := filepath.Join(t.TempDir(), "again.mp3")

@@ -33,6 +33,7 @@ type Store interface {
 	Get(ctx context.Context, id string) (job.Job, error)
 	FindMP3(ctx context.Context, fid string) (job.Job, error)
 	List(ctx context.Context, q job.Query) ([]job.Job, error)
+	Changed(ctx context.Context, owner string, since time.Time, limit int) ([]job.Job, error)
 	Queued(ctx context.Context, id string) error
 	Cancel(ctx context.Context, id string) (job.Job, error)
 	Retry(ctx context.Context, id string) (job.Job, error)
@@ -48,6 +49,7 @@ type server struct {
 	jobs         Store
 	videos, mp3s media.Store
 	events       Sender
+	watch        watch
 }
 
 // New serves
@@ -55,17 +57,21 @@ type server struct {
 //	GET /jobs                the bearer's jobs, newest first: ?state= ?limit= ?before=; an admin may ask for another's by
 //	                         ?owner=NAME, and for everyone's by ?owner=*
 //	GET /jobs/{id}           one job
+//	GET /jobs/events         the bearer's jobs as they change, as server-sent events: ?owner= as above
+//	GET /jobs/{id}/events    one job as it changes
 //	POST /jobs/{id}/retry    starts a failed or cancelled job anew
 //	POST /jobs/{id}/cancel   ends an unfinished job
 //	DELETE /jobs/{id}        deletes a job with its video and MP3, and ends it before when it is unfinished
 //	GET /jobs/{id}/mp3       the MP3 of a job
 //	GET /download?fid=       the MP3 with the id
 func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) http.Handler {
-	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events}
+	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, watch: watch{jobs: jobs}}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{
 		"GET /jobs":              s.list,
 		"GET /jobs/{id}":         s.show,
+		"GET /jobs/events":       s.stream,
+		"GET /jobs/{id}/events":  s.stream,
 		"POST /jobs/{id}/retry":  s.retry,
 		"POST /jobs/{id}/cancel": s.cancel,
 		"DELETE /jobs/{id}":      s.delete,
@@ -76,6 +82,7 @@ func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) 
 	}
 	mux.Handle("/jobs", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
+	mux.Handle("/jobs/{id}/events", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}/retry", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/cancel", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))

@@ -117,6 +117,10 @@ func (s *store) List(_ context.Context, q job.Query) (found []job.Job, err error
 	return found, nil
 }
 
+func (s *store) Changed(context.Context, string, time.Time, int) ([]job.Job, error) {
+	return nil, s.ask("Changed", "")
+}
+
 func (s *store) move(call, id string, to job.State, from ...job.State) (job.Job, error) {
 	if err := s.ask(call, id); err != nil {
 		return job.Job{}, err

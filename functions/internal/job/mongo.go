@@ -40,6 +40,8 @@ func (m *Mongo) index(ctx context.Context) error {
 	}
 	_, err := m.jobs.Indexes().CreateMany(ctx, []mongo.IndexModel{
 		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "_id", Value: -1}}},
+		{Keys: bson.D{{Key: "updated", Value: 1}}},
+		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
 		{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
 		{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
 		{Keys: bson.D{{Key: "expires", Value: 1}}, Options: options.Index().SetSparse(true)},
@@ -210,6 +212,15 @@ func (m *Mongo) List(ctx context.Context, q Query) ([]Job, error) {
 		filter["_id"] = bson.M{"$lt": q.Before}
 	}
 	return m.find(ctx, filter, bson.D{{Key: "_id", Value: -1}}, q.Limit)
+}
+
+// Changed is of [Store].
+func (m *Mongo) Changed(ctx context.Context, owner string, since time.Time, limit int) ([]Job, error) {
+	filter := bson.M{"updated": bson.M{"$gte": since}}
+	if owner != "" {
+		filter["owner"] = owner
+	}
+	return m.find(ctx, filter, bson.D{{Key: "updated", Value: 1}}, limit)
 }
 
 // Delete is of [Store].

@@ -39,9 +39,26 @@ CREATE INDEX IF NOT EXISTS jobs_expires ON jobs (expires) WHERE expires IS NOT N
 	if err != nil {
 		return nil, fmt.Errorf("make the table of jobs: %w", err)
 	}
+	if err := addUpdated(ctx, db); err != nil {
+		return nil, fmt.Errorf("bring the table of jobs up to date: %w", err)
+	}
 	s := &SQLite{db: db}
 	s.steps.change = s.change
 	return s, nil
+}
+
+// addUpdated adds a column to the table as it was made until November 2026. Jobs that do not change any more stay at 0.
+func addUpdated(ctx context.Context, db *sql.DB) error {
+	var there bool
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'updated'").Scan(&there)
+	if err == nil && !there {
+		_, err = db.ExecContext(ctx, "ALTER TABLE jobs ADD COLUMN updated INTEGER NOT NULL DEFAULT 0")
+	}
+	if err == nil {
+		_, err = db.ExecContext(ctx, `CREATE INDEX IF NOT EXISTS jobs_updated ON jobs (updated);
+CREATE INDEX IF NOT EXISTS jobs_owner_updated ON jobs (owner, updated)`)
+	}
+	return err
 }
 
 // Create is of [Store].
@@ -70,8 +87,8 @@ func (s *SQLite) insert(ctx context.Context, j Job) (_ Job, taken bool, err erro
 	if err != nil {
 		return Job{}, false, err
 	}
-	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, doc, id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
+	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, updated, doc, id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
 	if err != nil {
 		return Job{}, false, fmt.Errorf("keep job %s: %w", j.ID, err)
 	}
@@ -97,8 +114,8 @@ func (r *record) row() ([]any, error) {
 		ms := r.Expires.UnixMilli()
 		expires = &ms
 	}
-	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires, string(doc),
-		r.ID}, nil
+	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires,
+		r.Updated.UnixMilli(), string(doc), r.ID}, nil
 }
 
 // querier is a database or a transaction of it.
@@ -158,7 +175,8 @@ func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
 		return Job{}, err
 	}
 	if _, err := tx.ExecContext(ctx,
-		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, doc = ?
+		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?,
+		doc = ?
 		WHERE id = ?`, row...); err != nil {
 		return Job{}, fmt.Errorf("change job %s: %w", id, err)
 	}
@@ -204,6 +222,15 @@ func (s *SQLite) List(ctx context.Context, q Query) ([]Job, error) {
 		where, args = where+" AND id < ?", append(args, q.Before)
 	}
 	return s.find(ctx, where+" ORDER BY id DESC LIMIT ?", append(args, max(q.Limit, 0))...)
+}
+
+// Changed is of [Store].
+func (s *SQLite) Changed(ctx context.Context, owner string, since time.Time, limit int) ([]Job, error) {
+	where, args := "updated >= ?", []any{since.UnixMilli()}
+	if owner != "" {
+		where, args = where+" AND owner = ?", append(args, owner)
+	}
+	return s.find(ctx, where+" ORDER BY updated LIMIT ?", append(args, max(limit, 0))...)
 }
 
 func (s *SQLite) find(ctx context.Context, where string, args ...any) ([]Job, error) {

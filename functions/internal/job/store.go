@@ -22,6 +22,9 @@ type Store interface {
 	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
 	// List gives the jobs that match, newest (highest id) first.
 	List(ctx context.Context, q Query) ([]Job, error)
+	// Changed gives up to limit jobs of the owner, or everyone's when that is empty, that changed at the time or later,
+	// the earliest change first.
+	Changed(ctx context.Context, owner string, since time.Time, limit int) ([]Job, error)
 	// Queued moves a Stored job to Queued; any other it leaves alone.
 	Queued(ctx context.Context, id string) error
 	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the

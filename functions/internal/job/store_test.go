@@ -106,6 +106,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"stuck", testStuck},
 		{"resent", testResent},
 		{"expire", testExpire},
+		{"changed", testChanged},
 		{"a cancelled context", testContext},
 	}
 	for _, tt := range tests {
@@ -756,6 +757,53 @@ func testResent(t *testing.T, s job.Store) {
 	claim(t, s, id, over)
 	if found, err := s.Stuck(ctx, 0, 0, 1); err != nil || len(found) != 1 {
 		t.Errorf("Stuck(0) after a change that follows Resent = %v, %v, want the job", found, err)
+	}
+}
+
+// testChanged sees jobs in the order of their last change, those of others left out.
+func testChanged(t *testing.T, s job.Store) {
+	ctx := t.Context()
+	first, second := create(t, s), create(t, s)
+	if _, err := s.Create(ctx, job.Job{ID: newID(), Owner: "eve"}); err != nil {
+		t.Fatal(err)
+	}
+	// The clock has milliseconds: the first job changes until that is later than the second's.
+	for last := second.Updated; !get(t, s, first.ID).Updated.After(last); {
+		j := claim(t, s, first.ID, over)
+		if err := s.Heartbeat(ctx, first.ID, j.Lease.Epoch, over, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changed := func(owner string, since time.Time, limit int) (ids []string) {
+		t.Helper()
+		found, err := s.Changed(ctx, owner, since, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range found {
+			ids = append(ids, j.ID)
+		}
+		return ids
+	}
+	last := get(t, s, first.ID).Updated
+	for _, tt := range []struct {
+		name  string
+		owner string
+		since time.Time
+		limit int
+		want  []string
+	}{
+		{"from before all", first.Owner, first.Created, 10, []string{second.ID, first.ID}},
+		{"one", first.Owner, first.Created, 1, []string{second.ID}},
+		{"from the last", first.Owner, last, 10, []string{first.ID}},
+		{"after all", first.Owner, last.Add(time.Millisecond), 10, nil},
+	} {
+		if diff := cmp.Diff(tt.want, changed(tt.owner, tt.since, tt.limit)); diff != "" {
+			t.Errorf("Changed %s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	if all := changed("", first.Created, 10); len(all) != 3 || all[2] != first.ID {
+		t.Errorf("Changed of everyone = %v, want three, %s last", all, first.ID)
 	}
 }
 
