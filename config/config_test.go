@@ -145,6 +145,18 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
+// What takes videos may refuse one before it has come.
+func TestVideosAreTakenInFullDuplex(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	for _, name := range []string{"upload", "gateway"} {
+		s := find[*servingv1.Service](t, objects, name)
+		if got := s.Spec.Template.Annotations["features.knative.dev/http-full-duplex"]; got != "Enabled" {
+			t.Errorf("http-full-duplex of %s = %q, want Enabled", name, got)
+		}
+	}
+}
+
 // eventTypes are those that have a schema, in order.
 func eventTypes(t *testing.T) (types []string) {
 	t.Helper()
@@ -245,9 +257,12 @@ func TestTimeoutsCoverEachOther(t *testing.T) {
 	}
 	for _, name := range []string{"upload", "jobs", "gateway"} {
 		spec := find[*servingv1.Service](t, objects, name).Spec.Template.Spec
-		request := duration(objects.variables(t, spec.Containers[0])["REQUEST_TIMEOUT"])
-		if most := time.Duration(*spec.TimeoutSeconds) * time.Second; request <= 0 || request > most-time.Minute {
-			t.Errorf("REQUEST_TIMEOUT of %s = %v, timeoutSeconds = %v: want the first a minute below", name, request, most)
+		variables := objects.variables(t, spec.Containers[0])
+		request, answer := duration(variables["REQUEST_TIMEOUT"]), duration(variables["ANSWER_TIMEOUT"])
+		most := time.Duration(*spec.TimeoutSeconds) * time.Second
+		if request <= 0 || request > most-time.Minute || answer <= 0 || answer > most/2 {
+			t.Errorf("%s: REQUEST_TIMEOUT = %v, ANSWER_TIMEOUT = %v, timeoutSeconds = %v: want a minute less, and half", name,
+				request, answer, most)
 		}
 	}
 	delay, drain := duration(variables["SHUTDOWN_DELAY"]), duration(variables["DRAIN_TIMEOUT"])

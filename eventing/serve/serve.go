@@ -36,10 +36,15 @@ type Config struct {
 	// SIGTERM when no more requests come.
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY"`
 
-	// RequestTimeout is how long a request may take with its answer; 0 means as long as it likes. Behind Knative it has to
-	// be shorter than timeoutSeconds: when those are over, from Knative 1.19 on, the queue-proxy writes the words "request
-	// timeout" behind what it has passed on of an answer, and who resumes a download has them in the file.
+	// RequestTimeout is how long the body of a request may take to come; 0 means as long as it likes. Behind Knative it
+	// has to be shorter than timeoutSeconds, so that the answer says why.
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT"`
+
+	// AnswerTimeout is how long after its request an answer may be under way; 0 means as long as it likes. Behind Knative
+	// it has to be shorter than timeoutSeconds by what the proxies hold of an answer: when those seconds are over, from
+	// Knative 1.19 on, the queue-proxy writes the words "request timeout" behind what it has passed on, and who resumes a
+	// download has them in the file.
+	AnswerTimeout time.Duration `env:"ANSWER_TIMEOUT"`
 
 	// Service is the name of the Knative Service that the process belongs to; Knative sets it.
 	Service string `env:"K_SERVICE"`
@@ -129,7 +134,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler:           frame(running, c.RequestTimeout, p),
+		Handler:           frame(running, c, p),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
@@ -168,11 +173,11 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 
 // frame is what every handler gets: health, trace, a life after a panic, and connections that close when the process is
 // to end.
-func frame(running context.Context, requestTimeout time.Duration, p Process) http.Handler {
+func frame(running context.Context, c Config, p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
-	mux.Handle("/", withStallTimeout(stall, requestTimeout, p.Handler))
+	mux.Handle("/", withStallTimeout(stall, c.RequestTimeout, c.AnswerTimeout, p.Handler))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), endingKey{}, running.Done())
 		r = r.WithContext(eventing.WithTrace(ctx, eventing.TraceOf(r.Header)))

@@ -27,25 +27,28 @@ const (
 // the answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect:
 // 100-continue.
 //
-// When total is not 0, a request that has taken that long is not read any further, and an answer that began before is
-// broken off: what arrived of it is right, and the client sees that it is not all.
-func withStallTimeout(d, total time.Duration, next http.Handler) http.Handler {
+// A body that is not complete after the time for the request is not read any further. An answer that is under way after
+// the time for that is broken off: what arrived of it is right, and the client sees that it is not all. 0 means any
+// time.
+func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
-		l := limit{d: d, total: total}
-		if total > 0 {
-			l.end = time.Now().Add(total)
-		}
-		a := &stallWriter{ResponseWriter: w, set: c.SetWriteDeadline, limit: l}
+		a := &stallWriter{ResponseWriter: w, set: c.SetWriteDeadline, limit: newLimit(d, answer)}
 		defer a.within(2 * d) // bounds what the server writes when the handler has ended: it reads first
 		if r.Body == http.NoBody {
 			next.ServeHTTP(a, r)
 			return
 		}
-		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, limit: l}
+		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, limit: newLimit(d, request)}
+		// Without it, an HTTP/1 server takes the rest of the body for itself when the answer begins: a proxy that passes on
+		// both loses the body, and with it the answer (https://go.dev/issue/40747).
+		b.first = sync.OnceFunc(func() { _ = c.EnableFullDuplex() })
 		defer b.end(d)                 // bounds how long the server reads what the handler left
 		r = r.WithContext(r.Context()) // a copy: the server looks at the Body of its own request
 		r.Body = b
+		if r.ProtoMajor == 1 {
+			a.body = b
+		}
 		next.ServeHTTP(a, r)
 		if r.ProtoMajor == 1 && b.begun.Load() && !b.complete.Load() {
 			b.end(linger)
@@ -60,6 +63,14 @@ func withStallTimeout(d, total time.Duration, next http.Handler) http.Handler {
 type limit struct {
 	d, total time.Duration
 	end      time.Time // of the request; zero when it may take as long as it likes
+}
+
+func newLimit(d, total time.Duration) limit {
+	l := limit{d: d, total: total}
+	if total > 0 {
+		l.end = time.Now().Add(total)
+	}
+	return l
 }
 
 // next is when what begins now is given up.
@@ -80,17 +91,35 @@ type stallWriter struct {
 	limit
 
 	set  func(time.Time) error // an error means that the server has no deadline to set
+	body *stallBody            // of HTTP/1; nil when there is none
 	late bool                  // the answer begins when the request is over: it is short, and may be written
 	some bool                  // of the answer is written
+}
+
+// begin is called before anything of the answer is written. What the handler has not read of the body by then may
+// never come, so that there is no next request on the connection.
+func (w *stallWriter) begin() {
+	if w.some {
+		return
+	}
+	w.some, w.late = true, w.over()
+	if w.body != nil && w.body.begun.Load() && !w.body.complete.Load() {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+func (w *stallWriter) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		w.begin()
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *stallWriter) within(d time.Duration) { _ = w.set(time.Now().Add(d)) }
 
 // bounded sets the deadline of a write.
 func (w *stallWriter) bounded() {
-	if !w.some {
-		w.some, w.late = true, w.over()
-	}
+	w.begin()
 	if w.late {
 		w.within(w.d)
 		return
@@ -119,6 +148,7 @@ type stallBody struct {
 	io.ReadCloser
 	limit
 
+	first           func() // is called by the first Read
 	begun, complete atomic.Bool
 
 	mu    sync.Mutex
@@ -129,6 +159,7 @@ type stallBody struct {
 // Read has a deadline only while it waits: what the handler does between reads takes its time.
 func (b *stallBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
+	b.first()
 	if b.over() {
 		return 0, b.tooSlow(os.ErrDeadlineExceeded)
 	}

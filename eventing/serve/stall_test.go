@@ -55,7 +55,7 @@ func TestStall(t *testing.T) {
 	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, echo))
+			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, 0, echo))
 			defer server.Close()
 			answer, err := io.ReadAll(dial(t, server, tt.request))
 			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") ||
@@ -70,7 +70,7 @@ func TestStall(t *testing.T) {
 // forever.
 func TestStallUnread(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0,
+	server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, 0,
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	defer server.Close()
 	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil ||
@@ -82,7 +82,7 @@ func TestStallUnread(t *testing.T) {
 // TestStallExpect has the handler refuse a body that the client asks leave to send: no leave is given.
 func TestStallExpect(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(time.Minute, 0,
+	server := httptest.NewServer(withStallTimeout(time.Minute, 0, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		})))
@@ -98,7 +98,7 @@ func TestStallExpect(t *testing.T) {
 // it still writes.
 func TestRefusedMidway(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(time.Minute, 0,
+	server := httptest.NewServer(withStallTimeout(time.Minute, 0, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadFull(r.Body, make([]byte, 100_000)); err != nil {
 				t.Error(err)
@@ -181,7 +181,7 @@ func TestSlow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server, transport := start(t, tt.use,
-				withStallTimeout(d, 0, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+				withStallTimeout(d, 0, 0, problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 					if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
 						return err
 					}
@@ -227,7 +227,7 @@ func TestSlowReader(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			server, transport := start(t, tt.use,
-				withStallTimeout(d, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				withStallTimeout(d, 0, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					_, _ = io.CopyN(w, zeros{}, pieces*piece)
 				})))
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
@@ -257,7 +257,7 @@ func TestStalledReader(t *testing.T) {
 			t.Parallel()
 			ended := make(chan struct{})
 			server, transport := start(t, tt.use,
-				withStallTimeout(50*time.Millisecond, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				withStallTimeout(50*time.Millisecond, 0, 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					defer close(ended)
 					_, _ = io.Copy(w, zeros{})
 				})))
@@ -285,7 +285,7 @@ func TestStalledReader(t *testing.T) {
 // handler has ended.
 func TestStalledReaderOfSmallAnswers(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(50*time.Millisecond, 0,
+	server := httptest.NewServer(withStallTimeout(50*time.Millisecond, 0, 0,
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.CopyN(w, zeros{}, 1000)
 		})))
@@ -308,7 +308,7 @@ func TestRequestTimeout(t *testing.T) {
 	const total = 200 * time.Millisecond
 	over := func() { <-time.After(2 * total) }
 	server := func(t *testing.T, use func(*http.Protocols), h http.HandlerFunc) (url string, transport *http.Transport) {
-		s, transport := start(t, use, withStallTimeout(time.Minute, total, h))
+		s, transport := start(t, use, withStallTimeout(time.Minute, total, total, h))
 		return s.URL, transport
 	}
 	for _, tt := range protocols {
