@@ -66,9 +66,9 @@ func testCurl(t *testing.T, c *cluster, p *person) {
 		{"a video", "202", []string{"-T", good, p.url + "/upload/"}},
 		{"a video without Expect", "202", []string{"-H", "Expect:", "-T", good, p.url + "/upload/"}},
 	} {
-		if status, _ := p.curl(nil, answer, tt.args...); status != tt.want {
-			said, _ := os.ReadFile(answer)
-			t.Errorf("%s: curl %q = %s %q, want %s", tt.name, tt.args, status, said, tt.want)
+		status, code := p.curl(nil, answer, tt.args...)
+		if said, err := os.ReadFile(answer); status != tt.want || code != 0 || len(said) == 0 || err != nil {
+			t.Errorf("%s: curl = %s %q, exit %d, want %s and all of the answer", tt.name, status, said, code, tt.want)
 		}
 	}
 

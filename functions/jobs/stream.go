@@ -107,8 +107,8 @@ func (w *watch) remove(s *stream) {
 	}
 }
 
-// tell gives a snapshot to the streams that want it. One that does not take it is ended: its client comes again, and says
-// what it has.
+// tell gives a snapshot to the streams that want it. One that does not take it is ended: its client comes again, and
+// says what it has.
 func (w *watch) tell(e snapshot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
