@@ -51,6 +51,7 @@ func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.
 		}
 		next.ServeHTTP(a, r)
 		if r.ProtoMajor == 1 && b.begun.Load() && !b.complete.Load() {
+			a.begin()
 			b.end(linger)
 			a.within(linger + d)
 			_ = c.Flush()

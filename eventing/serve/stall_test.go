@@ -66,16 +66,27 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestStallUnread has the handler answer without reading the body: the server itself reads on then, and must not wait
-// forever.
+// TestStallUnread has the handler answer without reading the body, or all of it: the server itself reads on then, and
+// must neither wait forever nor take what comes later for a request.
 func TestStallUnread(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, 0,
-		http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
-	defer server.Close()
-	if answer, err := io.ReadAll(dial(t, server, begun)); err != nil ||
-		!strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
-		t.Errorf("a client that went quiet is answered %q, %v, want 200 and the connection closed", answer, err)
+	for name, h := range map[string]http.HandlerFunc{
+		"nothing": func(http.ResponseWriter, *http.Request) {},
+		"some":    func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadFull(r.Body, make([]byte, 1)) },
+		"some, and says so": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadFull(r.Body, make([]byte, 1))
+			fmt.Fprint(w, "some")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(withStallTimeout(500*time.Millisecond, 0, 0, h))
+			defer server.Close()
+			if answer, err := io.ReadAll(dial(t, server, begun)); err != nil ||
+				!strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+				t.Errorf("a client that went quiet is answered %q, %v, want 200 and the connection closed", answer, err)
+			}
+		})
 	}
 }
 

@@ -153,6 +153,14 @@ func testTimers(t *testing.T, c *cluster, p *person) {
 		t.Errorf("a download that broke %d times gives %d bytes that end in %q, want the MP3", broken, len(got),
 			got[max(0, len(got)-20):])
 	}
+	// An upload may take longer than an answer.
+	short := filepath.Join(dir, "short.mp3")
+	if err := os.WriteFile(short, got[:4<<20], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := p.curl(nil, os.DevNull, "--limit-rate", "150k", "-T", short, p.url+"/upload/"); status != "202" {
+		t.Errorf("a slow upload = %s, want 202", status)
+	}
 	if status, _ := p.curl(nil, os.DevNull, p.url+"/jobs"); status != "200" {
 		t.Errorf("GET /jobs afterwards = %s, want 200", status)
 	}

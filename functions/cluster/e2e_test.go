@@ -54,6 +54,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"revision replaced", testReplaced},
 		{"pod deleted", testDeleted},
 		{"pod killed", testKilled},
+		{"brokers killed", testBrokersKilled},
 		{"kn service update", testUpdate},
 		{"scale without a revision", testScale},
 		{"traffic split and rollback", testSplit},
@@ -381,6 +382,32 @@ func testKilled(t *testing.T, c *cluster, p *person) {
 	b := begin(t, c, p, long)
 	c.delete(b.pod, ptr.To[int64](0))
 	whole(t, c, p, b, 2)
+}
+
+// testBrokersKilled uploads while no broker is there. The uploads wait for it, and are sent.
+func testBrokersKilled(t *testing.T, c *cluster, p *person) {
+	brokers := metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=broker"}
+	pods, err := c.kube.Pods(namespace).List(t.Context(), brokers)
+	if err != nil || len(pods.Items) != 2 {
+		t.Fatalf("brokers = %v, %v, want two", pods, err)
+	}
+	file := video(t, unique("orphan")+".mp4", 3)
+	for _, pod := range pods.Items {
+		c.delete(pod.Name, ptr.To[int64](0))
+	}
+	began := time.Now()
+	ids := make([]string, 3)
+	var uploads errgroup.Group
+	for i := range ids {
+		uploads.Go(func() (err error) { ids[i], err = p.tryUpload(file); return err })
+	}
+	if err := uploads.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		p.await(id)
+	}
+	t.Logf("three videos, uploaded when both brokers were killed: all notified after %s", seconds(time.Since(began)))
 }
 
 // testUpdate does what `kn service update convert --scale-max 5 --concurrency-limit 1` does.

@@ -844,3 +844,28 @@ func testContext(t *testing.T, s job.Store) {
 	}
 	wantState(t, s, id, job.Stored)
 }
+
+// TestSQLiteOldTable opens a table as it was made until November 2026.
+func TestSQLiteOldTable(t *testing.T) {
+	t.Parallel()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE jobs (id TEXT PRIMARY KEY, owner TEXT NOT NULL,
+		state TEXT NOT NULL, mp3 TEXT, owes INTEGER NOT NULL, since INTEGER NOT NULL, leased INTEGER NOT NULL,
+		expires INTEGER, doc TEXT NOT NULL) STRICT`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to add
+		s, err := job.NewSQLite(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := create(t, s)
+		if found, err := s.Changed(t.Context(), "", j.Updated, 10); err != nil || len(found) == 0 {
+			t.Errorf("Changed = %v, %v, want the job", found, err)
+		}
+	}
+}
