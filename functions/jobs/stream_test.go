@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,4 +234,62 @@ func TestStreamWithoutStore(t *testing.T) {
 	if err := w.add(ctx, &stream{}); err == nil || len(w.streams) != 0 {
 		t.Errorf("add = %v with %d streams, want that the store cannot be reached, and none", err, len(w.streams))
 	}
+}
+
+// BenchmarkStreams has a thousand clients watch one owner's jobs, and a job change: the time is that until all of them
+// know. The memory is that of a client and its stream together, as the kernel's is not.
+func BenchmarkStreams(b *testing.B) {
+	const clients = 1000
+	memory := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	db, err := sqlite.Open(filepath.Join(b.TempDir(), "jobs.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	s, err := job.NewSQLite(b.Context(), db)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(New(s, nil, nil, nil, verify))
+	defer server.Close()
+	before := memory()
+	ctx, cancel := context.WithCancel(b.Context())
+	var reading sync.WaitGroup
+	told := make(chan struct{}, clients)
+	for range clients {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/jobs/events", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer georgio")
+		resp, err := server.Client().Do(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		reading.Go(func() {
+			defer resp.Body.Close()
+			for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+				if strings.HasPrefix(lines.Text(), "data: ") {
+					told <- struct{}{}
+				}
+			}
+		})
+	}
+	each := float64(memory()-before) / clients / 1024
+	for b.Loop() {
+		if _, err := s.Create(b.Context(), job.Job{ID: bson.NewObjectID().Hex(), Owner: "georgio"}); err != nil {
+			b.Fatal(err)
+		}
+		for range clients {
+			<-told
+		}
+	}
+	b.ReportMetric(each, "KiB/client")
+	cancel()
+	reading.Wait()
 }
