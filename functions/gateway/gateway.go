@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/soundstrip/soundstrip/eventing/problem"
 )
 
@@ -18,6 +20,9 @@ var page string
 
 var index = template.Must(template.New("index.html").Parse(page))
 
+//go:embed openapi.yaml
+var description []byte
+
 // New serves
 //
 //	/                                              a page that says how to use the service by curl
@@ -25,12 +30,15 @@ var index = template.Must(template.New("index.html").Parse(page))
 //	/validate                                      Validate
 //	/upload, /upload/{filename}                    Upload
 //	/jobs, /jobs/…, /download                      Jobs
+//	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
 // To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
 func New(routes Routes) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", serveIndex)
 	mux.Handle("/{$}", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("GET /openapi.json", problem.Handler(serveDescription))
+	mux.Handle("/openapi.json", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/login", routes.Login)
 	mux.Handle("/users", routes.Login)
 	mux.Handle("/.well-known/jwks.json", routes.Login)
@@ -47,6 +55,16 @@ func New(routes Routes) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+func serveDescription(w http.ResponseWriter, _ *http.Request) error {
+	document, err := yaml.YAMLToJSON(description)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(document)
+	return nil
 }
 
 // scheme is that of the address that the client asked for. TLS ends in front of us.

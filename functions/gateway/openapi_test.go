@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// document is what the tests look at of openapi.yaml.
+type document struct {
+	Paths map[string]map[string]json.RawMessage
+}
+
+func described(t *testing.T, h http.Handler) (d document) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("GET /openapi.json = %d %.200s, %v", w.Code, w.Body, err)
+	}
+	return d
+}
+
+// TestDescription sees that the gateway leads every route of the document to a function, and that the document has
+// every route that TestRoutes tries.
+func TestDescription(t *testing.T) {
+	t.Parallel()
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	d := described(t, h)
+	parameter := regexp.MustCompile(`\{\w+\}`)
+	for path, operations := range d.Paths {
+		for method := range operations {
+			if method == "parameters" {
+				continue
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(strings.ToUpper(method), parameter.ReplaceAllString(path, "x"), nil))
+			if w.Code != http.StatusOK {
+				t.Errorf("%s %s = %d, want that a function gets it", method, path, w.Code)
+			}
+		}
+	}
+	for _, route := range []string{
+		"POST /login", "POST /users", "GET /.well-known/jwks.json", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
+		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",
+		"POST /jobs/1/retry", "GET /jobs/1/mp3", "GET /download", "GET /openapi.json",
+	} {
+		found := false
+		for path, operations := range d.Paths {
+			method, target, _ := strings.Cut(route, " ")
+			like := regexp.MustCompile("^" + parameter.ReplaceAllString(strings.ReplaceAll(path, ".", `\.`), "[^/]+") + "$")
+			found = found || like.MatchString(target) && operations[strings.ToLower(method)] != nil
+		}
+		if !found {
+			t.Errorf("%s is not described", route)
+		}
+	}
+}
