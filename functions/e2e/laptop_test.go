@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"net/url"
@@ -35,8 +36,10 @@ func TestLaptop(t *testing.T) {
 	s := laptop(t, data)
 	token := login(t, s.url, georgio)
 	live := exec.CommandContext(t.Context(), "curl", "-sSN", "-H", "Authorization: Bearer "+token, s.url+"/jobs/events")
-	var events bytes.Buffer
-	live.Stdout = &events
+	events, err := live.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := live.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +61,16 @@ func TestLaptop(t *testing.T) {
 	}
 
 	// A restart keeps what was answered: the account, the job and its file.
+	told := false
+	lines := bufio.NewScanner(events)
+	for !told && lines.Scan() {
+		told = strings.Contains(lines.Text(), `"state":"notified"`)
+	}
 	s.signal(syscall.SIGTERM)
-	if err := live.Wait(); err != nil || !strings.Contains(events.String(), `"state":"notified"`) {
-		t.Errorf("curl -N of the events ends with %v and has %s, want that the owner was told", err, &events)
+	for lines.Scan() {
+	}
+	if err := live.Wait(); err != nil || !told {
+		t.Errorf("curl -N of the events ends with %v, told %v, want that it tells of the mail and ends", err, told)
 	}
 	s = laptop(t, data)
 	token = login(t, s.url, georgio)
