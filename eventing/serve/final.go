@@ -13,7 +13,7 @@ import (
 // gets a 200, whatever happened. Without it, the client sends its body after a second.
 //
 // What the connection holds when an answer is broken off still has to reach the client before Knative's own timeout
-// (see [Config.RequestTimeout]). By default that may be 4 MB (tcp_wmem), which a slow client takes minutes for.
+// (see [Config.AnswerTimeout]). By default that may be 4 MB (tcp_wmem), which a slow client takes minutes for.
 type finalListener struct{ net.Listener }
 
 func (l finalListener) Accept() (net.Conn, error) {

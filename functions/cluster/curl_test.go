@@ -50,10 +50,7 @@ func testCurl(t *testing.T, c *cluster, p *person) {
 	if err := os.WriteFile(junk, bytes.Repeat([]byte("no video "), 350_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ffmpeg := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=d=40:r=44100", good)
-	if out, err := ffmpeg.CombinedOutput(); err != nil {
-		t.Fatalf("ffmpeg: %v %s", err, out)
-	}
+	ffmpeg(t, "-f", "lavfi", "-i", "sine=d=40:r=44100", good)
 	for _, tt := range []struct {
 		name, want string
 		args       []string
@@ -120,15 +117,8 @@ func testTimers(t *testing.T, c *cluster, p *person) {
 	// Its sound is MP3 already, so that it is converted in a moment.
 	dir := t.TempDir()
 	once, long := filepath.Join(dir, "once.mp3"), filepath.Join(dir, "long.mp3")
-	for _, args := range [][]string{
-		{"-f", "lavfi", "-i", "anoisesrc=d=60:r=44100", "-ac", "2", "-c:a", "libmp3lame", "-b:a", "320k", once},
-		{"-stream_loop", "99", "-i", once, "-c", "copy", long},
-	} {
-		ffmpeg := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...)
-		if out, err := ffmpeg.CombinedOutput(); err != nil {
-			t.Fatalf("ffmpeg %q: %v %s", args, err, out)
-		}
-	}
+	ffmpeg(t, "-f", "lavfi", "-i", "anoisesrc=d=60:r=44100", "-ac", "2", "-c:a", "libmp3lame", "-b:a", "320k", once)
+	ffmpeg(t, "-stream_loop", "99", "-i", once, "-c", "copy", long)
 	fid := p.await(p.upload(long)).MP3.FID
 	url := p.url + "/download?fid=" + fid
 	want := sha256.Sum256(p.do(http.MethodGet, "/download?fid="+fid))

@@ -238,17 +238,17 @@ func video(t *testing.T, name string, length int) string {
 	dir := t.TempDir()
 	once, file := filepath.Join(dir, "once.mp4"), filepath.Join(dir, name)
 	d := strconv.Itoa(min(length, 60))
-	for _, args := range [][]string{
-		{
-			"-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=" + d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d=" + d,
-			"-c:v", "mpeg4", "-c:a", "aac", "-ac", "2", once,
-		},
-		{"-stream_loop", strconv.Itoa((length - 1) / 60), "-i", once, "-c", "copy", file},
-	} {
-		cmd := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("ffmpeg %q: %v\n%s", args, err, out)
-		}
-	}
+	ffmpeg(t, "-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d="+d, "-f", "lavfi", "-i", "sine=f=440:r=44100:d="+d,
+		"-c:v", "mpeg4", "-c:a", "aac", "-ac", "2", once)
+	ffmpeg(t, "-stream_loop", strconv.Itoa((length-1)/60), "-i", once, "-c", "copy", file)
 	return file
+}
+
+// ffmpeg makes a file.
+func ffmpeg(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ffmpeg %q: %v\n%s", args, err, out)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"sigs.k8s.io/yaml"
 
@@ -21,7 +22,9 @@ var page string
 var index = template.Must(template.New("index.html").Parse(page))
 
 //go:embed openapi.yaml
-var description []byte
+var openapi []byte
+
+var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSON(openapi) })
 
 // New serves
 //
@@ -58,7 +61,7 @@ func New(routes Routes) http.Handler {
 }
 
 func serveDescription(w http.ResponseWriter, _ *http.Request) error {
-	document, err := yaml.YAMLToJSON(description)
+	document, err := description()
 	if err != nil {
 		return err
 	}

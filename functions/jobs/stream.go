@@ -98,9 +98,13 @@ func (w *watch) add(ctx context.Context, s *stream) error {
 func (w *watch) remove(s *stream) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.streams[s] {
-		return
+	if w.streams[s] {
+		w.drop(s)
 	}
+}
+
+// drop is for who holds the lock, and a stream that is there.
+func (w *watch) drop(s *stream) {
 	delete(w.streams, s)
 	if len(w.streams) == 0 {
 		w.stop()
@@ -120,10 +124,7 @@ func (w *watch) tell(e snapshot) {
 		case s.changes <- e:
 		default:
 			close(s.changes)
-			delete(w.streams, s)
-			if len(w.streams) == 0 {
-				w.stop()
-			}
+			w.drop(s)
 		}
 	}
 }

@@ -37,8 +37,8 @@ type reading struct {
 	copied bool     // as it is: the sound is MP3
 }
 
-// decode gives the samples of files in the format that ffmpeg's arguments say.
-func decode(t *testing.T, format []string, files ...reading) [][]byte {
+// write has ffmpeg make a file of each reading, in one run, with the arguments that encode gives for it.
+func write(t *testing.T, suffix string, encode func(reading) []string, files ...reading) (paths []string) {
 	t.Helper()
 	dir := t.TempDir()
 	args := []string{"-nostdin", "-v", "error"}
@@ -49,12 +49,18 @@ func decode(t *testing.T, format []string, files ...reading) [][]byte {
 		if f.filter != "" {
 			outputs = append(outputs, "-af", f.filter)
 		}
-		outputs = append(append(outputs, format...), filepath.Join(dir, strconv.Itoa(i)))
+		path := filepath.Join(dir, strconv.Itoa(i)+suffix)
+		outputs, paths = append(append(outputs, encode(f)...), path), append(paths, path)
 	}
 	run(t, "ffmpeg", append(args, outputs...)...)
-	var samples [][]byte
-	for i := range files {
-		samples = append(samples, read(t, filepath.Join(dir, strconv.Itoa(i))))
+	return paths
+}
+
+// decode gives the samples of files in the format that ffmpeg's arguments say.
+func decode(t *testing.T, format []string, files ...reading) (samples [][]byte) {
+	t.Helper()
+	for _, path := range write(t, "", func(reading) []string { return format }, files...) {
+		samples = append(samples, read(t, path))
 	}
 	return samples
 }
@@ -72,26 +78,12 @@ func pcm(t *testing.T, files ...string) [][]byte {
 // plain gives the MP3s that ffmpeg makes of files, at the engine's effort of LAME.
 func plain(t *testing.T, files ...reading) []string {
 	t.Helper()
-	dir := t.TempDir()
-	args := []string{"-nostdin", "-v", "error"}
-	var outputs, paths []string
-	for i, f := range files {
-		args = append(append(args, f.args...), "-i", f.path)
-		path := filepath.Join(dir, strconv.Itoa(i)+".mp3")
-		outputs = append(outputs, "-map", strconv.Itoa(i)+":a:0")
-		switch {
-		case f.copied:
-			outputs = append(outputs, "-c:a", "copy")
-		case f.filter != "":
-			outputs = append(outputs, "-af", f.filter)
-			fallthrough
-		default:
-			outputs = append(outputs, "-q:a", "2", "-compression_level", "5")
+	return write(t, ".mp3", func(f reading) []string {
+		if f.copied {
+			return []string{"-c:a", "copy"}
 		}
-		outputs, paths = append(outputs, path), append(paths, path)
-	}
-	run(t, "ffmpeg", append(args, outputs...)...)
-	return paths
+		return []string{"-q:a", "2", "-compression_level", "5"}
+	}, files...)
 }
 
 // asPlain compares what the engine made of a file with what ffmpeg makes of the file itself.

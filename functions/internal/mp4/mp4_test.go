@@ -378,7 +378,7 @@ func TestFraming(t *testing.T) {
 				}
 			}
 			if got, want := f.Complete(), slices.Contains(ends, n); got != want {
-				t.Errorf("Whole after %d bytes by %d = %v, want %v", n, step, got, want)
+				t.Errorf("Complete after %d bytes by %d = %v, want %v", n, step, got, want)
 			}
 		}
 	}
