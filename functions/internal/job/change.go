@@ -11,16 +11,23 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 )
 
+// version is the part of a document that the stores need to change it.
+type version struct {
+	Rev int64     `bson:"rev"`           // counts the changes
+	Now time.Time `bson:"now,omitempty"` // the store's clock at the reading; never kept
+}
+
 // record is a job as the stores keep it.
 type record struct {
 	Job     `bson:",inline"`
-	Rev     int64     `bson:"rev"`               // counts the changes
+	Version version   `bson:",inline"`
 	Owes    bool      `bson:"owes"`              // an event is to follow that nobody has answered yet
 	Since   time.Time `bson:"since"`             // from when on the job counts as silent
 	Telling time.Time `bson:"telling,omitempty"` // until when somebody tells the owner
 	Rest    bson.M    `bson:",inline"`           // fields that a newer version of us wrote
-	Now     time.Time `bson:"now,omitempty"`     // the store's clock at the reading; never kept
 }
+
+func (r *record) version() *version { return &r.Version }
 
 // change edits a record or says why it cannot be; errSame when there is nothing to do. A store may call it several
 // times.
@@ -30,10 +37,11 @@ var errSame = errors.New("nothing to change")
 
 // apply runs the change and keeps the record's own fields in step with the job.
 func (r *record) apply(f change, now time.Time) error {
-	if err := f(r, now); err != nil {
+	if err := f(r, now); errors.Is(err, errSame) {
 		return err
+	} else if err != nil {
+		return fmt.Errorf("job %s, which is %s: %w", r.ID, r.State, err)
 	}
-	r.Rev++
 	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
 	r.setOwes()
 	return nil

@@ -30,7 +30,7 @@ func TestRecordOfOtherVersions(t *testing.T) {
 		if err := codec.unmarshal(raw, &r); err != nil {
 			t.Fatal(err)
 		}
-		r.Now = time.Time{}
+		r.Version.Now = time.Time{}
 		if err := r.apply(func(r *record, _ time.Time) error { r.State = Queued; return nil }, time.Now()); err != nil {
 			t.Fatal(err)
 		}

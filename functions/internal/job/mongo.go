@@ -103,44 +103,58 @@ func (m *Mongo) insert(ctx context.Context, j Job) (Job, error) {
 }
 
 func (m *Mongo) change(ctx context.Context, id string, f change) (Job, error) {
+	r, err := changeDocument(ctx, m.jobs, id, func(r *record, now time.Time) error { return r.apply(f, now) })
+	return r.Job, err
+}
+
+// changeDocument makes one change as [Mongo] says. f may be called several times; errSame says that there is nothing to
+// do.
+func changeDocument[R any, P interface {
+	*R
+	version() *version
+}](
+	ctx context.Context, c *mongo.Collection, id string, f func(P, time.Time) error,
+) (R, error) {
 	for {
-		r, err := m.read(ctx, id)
+		r, err := readDocument[R](ctx, c, id)
 		if err != nil {
-			return Job{}, err
+			return r, err
 		}
-		seen, now := r.Rev, r.Now
-		r.Now = time.Time{}
-		if err := r.apply(f, now); errors.Is(err, errSame) {
-			return r.Job, nil
+		v := P(&r).version()
+		seen, now := v.Rev, v.Now
+		v.Now = time.Time{}
+		if err := f(&r, now); errors.Is(err, errSame) {
+			return r, nil
 		} else if err != nil {
-			return r.Job, fmt.Errorf("job %s, which is %s: %w", id, r.State, err)
+			return r, err
 		}
-		res, err := m.jobs.ReplaceOne(ctx, bson.M{"_id": id, "rev": seen}, r)
+		v.Rev++
+		res, err := c.ReplaceOne(ctx, bson.M{"_id": id, "rev": seen}, r)
 		if err != nil {
-			return Job{}, fmt.Errorf("change job %s: %w", id, err)
+			return r, fmt.Errorf("change %s of %s: %w", id, c.Name(), err)
 		}
 		if res.MatchedCount == 1 {
-			return r.Job, nil
+			return r, nil
 		}
 		// Somebody else changed it in between, so the next round sees other facts.
 	}
 }
 
-// read gives a record and the server's clock.
-func (m *Mongo) read(ctx context.Context, id string) (record, error) {
-	cur, err := m.jobs.Aggregate(ctx, mongo.Pipeline{
+// readDocument gives a document and the server's clock.
+func readDocument[R any](ctx context.Context, c *mongo.Collection, id string) (R, error) {
+	cur, err := c.Aggregate(ctx, mongo.Pipeline{
 		{{Key: "$match", Value: bson.M{"_id": id}}},
 		{{Key: "$addFields", Value: bson.M{"now": "$$NOW"}}},
 	})
-	var found []record
+	var found []R
 	if err == nil {
 		err = cur.All(ctx, &found)
 	}
-	if err != nil {
-		return record{}, fmt.Errorf("read job %s: %w", id, err)
+	if err == nil && len(found) == 0 {
+		err = ErrNotFound
 	}
-	if len(found) == 0 {
-		return record{}, fmt.Errorf("job %s: %w", id, ErrNotFound)
+	if err != nil {
+		return *new(R), fmt.Errorf("read %s of %s: %w", id, c.Name(), err)
 	}
 	return found[0], nil
 }

@@ -123,78 +123,89 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func query(ctx context.Context, q querier, where string, args ...any) (_ []record, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT doc FROM jobs WHERE "+where, args...)
+// query gives the documents of a table.
+func query[R any](ctx context.Context, q querier, table, where string, args ...any) (_ []R, err error) {
+	rows, err := q.QueryContext(ctx, "SELECT doc FROM "+table+" WHERE "+where, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read jobs: %w", err)
+		return nil, fmt.Errorf("read %s: %w", table, err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var found []record
+	var found []R
 	for rows.Next() {
 		var doc string
 		if err := rows.Scan(&doc); err != nil {
-			return nil, fmt.Errorf("read jobs: %w", err)
+			return nil, fmt.Errorf("read %s: %w", table, err)
 		}
-		var r record
+		var r R
 		if err := bson.UnmarshalExtJSON([]byte(doc), false, &r); err != nil {
-			return nil, fmt.Errorf("decode job: %w", err)
+			return nil, fmt.Errorf("decode one of %s: %w", table, err)
 		}
 		found = append(found, r)
 	}
 	return found, rows.Err()
 }
 
-func one(ctx context.Context, q querier, column, value string) (record, error) {
-	found, err := query(ctx, q, column+" = ? LIMIT 1", value)
-	if err != nil {
-		return record{}, err
+func one[R any](ctx context.Context, q querier, table, column, value string) (R, error) {
+	found, err := query[R](ctx, q, table, column+" = ? LIMIT 1", value)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%s with %s %q: %w", table, column, value, ErrNotFound)
 	}
-	if len(found) == 0 {
-		return record{}, fmt.Errorf("job with %s %q: %w", column, value, ErrNotFound)
+	if err != nil {
+		return *new(R), err
 	}
 	return found[0], nil
 }
 
-func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
-	tx, err := s.db.BeginTx(ctx, nil)
+// changeRow makes one change within a transaction. update is the statement that writes what row gives, the id last.
+func changeRow[R any](
+	ctx context.Context, db *sql.DB, table, id string, f func(*R, time.Time) error,
+	update string, row func(*R) ([]any, error),
+) (R, error) {
+	none := *new(R)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+		return none, fmt.Errorf("change %s of %s: %w", id, table, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	r, err := one(ctx, tx, "id", id)
+	r, err := one[R](ctx, tx, table, "id", id)
 	if err != nil {
-		return Job{}, err
+		return none, err
 	}
-	if err := r.apply(f, clock()); errors.Is(err, errSame) {
-		return r.Job, nil
+	if err := f(&r, clock()); errors.Is(err, errSame) {
+		return r, nil
 	} else if err != nil {
-		return r.Job, fmt.Errorf("job %s, which is %s: %w", id, r.State, err)
+		return r, err
 	}
-	row, err := r.row()
+	args, err := row(&r)
 	if err != nil {
-		return Job{}, err
+		return none, err
 	}
-	if _, err := tx.ExecContext(ctx,
-		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?,
-		doc = ?
-		WHERE id = ?`, row...); err != nil {
-		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	if _, err = tx.ExecContext(ctx, update, args...); err == nil {
+		err = tx.Commit()
 	}
-	if err := tx.Commit(); err != nil {
-		return Job{}, fmt.Errorf("change job %s: %w", id, err)
+	if err != nil {
+		return none, fmt.Errorf("change %s of %s: %w", id, table, err)
 	}
-	return r.Job, nil
+	return r, nil
+}
+
+func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
+	r, err := changeRow(ctx, s.db, "jobs", id,
+		func(r *record, now time.Time) error { return r.apply(f, now) },
+		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?, doc = ?
+		WHERE id = ?`, (*record).row)
+	return r.Job, err
 }
 
 // Get is of [Store].
 func (s *SQLite) Get(ctx context.Context, id string) (Job, error) {
-	r, err := one(ctx, s.db, "id", id)
+	r, err := one[record](ctx, s.db, "jobs", "id", id)
 	return r.Job, err
 }
 
 // FindMP3 is of [Store].
 func (s *SQLite) FindMP3(ctx context.Context, fid string) (Job, error) {
-	r, err := one(ctx, s.db, "mp3", fid)
+	r, err := one[record](ctx, s.db, "jobs", "mp3", fid)
 	return r.Job, err
 }
 
@@ -234,7 +245,7 @@ func (s *SQLite) Changed(ctx context.Context, owner string, since time.Time, lim
 }
 
 func (s *SQLite) find(ctx context.Context, where string, args ...any) ([]Job, error) {
-	records, err := query(ctx, s.db, where, args...)
+	records, err := query[record](ctx, s.db, "jobs", where, args...)
 	var found []Job
 	for _, r := range records {
 		found = append(found, r.Job)

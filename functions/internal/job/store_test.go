@@ -2,6 +2,7 @@ package job_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.uber.org/goleak"
 
 	"github.com/soundstrip/soundstrip/eventing"
@@ -34,12 +36,7 @@ var (
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	testStore(t, func(t *testing.T) job.Store {
-		db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = db.Close() })
-		s, err := job.NewSQLite(t.Context(), db)
+		s, err := job.NewSQLite(t.Context(), openSQLite(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,8 +44,24 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
+func openSQLite(t *testing.T) *sql.DB {
+	t.Helper()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "soundstrip.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
 func TestMongo(t *testing.T) {
 	t.Parallel()
+	testStore(t, func(t *testing.T) job.Store { return job.NewMongo(openMongo(t)) })
+}
+
+// openMongo gives an empty database of the server that the environment names.
+func openMongo(t *testing.T) *mongo.Database {
+	t.Helper()
 	uri := os.Getenv("TEST_MONGODB_URI")
 	if uri == "" {
 		if os.Getenv("CI") != "" {
@@ -56,19 +69,17 @@ func TestMongo(t *testing.T) {
 		}
 		t.Skip(`start the servers with .ci/servers start, then eval "$(.ci/servers env)"`)
 	}
-	testStore(t, func(t *testing.T) job.Store {
-		client, err := mongodb.Connect(mongodb.Config{URI: uri})
-		if err != nil {
-			t.Fatal(err)
+	client, err := mongodb.Connect(mongodb.Config{URI: uri})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := client.Database("job_test_" + bson.NewObjectID().Hex())
+	t.Cleanup(func() {
+		if err := errors.Join(db.Drop(context.Background()), client.Disconnect(context.Background())); err != nil {
+			t.Error(err)
 		}
-		db := client.Database("job_test_" + bson.NewObjectID().Hex())
-		t.Cleanup(func() {
-			if err := errors.Join(db.Drop(context.Background()), client.Disconnect(context.Background())); err != nil {
-				t.Error(err)
-			}
-		})
-		return job.NewMongo(db)
 	})
+	return db
 }
 
 const (

@@ -2,12 +2,15 @@ package media
 
 import (
 	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"strings"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // draft is what a writer of any store knows of the file it makes.
@@ -25,6 +28,44 @@ func newDraft(info Info) draft {
 		info: Info{ID: info.ID, Name: strings.ToValidUTF8(info.Name, "\uFFFD"), Owner: info.Owner},
 		sum:  sha256.New(),
 	}
+}
+
+// state is what a suspended writer leaves to the one that goes on.
+type state struct {
+	Length int64  `bson:"length"`
+	Sum    []byte `bson:"sum"`            // of crypto/sha256: see its MarshalBinary
+	Tail   []byte `bson:"tail,omitempty"` // the last bytes, where the store keeps only whole chunks
+}
+
+// suspend ends the draft and encodes its state.
+func (d *draft) suspend(tail []byte) ([]byte, error) {
+	if d.to != 0 {
+		return nil, d.fail("suspend", errors.New("it has reserved bytes"))
+	}
+	sum, err := d.sum.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return nil, d.fail("suspend", err)
+	}
+	d.err = errClosed
+	return bson.Marshal(state{Length: d.info.Length, Sum: sum, Tail: tail})
+}
+
+// resumeDraft goes on from a state; from none it begins.
+func resumeDraft(info Info, encoded []byte) (d draft, tail []byte, err error) {
+	d = newDraft(info)
+	if len(encoded) == 0 {
+		return d, nil, nil
+	}
+	var s state
+	err = bson.Unmarshal(encoded, &s)
+	if err == nil {
+		err = d.sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(s.Sum)
+	}
+	if err != nil {
+		return d, nil, fmt.Errorf("resume file %s: %w", info.ID, err)
+	}
+	d.info.Length = s.Length
+	return d, s.Tail, nil
 }
 
 func (d *draft) fail(doing string, err error) error {

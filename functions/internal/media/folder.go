@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -24,14 +25,19 @@ const (
 )
 
 // Folder keeps files in a folder. What is committed survives a crash of the machine.
-type Folder struct{ dir string }
+type Folder struct {
+	dir string
+
+	mu      sync.Mutex
+	resumed map[string]*os.File // by id, whose writers may still go on
+}
 
 // NewFolder makes the folder unless it is there.
 func NewFolder(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of media: %w", err)
 	}
-	return &Folder{dir: dir}, nil
+	return &Folder{dir: dir, resumed: map[string]*os.File{}}, nil
 }
 
 // path is where the data or the description of a file is. An id has the form of an ObjectID, so that it cannot lead out
@@ -73,6 +79,70 @@ func (s *Folder) Create(ctx context.Context, info Info) (Writer, error) {
 	return &folderWriter{draft: newDraft(info), ctx: ctx, folder: s, file: f}, nil
 }
 
+// Resume is of [Store].
+func (s *Folder) Resume(ctx context.Context, info Info, state []byte) (Writer, error) {
+	d, _, err := resumeDraft(info, state)
+	if err != nil {
+		return nil, err
+	}
+	path, err := s.path(info.ID, dataExt)
+	if err != nil {
+		return nil, err
+	}
+	flag := os.O_RDWR
+	if len(state) == 0 {
+		flag |= os.O_CREATE
+	}
+	f, err := os.OpenFile(path, flag, 0o600)
+	if err == nil {
+		if err = goOn(f, d.info.Length); err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resume file %s: %w", info.ID, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.resumed[info.ID]; old != nil {
+		_ = old.Close() // its writer can do nothing any more
+	}
+	s.resumed[info.ID] = f
+	return &folderWriter{draft: d, ctx: ctx, folder: s, file: f}, nil
+}
+
+// forget is called when the writer of a file ends.
+func (s *Folder) forget(id string, f *os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumed[id] == f {
+		delete(s.resumed, id)
+	}
+}
+
+// goOn makes an uncommitted file of data end at the length, where writing goes on.
+func goOn(f *os.File, length int64) error {
+	_, err := os.Stat(strings.TrimSuffix(f.Name(), dataExt) + descriptionExt)
+	if err == nil {
+		return errors.New("it is committed")
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	stat, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if stat.Size() < length {
+		return fmt.Errorf("%d of %d bytes are there", stat.Size(), length)
+	}
+	if err := f.Truncate(length); err != nil {
+		return err
+	}
+	_, err = f.Seek(length, io.SeekStart)
+	return err
+}
+
 func (w *folderWriter) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -106,8 +176,22 @@ func (w *folderWriter) Patch(p []byte) error {
 	return nil
 }
 
+// Suspend takes as long as the disk does, as Commit.
+func (w *folderWriter) Suspend(context.Context) ([]byte, error) {
+	defer w.folder.forget(w.info.ID, w.file)
+	if w.err != nil {
+		_ = w.file.Close()
+		return nil, w.err
+	}
+	if err := errors.Join(w.file.Sync(), w.file.Close(), w.folder.sync()); err != nil {
+		return nil, w.fail("suspend", err)
+	}
+	return w.suspend(nil)
+}
+
 // Commit takes as long as the disk does: nothing ends an fsync.
 func (w *folderWriter) Commit(context.Context) (Info, error) {
+	defer w.folder.forget(w.info.ID, w.file)
 	if w.err != nil {
 		return Info{}, w.err
 	}
@@ -167,6 +251,7 @@ func (w *folderWriter) Abort(ctx context.Context) error {
 	if errors.Is(w.err, errClosed) {
 		return nil
 	}
+	defer w.folder.forget(w.info.ID, w.file)
 	w.err = errClosed
 	_ = w.file.Close() // closed already when Commit failed
 	return w.folder.Delete(ctx, w.info.ID)
@@ -254,7 +339,7 @@ func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int,
 	return sw.removed, err
 }
 
-// sweep removes the data of an id when it belongs to no file, or leaves it to the sweeper when the file has an owner.
+// sweep leaves the data of an id to the sweeper when it belongs to no file, or to one that has an owner.
 func (s *Folder) sweep(ctx context.Context, sw *sweeper, id string, before time.Time) error {
 	path := filepath.Join(s.dir, id)
 	stat, err := os.Stat(path + dataExt)
@@ -267,11 +352,7 @@ func (s *Folder) sweep(ctx context.Context, sw *sweeper, id string, before time.
 	info, err := describe(path + descriptionExt)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := s.Delete(ctx, id); err != nil {
-			return err
-		}
-		sw.removed++
-		return nil
+		return sw.add(ctx, Info{ID: id})
 	case err != nil:
 		return fmt.Errorf("sweep file %s: %w", id, err)
 	case info.Owner == "" || !info.Uploaded.Before(before):

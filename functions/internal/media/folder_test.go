@@ -71,7 +71,7 @@ func TestFolderKilled(t *testing.T) {
 	for _, path := range visible {
 		wantContent(t, s, strings.TrimSuffix(filepath.Base(path), ".json"), content)
 	}
-	if _, err := s.Sweep(t.Context(), inAnHour(), knowsAll); err != nil {
+	if _, err := s.Sweep(t.Context(), inAnHour(), knowsCommitted); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)

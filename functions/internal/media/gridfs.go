@@ -111,22 +111,55 @@ type gridWriter struct {
 
 // Create is of [Store].
 func (s *GridFS) Create(ctx context.Context, info Info) (Writer, error) {
-	id, err := bson.ObjectIDFromHex(info.ID)
+	id, err := s.free(ctx, info.ID)
 	if err != nil {
 		return nil, fmt.Errorf("create file %q: %w", info.ID, err)
 	}
-	if err := s.index(ctx); err != nil {
+	return &gridWriter{draft: newDraft(info), ctx: ctx, bucket: s, id: id}, nil
+}
+
+// Resume is of [Store]. The state holds the chunk that is not full, so that chunks once written do not change. The
+// chunks behind it are of a writer that did not come to its Suspend. Should it write on, it and the new one meet in a
+// chunk that both insert.
+func (s *GridFS) Resume(ctx context.Context, info Info, state []byte) (Writer, error) {
+	id, err := s.free(ctx, info.ID)
+	if err != nil {
+		return nil, fmt.Errorf("resume file %q: %w", info.ID, err)
+	}
+	d, tail, err := resumeDraft(info, state)
+	if err != nil {
 		return nil, err
 	}
-	// To abort a second file of the same id would remove the first.
+	w := &gridWriter{draft: d, ctx: ctx, bucket: s, id: id, next: d.info.Length / chunkSize}
+	if int64(len(tail)) != d.info.Length%chunkSize {
+		return nil, fmt.Errorf("resume file %s at %d: its state has %d bytes", info.ID, d.info.Length, len(tail))
+	}
+	if len(tail) > 0 {
+		w.chunk = append(w.buffer(), tail...)
+	}
+	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id, "n": bson.M{"$gte": w.next}}); err != nil {
+		return nil, fmt.Errorf("resume file %s: %w", info.ID, err)
+	}
+	return w, nil
+}
+
+// free gives the id of a file to be. To abort a second file of the same id would remove the first.
+func (s *GridFS) free(ctx context.Context, file string) (bson.ObjectID, error) {
+	id, err := bson.ObjectIDFromHex(file)
+	if err != nil {
+		return id, err
+	}
+	if err := s.index(ctx); err != nil {
+		return id, err
+	}
 	err = s.files.FindOne(ctx, bson.M{"_id": id}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
-	if err == nil {
+	switch {
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return id, nil
+	case err == nil:
 		err = errors.New("the id is taken")
 	}
-	if !errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, fmt.Errorf("create file %s: %w", info.ID, err)
-	}
-	return &gridWriter{draft: newDraft(info), ctx: ctx, bucket: s, id: id}, nil
+	return id, err
 }
 
 func (w *gridWriter) Write(p []byte) (int, error) {
@@ -213,6 +246,16 @@ func (w *gridWriter) Patch(p []byte) error {
 		}
 	}
 	return nil
+}
+
+func (w *gridWriter) Suspend(ctx context.Context) ([]byte, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	if err := w.flush(ctx); err != nil {
+		return nil, w.fail("suspend", err)
+	}
+	return w.suspend(w.chunk)
 }
 
 func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
@@ -337,16 +380,15 @@ func (s *GridFS) delete(ctx context.Context, id bson.ObjectID) error {
 
 // Sweep is of [Store]. Files whose id is no ObjectID are not looked at.
 func (s *GridFS) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
-	n, err := s.sweepChunks(ctx, before)
-	if err != nil {
-		return n, err
+	sw := sweeper{known: known, remove: s.Delete}
+	if err := s.sweepChunks(ctx, &sw, before); err != nil {
+		return sw.removed, err
 	}
 	cur, err := s.files.Find(ctx, bson.M{"metadata.owner": bson.M{"$gt": ""}, "uploadDate": bson.M{"$lt": before}})
 	if err != nil {
-		return n, fmt.Errorf("sweep files: %w", err)
+		return sw.removed, fmt.Errorf("sweep files: %w", err)
 	}
 	defer func() { _ = cur.Close(ctx) }()
-	sw := sweeper{known: known, remove: s.Delete}
 	for cur.Next(ctx) && err == nil {
 		var d fileDoc
 		if err = cur.Decode(&d); err == nil {
@@ -359,16 +401,16 @@ func (s *GridFS) Sweep(ctx context.Context, before time.Time, known Known) (int,
 	if err == nil {
 		err = sw.flush(ctx)
 	}
-	return n + sw.removed, err
+	return sw.removed, err
 }
 
-// sweepChunks removes the chunks of files that were never committed.
-func (s *GridFS) sweepChunks(ctx context.Context, before time.Time) (n int, err error) {
+// sweepChunks leaves the files that were never committed to the sweeper.
+func (s *GridFS) sweepChunks(ctx context.Context, sw *sweeper, before time.Time) error {
 	// The server walks the index from one file to the next and does not touch the chunks themselves.
 	var ids []bson.ObjectID
 	r := s.chunks.Distinct(ctx, "files_id", bson.M{"files_id": bson.M{"$lt": bson.NewObjectIDFromTimestamp(before)}})
 	if err := r.Decode(&ids); err != nil {
-		return 0, fmt.Errorf("list the files of chunks: %w", err)
+		return fmt.Errorf("list the files of chunks: %w", err)
 	}
 	for some := range slices.Chunk(ids, sweepBatch) {
 		var files []fileDoc
@@ -377,7 +419,7 @@ func (s *GridFS) sweepChunks(ctx context.Context, before time.Time) (n int, err 
 			err = cur.All(ctx, &files)
 		}
 		if err != nil {
-			return n, fmt.Errorf("look for the files of chunks: %w", err)
+			return fmt.Errorf("look for the files of chunks: %w", err)
 		}
 		for _, id := range some {
 			if slices.ContainsFunc(files, func(d fileDoc) bool { return d.ID == id }) {
@@ -385,15 +427,14 @@ func (s *GridFS) sweepChunks(ctx context.Context, before time.Time) (n int, err 
 			}
 			old, err := s.abandoned(ctx, id, before)
 			if err == nil && old {
-				err = s.delete(ctx, id)
-				n++
+				err = sw.add(ctx, Info{ID: id.Hex()})
 			}
 			if err != nil {
-				return n, err
+				return err
 			}
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // abandoned reports whether the last chunk of a file was written before the time. The id only tells when the file was

@@ -37,24 +37,30 @@ type Store interface {
 	// Create begins a file; Info's ID, Name and Owner are kept. An id that is taken is an error. The context bounds the
 	// writing.
 	Create(ctx context.Context, info Info) (Writer, error)
+	// Resume goes on with a file where [Writer.Suspend] gave the state; without a state it begins the file. What was written
+	// after the Suspend is gone. The state is to be used by one writer at a time: of two that do, only one can commit.
+	Resume(ctx context.Context, info Info, state []byte) (Writer, error)
 	// Open gives a file, or ErrNotFound. The context bounds the reading.
 	Open(ctx context.Context, id string) (File, error)
 	// Delete removes a file; one that is not there is no error.
 	Delete(ctx context.Context, id string) error
 	// Sweep removes what a crash left behind and nobody has written to since the given time: what was never committed, and
-	// files with an owner that known does not keep. It says how many it removed.
+	// files with an owner, unless known keeps them. It says how many it removed.
 	Sweep(ctx context.Context, before time.Time, known Known) (int, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }
 
-// Writer writes one file, start to end. After an error the file can only be aborted.
+// Writer writes one file, start to end. After an error the file can only be aborted, or resumed from a state before.
 type Writer interface {
 	io.Writer
 	// Reserve writes n zero bytes, at most MaxReserve and once a file, whose content Patch gives later.
 	Reserve(n int) error
 	// Patch fills the reserved bytes.
 	Patch(p []byte) error
+	// Suspend makes durable what was written, ends the writer and gives the state for [Store.Resume]. The file stays
+	// invisible. One with reserved bytes cannot be suspended.
+	Suspend(ctx context.Context) (state []byte, err error)
 	// Commit makes the file visible and durable. Without it there is no file. It goes on when ctx is over, and bounds its
 	// time itself, because that grows with the file's length: what follows it needs a deadline of its own.
 	Commit(ctx context.Context) (Info, error)

@@ -86,6 +86,10 @@ func testStore(t *testing.T, open func(t *testing.T) media.Store) {
 		{"reserve and patch", testReserve},
 		{"reserve wrongly", testReserveWrongly},
 		{"abort", testAbort},
+		{"suspend and resume", testResume},
+		{"resume what went on without a suspend", testResumeEarlier},
+		{"resume wrongly", testResumeWrongly},
+		{"resume beside another", testResumeTwice},
 		{"a cancelled context", testContext},
 		{"delete", testDelete},
 		{"seek", testSeek},
@@ -338,12 +342,13 @@ func testAbort(t *testing.T, s media.Store) {
 	wantGone(t, s, id)
 }
 
-func knowsAll(_ context.Context, files []media.Info) (map[string]bool, error) {
-	all := map[string]bool{}
+// knowsCommitted keeps the files that were committed: only of them there is a name.
+func knowsCommitted(_ context.Context, files []media.Info) (map[string]bool, error) {
+	known := map[string]bool{}
 	for _, f := range files {
-		all[f.ID] = true
+		known[f.ID] = f.Name != ""
 	}
-	return all, nil
+	return known, nil
 }
 
 func knowsNone(context.Context, []media.Info) (map[string]bool, error) { return nil, nil }
@@ -356,6 +361,132 @@ func wantNothingLeft(t *testing.T, s media.Store) {
 	t.Helper()
 	if n, err := s.Sweep(t.Context(), inAnHour(), knowsNone); n != 0 || err != nil {
 		t.Errorf("Sweep = %d, %v, want that nothing is left", n, err)
+	}
+}
+
+func resume(t *testing.T, s media.Store, id string, state []byte) media.Writer {
+	t.Helper()
+	w, err := s.Resume(t.Context(), media.Info{ID: id, Name: "Käse.mp4", Owner: "ann"}, state)
+	if err != nil {
+		t.Fatalf("Resume(%s) = %v", id, err)
+	}
+	return w
+}
+
+func suspend(t *testing.T, w media.Writer) []byte {
+	t.Helper()
+	state, err := w.Suspend(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func testResume(t *testing.T, s media.Store) {
+	content := noise(20*chunk + 17)
+	id, state := media.NewID(), []byte(nil)
+	at := 0
+	for _, n := range []int{0, 1, chunk - 1, 0, 10, 3 * chunk, chunk - 10, 9*chunk + 5, len(content)} {
+		w := resume(t, s, id, state)
+		end := min(at+n, len(content))
+		write(t, w, content[at:end])
+		at = end
+		state = suspend(t, w)
+		wantGone(t, s, id)
+		if _, err := w.Write([]byte("more")); err == nil {
+			t.Error("Write after Suspend succeeded")
+		}
+	}
+	info := commit(t, resume(t, s, id, state))
+	if info.Name != "Käse.mp4" || info.Owner != "ann" {
+		t.Errorf("Commit = %+v, want the name and the owner", info)
+	}
+	wantContent(t, s, id, content)
+	if _, err := s.Resume(t.Context(), media.Info{ID: id}, state); err == nil {
+		t.Error("Resume of a committed file succeeded")
+	}
+	wantContent(t, s, id, content)
+}
+
+func testResumeEarlier(t *testing.T, s media.Store) {
+	content := noise(12*chunk + 17)
+	id := media.NewID()
+	lost := resume(t, s, id, nil)
+	write(t, lost, bytes.Repeat([]byte("lost"), 10*chunk/4))
+
+	w := resume(t, s, id, nil)
+	write(t, w, content[:chunk+5])
+	state := suspend(t, w)
+	lost = resume(t, s, id, state)
+	write(t, lost, bytes.Repeat([]byte("lost"), 20*chunk/4))
+
+	w = resume(t, s, id, state)
+	write(t, w, content[chunk+5:])
+	commit(t, w)
+	wantContent(t, s, id, content)
+	if err := lost.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func testResumeWrongly(t *testing.T, s media.Store) {
+	id := media.NewID()
+	if _, err := s.Resume(t.Context(), media.Info{ID: id}, []byte("no state")); err == nil {
+		t.Error("Resume from what is no state succeeded")
+	}
+	w := resume(t, s, id, nil)
+	write(t, w, noise(2*chunk))
+	state := suspend(t, w)
+	if err := s.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := s.Resume(t.Context(), media.Info{ID: id}, state); err == nil {
+		if _, err := w.Commit(t.Context()); err == nil {
+			t.Error("Commit of a file whose bytes are gone succeeded")
+		}
+		if err := w.Abort(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	_, w = begin(t, s, "ann")
+	if err := w.Reserve(10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Suspend(t.Context()); err == nil {
+		t.Error("Suspend of a file with reserved bytes succeeded")
+	}
+	if err := w.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wantNothingLeft(t, s)
+}
+
+// testResumeTwice has two writers go on from one state, as when a process comes back whose lease was given to another.
+func testResumeTwice(t *testing.T, s media.Store) {
+	content := noise(12*chunk + 17)
+	id := media.NewID()
+	w := resume(t, s, id, nil)
+	write(t, w, content[:chunk+5])
+	state := suspend(t, w)
+
+	late := resume(t, s, id, state)
+	w = resume(t, s, id, state)
+	write(t, w, content[chunk+5:])
+	_, lateErr := late.Write(bytes.Repeat([]byte("late"), 10*chunk/4))
+	if lateErr == nil {
+		_, lateErr = late.Suspend(t.Context())
+	}
+	info, err := w.Commit(t.Context())
+	switch {
+	case err == nil && lateErr == nil:
+		t.Errorf("both writers wrote the same bytes: %+v", info)
+	case err == nil:
+		wantContent(t, s, id, content)
+	default: // the late one was first in a chunk, and the client sends again what it sent last
+		w = resume(t, s, id, state)
+		write(t, w, content[chunk+5:])
+		commit(t, w)
+		wantContent(t, s, id, content)
 	}
 }
 
@@ -491,11 +622,20 @@ func testReadAt(t *testing.T, s media.Store) {
 
 func testSweepUncommitted(t *testing.T, s media.Store) {
 	kept := put(t, s, "", noise(chunk))
-	_, w := begin(t, s, "ann")
+	id, w := begin(t, s, "ann")
 	write(t, w, noise(17*chunk))
 	// Nobody aborts it: that is a process that died.
 	if n, err := s.Sweep(t.Context(), time.Now().Add(-time.Hour), knowsNone); n != 0 || err != nil {
 		t.Errorf("Sweep of what is an hour old = %d, %v, want 0", n, err)
+	}
+	knows := func(_ context.Context, files []media.Info) (map[string]bool, error) {
+		if len(files) != 1 || files[0] != (media.Info{ID: id}) {
+			t.Errorf("Sweep asks for %+v, want the id %s alone", files, id)
+		}
+		return map[string]bool{id: true}, nil
+	}
+	if n, err := s.Sweep(t.Context(), inAnHour(), knows); n != 0 || err != nil {
+		t.Errorf("Sweep of what goes on = %d, %v, want 0", n, err)
 	}
 	if n, err := s.Sweep(t.Context(), inAnHour(), knowsNone); n != 1 || err != nil {
 		t.Errorf("Sweep = %d, %v, want 1", n, err)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Known tells which of the files, by id, are to be kept.
+// Known tells which of the files, by id, are to be kept. Of one that was never committed only the id is known.
 type Known func(ctx context.Context, files []Info) (map[string]bool, error)
 
 // sweepBatch is how many files are asked about at once.

@@ -1,0 +1,85 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// MongoUploads keeps the uploads in the collection uploads, as [Mongo] keeps the jobs.
+type MongoUploads struct {
+	uploadSteps
+	uploads *mongo.Collection
+}
+
+// NewMongoUploads is as [NewMongo].
+func NewMongoUploads(db *mongo.Database) *MongoUploads {
+	m := &MongoUploads{uploads: db.Collection("uploads")}
+	m.uploadSteps.change = m.change
+	return m
+}
+
+func (m *MongoUploads) change(
+	ctx context.Context, id string, f func(r *uploadRecord, now time.Time) error,
+) (Upload, error) {
+	r, err := changeDocument(ctx, m.uploads, id, f)
+	return r.Upload, err
+}
+
+// Begin is of [Uploads]. The time at which an upload ends is the server's, and so a change of what is kept. Should there
+// be none, because we die in between, it has ended already.
+func (m *MongoUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error) {
+	_, err := m.uploads.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}})
+	if err == nil {
+		_, err = m.uploads.InsertOne(ctx, uploadRecord{Upload: u})
+	}
+	if err != nil {
+		return Upload{}, fmt.Errorf("keep upload %s: %w", u.ID, err)
+	}
+	return m.expireAfter(ctx, u.ID, ttl)
+}
+
+// Get is of [Uploads].
+func (m *MongoUploads) Get(ctx context.Context, id string) (Upload, error) {
+	r, err := readDocument[uploadRecord](ctx, m.uploads, id)
+	return r.Upload, err
+}
+
+// Delete is of [Uploads].
+func (m *MongoUploads) Delete(ctx context.Context, id string) error {
+	if _, err := m.uploads.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
+		return fmt.Errorf("delete upload %s: %w", id, err)
+	}
+	return nil
+}
+
+func (m *MongoUploads) find(ctx context.Context, filter bson.M, o *options.FindOptionsBuilder) ([]Upload, error) {
+	cur, err := m.uploads.Find(ctx, filter, o.SetProjection(bson.M{"progress.state": 0}))
+	var found []Upload
+	if err == nil {
+		err = cur.All(ctx, &found)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find uploads: %w", err)
+	}
+	return found, nil
+}
+
+// Keeps is of [Uploads].
+func (m *MongoUploads) Keeps(ctx context.Context, ids []string) (map[string]bool, error) {
+	if len(ids) == 0 {
+		return nil, nil // $in wants a list
+	}
+	found, err := m.find(ctx, bson.M{"_id": bson.M{"$in": ids}}, options.Find())
+	return idsOf(found), err
+}
+
+// Expired is of [Uploads].
+func (m *MongoUploads) Expired(ctx context.Context, limit int) ([]Upload, error) {
+	return m.find(ctx, bson.M{"$expr": bson.M{"$lte": bson.A{"$expires", "$$NOW"}}},
+		options.Find().SetSort(bson.M{"expires": 1}).SetLimit(int64(limit)))
+}
