@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,9 @@ const (
 	Timeout         Code = "timeout"
 	OverQuota       Code = "over_quota"
 	RequestTimeout  Code = "request_timeout"
+	Precondition    Code = "precondition_failed"
+	Locked          Code = "locked"
+	Checksum        Code = "checksum_mismatch"
 )
 
 var statuses = map[Code]int{
@@ -56,6 +60,19 @@ var statuses = map[Code]int{
 	Timeout:         http.StatusGatewayTimeout,
 	OverQuota:       http.StatusInsufficientStorage,
 	RequestTimeout:  http.StatusRequestTimeout,
+	Precondition:    http.StatusPreconditionFailed,
+	Locked:          http.StatusLocked,
+	Checksum:        460, // of tus, section Checksum
+}
+
+// ForStatus gives the kind of failure that has the HTTP status; Internal when none has it.
+func ForStatus(status int) Code {
+	for c, s := range statuses {
+		if s == status {
+			return c
+		}
+	}
+	return Internal
 }
 
 // Error is a failure with what its client may read.
@@ -140,7 +157,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	w.WriteHeader(e.Status())
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"type":   "about:blank",
-		"title":  http.StatusText(e.Status()),
+		"title":  cmp.Or(http.StatusText(e.Status()), string(e.Code)),
 		"status": e.Status(),
 		"detail": e.Detail,
 		"code":   e.Code,

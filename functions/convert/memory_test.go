@@ -12,8 +12,9 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
-// memory is a media.Store in memory.
+// memory is a media.Store in memory; what convert does not call is left out.
 type memory struct {
+	media.Store
 	mu      sync.Mutex
 	files   map[string]memoryFile
 	aborted int
@@ -131,3 +132,5 @@ func (w *memoryWriter) Abort(context.Context) error {
 	w.store.aborted++
 	return nil
 }
+
+func (*memoryWriter) Suspend(context.Context) ([]byte, error) { return nil, errors.ErrUnsupported }

@@ -31,7 +31,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/                                              a page that says how to use the service by curl
 //	/login, /users, /.well-known/jwks.json         Login
 //	/validate                                      Validate
-//	/upload, /upload/{filename}                    Upload
+//	/upload, /upload/{filename}, /files, /files/…  Upload
 //	/jobs, /jobs/…, /download                      Jobs
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
@@ -48,6 +48,8 @@ func New(routes Routes) http.Handler {
 	mux.Handle("/validate", routes.Validate)
 	mux.Handle("/upload", routes.Upload)
 	mux.Handle("/upload/", routes.Upload)
+	mux.Handle("/files", routes.Upload)
+	mux.Handle("/files/", routes.Upload)
 	mux.Handle("/jobs", routes.Jobs)
 	mux.Handle("/jobs/", routes.Jobs)
 	mux.Handle("/download", routes.Jobs)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -30,6 +31,14 @@ type Jobs interface {
 	Expire(ctx context.Context, limit int) (int, error)
 }
 
+// Uploads is what the sweep needs of the uploads that are not complete.
+type Uploads interface {
+	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
+	Expired(ctx context.Context, limit int) ([]job.Upload, error)
+	Lock(ctx context.Context, id string, lease time.Duration) (job.Upload, error)
+	Delete(ctx context.Context, id string) error
+}
+
 // Sender sends an event and returns when it is taken.
 type Sender interface {
 	Send(ctx context.Context, e event.Event) error
@@ -40,6 +49,7 @@ type Report struct {
 	Sent    int `json:"sent"`     // events sent again, or for a job that was given up
 	GivenUp int `json:"given_up"` // jobs
 	Expired int `json:"expired"`  // jobs
+	Uploads int `json:"uploads"`  // removed, whose time was up
 	Videos  int `json:"videos"`   // removed
 	MP3s    int `json:"mp3s"`     // removed
 }
@@ -47,14 +57,15 @@ type Report struct {
 // Sweeper sweeps. Several may at the same time.
 type Sweeper struct {
 	jobs         Jobs
+	uploads      Uploads
 	videos, mp3s media.Store
 	events       Sender
 	cfg          Config
 }
 
 // New makes a sweeper.
-func New(jobs Jobs, videos, mp3s media.Store, events Sender, cfg Config) *Sweeper {
-	return &Sweeper{jobs: jobs, videos: videos, mp3s: mp3s, events: events, cfg: cfg}
+func New(jobs Jobs, uploads Uploads, videos, mp3s media.Store, events Sender, cfg Config) *Sweeper {
+	return &Sweeper{jobs: jobs, uploads: uploads, videos: videos, mp3s: mp3s, events: events, cfg: cfg}
 }
 
 // page is how many jobs are read at once.
@@ -63,21 +74,72 @@ const page = 100
 // Sweep sweeps once. What fails does not keep it from the rest; the report is of what was done.
 func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 	var r Report
-	err := errors.Join(s.expire(ctx, &r), s.unstick(ctx, &r))
+	err := errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r))
 	before := time.Now().Add(-s.cfg.Grace)
 	var videoErr, mp3Err error
-	r.Videos, videoErr = s.videos.Sweep(ctx, before, s.known)
+	r.Videos, videoErr = s.videos.Sweep(ctx, before, s.knownVideos)
 	r.MP3s, mp3Err = s.mp3s.Sweep(ctx, before, s.known)
 	return r, errors.Join(err, videoErr, mp3Err)
 }
 
 // known tells which files there is a job to keep for.
 func (s *Sweeper) known(ctx context.Context, files []media.Info) (map[string]bool, error) {
+	return s.jobs.Keeps(ctx, idsOf(files))
+}
+
+// knownVideos tells which videos there is a job or an upload to keep for.
+func (s *Sweeper) knownVideos(ctx context.Context, files []media.Info) (map[string]bool, error) {
+	jobs, err := s.known(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	uploads, err := s.uploads.Keeps(ctx, idsOf(files))
+	known := map[string]bool{}
+	maps.Copy(known, jobs)
+	maps.Copy(known, uploads)
+	return known, err
+}
+
+func idsOf(files []media.Info) []string {
 	ids := make([]string, len(files))
 	for i, f := range files {
 		ids[i] = f.ID
 	}
-	return s.jobs.Keeps(ctx, ids)
+	return ids
+}
+
+// lease is how long an upload may take to be removed: nobody goes on with it meanwhile.
+const lease = time.Minute
+
+// endUploads removes the uploads whose time is up, with their bytes unless these have a job.
+func (s *Sweeper) endUploads(ctx context.Context, r *Report) error {
+	for {
+		due, err := s.uploads.Expired(ctx, page)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		before := r.Uploads
+		for _, u := range due {
+			if _, err := s.uploads.Lock(ctx, u.ID, lease); moved(err) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := s.uploads.Delete(ctx, u.ID); err != nil {
+				return err
+			}
+			r.Uploads++
+			if u.Progress.Done && !u.Partial {
+				continue
+			}
+			if err := s.videos.Delete(ctx, u.ID); err != nil {
+				return err // the bytes belong to nothing, and are swept later
+			}
+		}
+		if r.Uploads == before {
+			return nil // others are at it
+		}
+	}
 }
 
 func (s *Sweeper) expire(ctx context.Context, r *Report) error {

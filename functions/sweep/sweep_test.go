@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -52,6 +53,8 @@ func (s *sender) Send(_ context.Context, e event.Event) error {
 type setup struct {
 	*sweep.Sweeper
 	jobs         *job.SQLite
+	dir          string
+	uploads      *job.SQLiteUploads
 	videos, mp3s *media.Folder
 	events       *sender
 }
@@ -64,7 +67,7 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s := setup{events: &sender{}}
+	s := setup{dir: dir, events: &sender{}}
 	if s.jobs, err = job.NewSQLite(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +77,10 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 	if s.mp3s, err = media.NewFolder(filepath.Join(dir, "mp3s")); err != nil {
 		t.Fatal(err)
 	}
-	s.Sweeper = sweep.New(s.jobs, s.videos, s.mp3s, s.events, cfg)
+	if s.uploads, err = job.NewSQLiteUploads(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	s.Sweeper = sweep.New(s.jobs, s.uploads, s.videos, s.mp3s, s.events, cfg)
 	return s
 }
 
@@ -362,6 +368,75 @@ func TestSweepMedia(t *testing.T) {
 	}
 }
 
+// begin keeps an upload of which some bytes are stored, and all of them when it is done.
+func (s setup) begin(t *testing.T, ttl time.Duration, partial, done bool) string {
+	t.Helper()
+	ctx := t.Context()
+	u, err := s.uploads.Begin(ctx, job.Upload{ID: media.NewID(), Owner: "ann", Length: 10, Partial: partial}, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.videos.Resume(ctx, media.Info{ID: u.ID, Name: "a.mp4", Owner: "ann"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = w.Write([]byte("some bytes")); err != nil {
+		t.Fatal(err)
+	}
+	if done {
+		_, err = w.Commit(ctx)
+	} else {
+		_, err = w.Suspend(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done {
+		if u, err = s.uploads.Lock(ctx, u.ID, -running); err != nil {
+			t.Fatal(err)
+		}
+		u.Progress.Done = true
+		if err := s.uploads.Save(ctx, u, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return u.ID
+}
+
+func TestSweepUploads(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, soon)
+	ctx := t.Context()
+	over := -time.Second
+	ended, part := s.begin(t, over, false, false), s.begin(t, over, true, true)
+	coming, comingPart := s.begin(t, time.Hour, false, false), s.begin(t, time.Hour, true, true)
+	busy, done := s.begin(t, over, false, false), s.begin(t, over, false, true)
+	if _, err := s.uploads.Lock(ctx, busy, running); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.jobs.Create(ctx, job.Job{ID: done, Owner: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	aMoment(t)
+	r, err := s.Sweep(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Sent = 0
+	if diff := cmp.Diff(sweep.Report{Uploads: 3}, r); diff != "" {
+		t.Errorf("Sweep (-want +got):\n%s", diff)
+	}
+	for id, want := range map[string]struct{ upload, data bool }{
+		ended: {}, part: {}, coming: {true, true}, comingPart: {true, true}, busy: {true, true}, done: {false, true},
+	} {
+		_, err := s.uploads.Get(ctx, id)
+		_, dataErr := os.Stat(filepath.Join(s.dir, "videos", id+".data"))
+		if got := (struct{ upload, data bool }{err == nil, dataErr == nil}); got != want {
+			t.Errorf("after Sweep %s is %+v, want %+v", id, got, want)
+		}
+	}
+}
+
 // While nobody can say which jobs there are, no file is removed.
 func TestSweepWithoutJobs(t *testing.T) {
 	t.Parallel()
@@ -382,7 +457,7 @@ func TestSweepWithoutJobs(t *testing.T) {
 
 func TestServeHTTP(t *testing.T) {
 	t.Parallel()
-	const wantBody = `{"sent":0,"given_up":0,"expired":0,"videos":1,"mp3s":0}`
+	const wantBody = `{"sent":0,"given_up":0,"expired":0,"uploads":0,"videos":1,"mp3s":0}`
 	tests := []struct {
 		name   string
 		method string

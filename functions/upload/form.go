@@ -37,7 +37,6 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 				"or PUT the video to /upload/NAME (curl -T video.mp4)")
 	}
 	var video media.Writer
-	var videoName string
 	left := maxFields
 	for {
 		part, err := parts.NextPart()
@@ -62,8 +61,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 		if _, err := parseOptions(fields); err != nil {
 			return err
 		}
-		videoName = cleanName(name)
-		video, err = u.receive(r.Context(), videoName, http.MaxBytesReader(w, part, u.maxBytes))
+		video, err = u.receive(r.Context(), cleanName(name), http.MaxBytesReader(w, part, u.maxBytes))
 		if err != nil {
 			return err
 		}
@@ -80,7 +78,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return u.accept(w, r, video, videoName, options)
+	return u.accept(w, r, video, options)
 }
 
 // field adds an option to the fields, and tells how many bytes are left for others.

@@ -35,6 +35,17 @@ type Jobs interface {
 	Delete(ctx context.Context, id string) error
 }
 
+// Uploads is the part of [job.Uploads] that uploads in several requests need.
+type Uploads interface {
+	Begin(ctx context.Context, u job.Upload, ttl time.Duration) (job.Upload, error)
+	Get(ctx context.Context, id string) (job.Upload, error)
+	Lock(ctx context.Context, id string, lease time.Duration) (job.Upload, error)
+	Hold(ctx context.Context, id string, epoch int, lease time.Duration) (wanted bool, err error)
+	Save(ctx context.Context, u job.Upload, ttl time.Duration) error
+	Unlock(ctx context.Context, id string, epoch int) error
+	Delete(ctx context.Context, id string) error
+}
+
 // Sender sends events to the broker.
 type Sender interface {
 	Send(ctx context.Context, e event.Event) error
@@ -42,15 +53,20 @@ type Sender interface {
 
 // Config bounds uploads.
 type Config struct {
-	MaxBytes int64 `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
+	MaxBytes int64         `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
+	Expires  time.Duration `env:"UPLOAD_EXPIRES, default=24h"`           // after its last byte, one that is not complete
 }
 
-// Validate reports a limit that would refuse every video.
+// Validate reports limits that would refuse every video.
 func (c Config) Validate() error {
+	var errs []error
 	if c.MaxBytes <= 0 {
-		return fmt.Errorf("UPLOAD_MAX_BYTES is %d: want a number of bytes above 0", c.MaxBytes)
+		errs = append(errs, fmt.Errorf("UPLOAD_MAX_BYTES is %d: want a number of bytes above 0", c.MaxBytes))
 	}
-	return nil
+	if c.Expires <= 0 {
+		errs = append(errs, fmt.Errorf("UPLOAD_EXPIRES is %v: want a duration above 0", c.Expires))
+	}
+	return errors.Join(errs...)
 }
 
 type uploader struct {
@@ -65,10 +81,13 @@ type uploader struct {
 //	POST /upload            a multipart form with one file, and options as fields or query (curl -F file=@video.mp4)
 //	POST /                  the same, where the function has an origin of its own
 //	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
+//	/files, /files/{id}     a video in several requests, by tus 1.0: https://tus.io/protocols/resumable-upload
 //
-// A 2xx means that the video and its job are stored. Whatever dies then, it will be converted, or its owner told why
+// A 2xx to the last byte means that the video and its job are stored. Whatever dies then, it will be converted, or its owner told why
 // not. Any other answer means that nothing of it is kept.
-func New(videos media.Store, jobs Jobs, events Sender, v token.Verifier, cfg Config) http.Handler {
+func New(
+	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
+) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, events: events, maxBytes: cfg.MaxBytes}
 	form, raw := token.Required(v, problem.Handler(u.form)), token.Required(v, problem.Handler(u.raw))
 	mux := http.NewServeMux()
@@ -77,6 +96,10 @@ func New(videos media.Store, jobs Jobs, events Sender, v token.Verifier, cfg Con
 	mux.Handle("PUT /upload/{filename}", raw)
 	mux.Handle("PUT /upload/{$}", raw) // without a name, which raw says
 	mux.Handle("PUT /upload", raw)
+	resumable := newTus(u, uploads, v, cfg.Expires)
+	mux.Handle("/files", resumable)
+	mux.Handle("/files/{$}", resumable)
+	mux.Handle("/files/{id}", resumable)
 	mux.Handle("/{$}", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/upload", problem.NotAllowed(http.MethodPost, http.MethodPut))
 	mux.Handle("/upload/{$}", problem.NotAllowed(http.MethodPut))
@@ -107,7 +130,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer u.abort(r.Context(), video)
-	return u.accept(w, r, video, name, options)
+	return u.accept(w, r, video, options)
 }
 
 // receive streams a video into the store. Nothing of it is visible before its Commit. Nothing is left when receive
@@ -115,15 +138,11 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 func (u *uploader) receive(ctx context.Context, name string, content io.Reader) (media.Writer, error) {
 	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
 	head, err := buffered.Peek(container.SniffLen)
-	switch {
-	case err != nil && err != io.EOF: //nolint:errorlint // bufio returns it bare
+	if err != nil && err != io.EOF { //nolint:errorlint // bufio returns it bare
 		return nil, err
-	case len(head) == 0:
-		return nil, problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
-	case container.Sniff(head) == "":
-		return nil, problem.New(problem.Unsupported,
-			"%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
-				"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
+	}
+	if err := sniff(name, head); err != nil {
+		return nil, err
 	}
 	video, err := u.videos.Create(ctx, media.Info{ID: media.NewID(), Name: name, Owner: token.FromContext(ctx).Username})
 	if err != nil {
@@ -137,6 +156,19 @@ func (u *uploader) receive(ctx context.Context, name string, content io.Reader) 
 		return nil, notStored(err)
 	}
 	return video, nil
+}
+
+// sniff refuses what is no media file, by its first [container.SniffLen] bytes.
+func sniff(name string, head []byte) error {
+	switch {
+	case len(head) == 0:
+		return problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
+	case container.Sniff(head) == "":
+		return problem.New(problem.Unsupported,
+			"%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+
+				"FLV, WMV, Ogg, WAV, AIFF, CAF, FLAC, AAC, AC-3 or MP3", name)
+	}
+	return nil
 }
 
 // clientReader marks errors of the client's bytes, so that they are not taken for errors of the store.
@@ -175,30 +207,39 @@ func notStored(err error) error {
 
 // accept makes a job of a video that is all there. From here on it does not matter whether the client leaves.
 func (u *uploader) accept(
-	w http.ResponseWriter, r *http.Request, video media.Writer, name string, options eventing.Options,
+	w http.ResponseWriter, r *http.Request, video media.Writer, options eventing.Options,
 ) error {
 	info, err := video.Commit(r.Context())
 	if err != nil {
-		return notStored(fmt.Errorf("commit video %s: %w", name, err))
+		return notStored(fmt.Errorf("commit video: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
 	defer cancel()
-	j, err := u.jobs.Create(ctx, job.Job{
-		ID: info.ID, Owner: token.FromContext(ctx).Username, Filename: name, Options: options,
-		Video: job.Video{Length: info.Length, SHA256: info.SHA256},
-	})
+	j, err := u.begin(ctx, info, options)
 	if err != nil {
 		u.forget(ctx, info.ID)
-		return notStored(fmt.Errorf("create job %s: %w", info.ID, err))
+		return notStored(err)
 	}
-	j = job.Emit(ctx, source, j, u.jobs, u.events)
-	slog.InfoContext(ctx, "video taken", "job", j.ID, "bytes", info.Length, "state", j.State)
 	links := j.Links()
 	w.Header().Set("Location", links.Self)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(map[string]any{"job_id": j.ID, "video_fid": j.ID, "state": j.State, "links": links})
 	return nil
+}
+
+// begin makes the job of a video that is stored. A job that is there already is job.ErrExists.
+func (u *uploader) begin(ctx context.Context, video media.Info, options eventing.Options) (job.Job, error) {
+	j, err := u.jobs.Create(ctx, job.Job{
+		ID: video.ID, Owner: video.Owner, Filename: video.Name, Options: options,
+		Video: job.Video{Length: video.Length, SHA256: video.SHA256},
+	})
+	if err != nil {
+		return j, fmt.Errorf("create job %s: %w", video.ID, err)
+	}
+	j = job.Emit(ctx, source, j, u.jobs, u.events)
+	slog.InfoContext(ctx, "video taken", "job", j.ID, "bytes", video.Length, "state", j.State)
+	return j, nil
 }
 
 // abort removes a video that was not committed.

@@ -166,7 +166,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	mux.Handle("/", gateway.New(gateway.Routes{
 		Login:    login.New(users, signer, c.Login),
 		Validate: validate.New(verifier),
-		Upload:   upload.New(files.videos, files.jobs, send, verifier, c.Upload),
+		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
 		Jobs:     jobs.New(files.jobs, files.videos, files.mp3s, send, verifier),
 	}))
 	if mailbox != nil {
@@ -178,7 +178,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, encoder, c.Convert)),
 		"notify":  notify.New(files.jobs, channels, c.Notify),
 	})
-	sweeper := sweep.New(files.jobs, files.videos, files.mp3s, send, c.Sweep)
+	sweeper := sweep.New(files.jobs, files.uploads, files.videos, files.mp3s, send, c.Sweep)
 	p.Background = []func(context.Context) error{dispatcher.Run, sweeper.Run}
 	p.Checks = []serve.Check{
 		{Name: "the store of users", Ping: users.Ping},

@@ -25,6 +25,6 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	report, err := sweep.New(stores.Jobs, stores.Videos, stores.MP3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
+	report, err := sweep.New(stores.Jobs, stores.Uploads, stores.Videos, stores.MP3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), stores.Close(context.WithoutCancel(ctx)))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,9 +17,52 @@ import (
 // draft is what a writer of any store knows of the file it makes.
 type draft struct {
 	info     Info
-	sum      hash.Hash // of what was written; with reserved bytes it is not the file's
-	from, to int64     // the reserved bytes; none when equal
-	err      error     // why nothing can be written any more
+	sum      digest // of what was written; with reserved bytes it is not the file's
+	from, to int64  // the reserved bytes; none when equal
+	err      error  // why nothing can be written any more
+}
+
+// digest is a SHA-256 that is calculated beside the writing.
+type digest struct {
+	hash    hash.Hash
+	running *sync.WaitGroup
+	buf     []byte // that is being hashed
+}
+
+func newDigest() digest { return digest{hash: sha256.New(), running: &sync.WaitGroup{}} }
+
+// Write does not wait for p to be hashed, unless that takes less than to begin it.
+func (d *digest) Write(p []byte) (int, error) {
+	d.running.Wait()
+	if len(p) < 32<<10 {
+		return d.hash.Write(p)
+	}
+	d.buf = append(d.buf[:0], p...)
+	d.running.Go(func() { _, _ = d.hash.Write(d.buf) }) // has no error
+	return len(p), nil
+}
+
+// Reset forgets what was written.
+func (d *digest) Reset() {
+	d.running.Wait()
+	d.hash.Reset()
+}
+
+// String gives the digest in hex.
+func (d *digest) String() string {
+	d.running.Wait()
+	return hex.EncodeToString(d.hash.Sum(nil))
+}
+
+// MarshalBinary gives the state of the calculation, as package crypto/sha256 has it.
+func (d *digest) MarshalBinary() ([]byte, error) {
+	d.running.Wait()
+	return d.hash.(encoding.BinaryMarshaler).MarshalBinary()
+}
+
+// UnmarshalBinary goes on from such a state.
+func (d *digest) UnmarshalBinary(state []byte) error {
+	return d.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
 }
 
 var errClosed = errors.New("the file is committed or aborted")
@@ -26,7 +70,7 @@ var errClosed = errors.New("the file is committed or aborted")
 func newDraft(info Info) draft {
 	return draft{
 		info: Info{ID: info.ID, Name: strings.ToValidUTF8(info.Name, "\uFFFD"), Owner: info.Owner},
-		sum:  sha256.New(),
+		sum:  newDigest(),
 	}
 }
 
@@ -42,7 +86,7 @@ func (d *draft) suspend(tail []byte) ([]byte, error) {
 	if d.to != 0 {
 		return nil, d.fail("suspend", errors.New("it has reserved bytes"))
 	}
-	sum, err := d.sum.(encoding.BinaryMarshaler).MarshalBinary()
+	sum, err := d.sum.MarshalBinary()
 	if err != nil {
 		return nil, d.fail("suspend", err)
 	}
@@ -59,7 +103,7 @@ func resumeDraft(info Info, encoded []byte) (d draft, tail []byte, err error) {
 	var s state
 	err = bson.Unmarshal(encoded, &s)
 	if err == nil {
-		err = d.sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(s.Sum)
+		err = d.sum.UnmarshalBinary(s.Sum)
 	}
 	if err != nil {
 		return d, nil, fmt.Errorf("resume file %s: %w", info.ID, err)
@@ -100,13 +144,13 @@ func (d *draft) overlaps(off int64, n int) bool { return off < d.to && d.from < 
 
 // wrote counts bytes that the store has taken.
 func (d *draft) wrote(p []byte) {
-	d.sum.Write(p)
+	_, _ = d.sum.Write(p)
 	d.info.Length += int64(len(p))
 }
 
 // final completes the description of a file whose bytes are all there. Its times have the precision of BSON.
 func (d *draft) final() Info {
-	d.info.SHA256 = hex.EncodeToString(d.sum.Sum(nil))
+	d.info.SHA256 = d.sum.String()
 	d.info.Uploaded = time.Now().UTC().Truncate(time.Millisecond)
 	return d.info
 }

@@ -206,7 +206,7 @@ func (w *folderWriter) commit() error {
 	if w.to != 0 {
 		// The bytes after the reserved ones were hashed too early; they are still in the page cache.
 		w.sum.Reset()
-		if _, err := io.Copy(w.sum, io.NewSectionReader(w.file, 0, w.info.Length)); err != nil {
+		if _, err := io.Copy(&w.sum, io.NewSectionReader(w.file, 0, w.info.Length)); err != nil {
 			return err
 		}
 	}

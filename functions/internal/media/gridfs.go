@@ -316,7 +316,7 @@ func commitTime(readBack int64) time.Duration {
 func (w *gridWriter) check(ctx context.Context) error {
 	if n := w.readBack(); n > 0 {
 		w.sum.Reset()
-		_, err := io.Copy(w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: n, ChunkSize: chunkSize}))
+		_, err := io.Copy(&w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: n, ChunkSize: chunkSize}))
 		return err
 	}
 	n, err := w.bucket.chunks.CountDocuments(ctx, bson.M{"files_id": w.id})
