@@ -238,6 +238,9 @@ type view struct {
 	ID       string `json:"id"`
 	State    string `json:"state"`
 	Progress int    `json:"progress"`
+	Filename string `json:"filename"`
+	Options  struct{ Bitrate int }
+	Video    struct{ SHA256 string }
 	MP3      *struct {
 		FID      string  `json:"fid"`
 		Duration float64 `json:"duration"`

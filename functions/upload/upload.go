@@ -83,8 +83,8 @@ type uploader struct {
 //	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
 //	/files, /files/{id}     a video in several requests, by tus 1.0: https://tus.io/protocols/resumable-upload
 //
-// A 2xx to the last byte means that the video and its job are stored. Whatever dies then, it will be converted, or its owner told why
-// not. Any other answer means that nothing of it is kept.
+// A 2xx to the last byte means that the video and its job are stored. Whatever dies then, it will be converted, or its
+// owner told why not. Any other answer means that nothing of it is kept, unless it is an upload in several requests.
 func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
