@@ -30,8 +30,8 @@ func (m *MongoUploads) change(
 	return r.Upload, err
 }
 
-// Begin is of [Uploads]. The time at which an upload ends is the server's, and so a change of what is kept. Should there
-// be none, because we die in between, it has ended already.
+// Begin is of [Uploads]. The time at which an upload ends is the server's, and so a change of what is kept. When there
+// is none, because we died in between, it has ended already.
 func (m *MongoUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error) {
 	_, err := m.uploads.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}})
 	if err == nil {

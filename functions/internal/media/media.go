@@ -37,8 +37,8 @@ type Store interface {
 	// Create begins a file; Info's ID, Name and Owner are kept. An id that is taken is an error. The context bounds the
 	// writing.
 	Create(ctx context.Context, info Info) (Writer, error)
-	// Resume goes on with a file where [Writer.Suspend] gave the state; without a state it begins the file. What was written
-	// after the Suspend is gone. The state is to be used by one writer at a time: of two that do, only one can commit.
+	// Resume goes on with a file where [Writer.Suspend] gave the state; without a state it begins the file. What was
+	// written after the Suspend is gone. The state is for one writer at a time: of two that use it, only one can commit.
 	Resume(ctx context.Context, info Info, state []byte) (Writer, error)
 	// Open gives a file, or ErrNotFound. The context bounds the reading.
 	Open(ctx context.Context, id string) (File, error)
