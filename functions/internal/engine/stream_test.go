@@ -111,11 +111,30 @@ func TestStream(t *testing.T) {
 				}
 				if !tt.file {
 					file := fed(t, func(w io.Writer) error { return x.Audio.WriteFile(w, f) })
-					readings = append(readings, file, streamed(t, x.Audio.Stream, f))
+					stream := streamed(t, x.Audio.Stream, f)
+					readings = append(readings, file, stream)
+					wantSoundAlone(t, x, f, read(t, stream.path))
 				}
 			}
 			sameSamples(t, readings...)
 		})
+	}
+}
+
+// wantSoundAlone sees that the file with the sound alone gives ffmpeg the same.
+func wantSoundAlone(t *testing.T, x *mp4.Index, src io.ReaderAt, stream []byte) {
+	t.Helper()
+	s, err := x.NewSound(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := mp4.Read(s, s.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := y.Audio.Stream.WriteFile(&got, s); err != nil || !bytes.Equal(got.Bytes(), stream) {
+		t.Errorf("the sound alone is fed as %d bytes, %v, that are not the %d of the video", got.Len(), err, len(stream))
 	}
 }
 
