@@ -81,6 +81,7 @@ func skip(t testing.TB, why string) {
 type process struct {
 	t    testing.TB
 	name string
+	env  map[string]string
 	cmd  *exec.Cmd
 	url  string
 	done chan struct{} // closed once it has ended and its output is read
@@ -94,7 +95,7 @@ var listening = regexp.MustCompile(`"listening".*"address":"([^"]+)"`)
 // start runs a binary on a free port with nothing but the given environment, and waits until it listens.
 func start(t testing.TB, name string, env map[string]string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: name, done: make(chan struct{})}
+	p := &process{t: t, name: name, env: env, done: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(bin, name), args...)
 	p.cmd.Dir = t.TempDir()
 	all := map[string]string{"HOST": "127.0.0.1", "PORT": "0", "PATH": os.Getenv("PATH"), "DRAIN_TIMEOUT": "30s",

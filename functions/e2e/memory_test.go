@@ -15,18 +15,26 @@ import (
 // maxHeap is what each function may keep on its Go heap, in MiB, whatever the size of the file.
 const maxHeap = 64
 
+// bigSize is the size of a large video, in bytes: SOUNDSTRIP_BIG, or what a test takes otherwise.
+func bigSize(t *testing.T, otherwise int64) int64 {
+	t.Helper()
+	v := os.Getenv("SOUNDSTRIP_BIG")
+	if v == "" {
+		return otherwise
+	}
+	size, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
 // TestMemory takes a large video up and a large MP3 down through every function that they pass, and reads the largest
 // heaps off the garbage collectors' own trace. SOUNDSTRIP_BIG sets the size in bytes (make memory takes 4 GB).
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
-	size := int64(256 << 20)
-	if v := os.Getenv("SOUNDSTRIP_BIG"); v != "" {
-		var err error
-		if size, err = strconv.ParseInt(v, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
+	size := bigSize(t, 256<<20)
 	s := deploy(t)
 	token := login(t, s.url, georgio)
 

@@ -104,7 +104,7 @@ func (t *tus) serve(w http.ResponseWriter, r *http.Request) {
 // route is called behind tusd's middleware, which may have overridden the method.
 func (t *tus) route(w http.ResponseWriter, r *http.Request) {
 	x, id := exchangeOf(r.Context()), r.PathValue("id")
-	r.URL.Path = id
+	r.URL = &url.URL{Path: id} // where tusd looks for it
 	switch {
 	case id != "" && !media.ValidID(id):
 		_ = x.fail(noUpload(job.ErrNotFound))

@@ -10,12 +10,12 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
-// bar shows on a terminal how far a conversion is; anywhere else it shows nothing.
+// bar shows on a terminal how far something is; anywhere else it shows nothing.
 type bar struct {
 	out          io.Writer // nil when it is no terminal
 	began, drawn time.Time
-	made         time.Duration
-	percent      int // 0 while it is not known
+	made         time.Duration // of an MP3
+	percent      int           // 0 while it is not known
 }
 
 func newBar(f *os.File) *bar {
@@ -34,6 +34,11 @@ func (b *bar) frame(p []byte) {
 	if h, ok := mp3.ParseHeader(p); ok {
 		b.made += time.Duration(h.Samples) * time.Second / time.Duration(h.Rate)
 	}
+	b.show(clock(b.made) + " " + b.speed(b.made))
+}
+
+// show draws the bar with a text behind it, unless it was drawn a moment ago.
+func (b *bar) show(text string) {
 	if b.out == nil || time.Since(b.drawn) < 200*time.Millisecond {
 		return
 	}
@@ -44,8 +49,7 @@ func (b *bar) frame(p []byte) {
 		share = fmt.Sprintf("%3d%%", b.percent)
 	}
 	done := width * b.percent / 100
-	fmt.Fprintf(b.out, "\r[%s%s] %s %s %s\x1b[K", strings.Repeat("#", done), strings.Repeat(".", width-done), share,
-		clock(b.made), b.speed(b.made))
+	fmt.Fprintf(b.out, "\r[%s%s] %s %s\x1b[K", strings.Repeat("#", done), strings.Repeat(".", width-done), share, text)
 }
 
 // speed is how many seconds of sound a second brings.

@@ -124,6 +124,24 @@ func parseConversion(args []string) (c conversion, err error) {
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.mp3, "o", "", "`file` to write, - for standard output")
 	f.BoolVar(&c.force, "force", false, "replace the file that is there")
+	addOptions(f, values)
+	videos, err := parseArgs(f, args, convertUsage, convertExits)
+	if err != nil {
+		return c, err
+	}
+	if len(videos) != 1 {
+		return c, fmt.Errorf("%d videos are given, want one; soundstrip convert -h tells the options", len(videos))
+	}
+	c.video = videos[0]
+	if c.mp3 == "" {
+		c.mp3 = strings.TrimSuffix(c.video, filepath.Ext(c.video)) + ".mp3"
+	}
+	c.options, err = eventing.ParseOptions(values)
+	return c, err
+}
+
+// addOptions adds the options of a conversion, which go to values.
+func addOptions(f *flag.FlagSet, values url.Values) {
 	for _, o := range conversionFlags {
 		set := func(v string) error {
 			values.Set(o.name, v)
@@ -135,31 +153,27 @@ func parseConversion(args []string) (c conversion, err error) {
 			f.Func(o.name, o.usage, set)
 		}
 	}
-	var videos []string
+}
+
+// parseArgs reads options before, between and behind the other arguments, which it gives. For -h it prints what comes
+// before and behind the list of options, and gives flag.ErrHelp.
+func parseArgs(f *flag.FlagSet, args []string, before, behind string) (others []string, err error) {
 	for len(args) > 0 {
 		err := f.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
 			f.SetOutput(os.Stdout)
-			fmt.Print(convertUsage)
+			fmt.Print(before)
 			f.PrintDefaults()
-			fmt.Print(convertExits)
+			fmt.Print(behind)
 		}
 		if err != nil {
-			return c, fmt.Errorf("%w; soundstrip convert -h tells the options", err)
+			return nil, fmt.Errorf("%w; soundstrip %s -h tells the options", err, f.Name())
 		}
 		if args = f.Args(); len(args) > 0 {
-			videos, args = append(videos, args[0]), args[1:]
+			others, args = append(others, args[0]), args[1:]
 		}
 	}
-	if len(videos) != 1 {
-		return c, fmt.Errorf("%d videos are given, want one; soundstrip convert -h tells the options", len(videos))
-	}
-	c.video = videos[0]
-	if c.mp3 == "" {
-		c.mp3 = strings.TrimSuffix(c.video, filepath.Ext(c.video)) + ".mp3"
-	}
-	c.options, err = eventing.ParseOptions(values)
-	return c, err
+	return others, nil
 }
 
 func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error) {

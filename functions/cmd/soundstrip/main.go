@@ -2,6 +2,8 @@
 //
 //	soundstrip                               serves on http://127.0.0.1:8080, with its data in .soundstrip
 //	soundstrip convert in.mp4                makes in.mp3, with no server; -h tells the options
+//	soundstrip send in.mp4 …                 has a server make in.mp3; -h tells the options
+//	soundstrip login|logout                  keeps a token for send, or forgets it
 //	soundstrip user add|list|passwd|disable  manages the users of that folder, or of the MySQL that MYSQL_HOST names
 package main
 
@@ -23,9 +25,16 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runServer(ctx, env)
 	case args[0] == "convert":
 		return runConvert(ctx, env, args[1:])
+	case args[0] == "send":
+		return runSend(ctx, env, args[1:])
+	case args[0] == "login":
+		return runLogin(ctx, env, args[1:])
+	case args[0] == "logout":
+		return runLogout(env, args[1:])
 	case args[0] == "user":
 		return runUser(ctx, env, args[1:])
 	default:
-		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert and user add|list|passwd|disable", args)
+		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, login, logout "+
+			"and user add|list|passwd|disable", args)
 	}
 }

@@ -122,7 +122,7 @@ func listUsers(ctx context.Context, s *account.Store, stdout io.Writer) error {
 
 // withPassword calls use with a password, and prints the password if nobody else knows it.
 func withPassword(fromStdin bool, stdin io.Reader, stdout io.Writer, use func(password string) error) error {
-	password, err := askPassword(fromStdin, stdin, stdout)
+	password, err := askPassword("Password (empty: one is made up): ", fromStdin, stdin, stdout)
 	if err != nil {
 		return fmt.Errorf("read password: %w", err)
 	}
@@ -140,8 +140,8 @@ func withPassword(fromStdin bool, stdin io.Reader, stdout io.Writer, use func(pa
 // maxLine is the most, in bytes, that is read of a password: the store refuses a shorter one as too long.
 const maxLine = 4 << 10
 
-// askPassword gives the password that the admin chose, or none.
-func askPassword(fromStdin bool, stdin io.Reader, stdout io.Writer) (string, error) {
+// askPassword gives a password: the first line of stdin, or what is typed at a terminal, or none.
+func askPassword(prompt string, fromStdin bool, stdin io.Reader, stdout io.Writer) (string, error) {
 	if fromStdin {
 		line, err := bufio.NewReader(io.LimitReader(stdin, maxLine)).ReadString('\n')
 		if errors.Is(err, io.EOF) {
@@ -153,7 +153,7 @@ func askPassword(fromStdin bool, stdin io.Reader, stdout io.Writer) (string, err
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return "", nil
 	}
-	fmt.Fprint(stdout, "Password (empty: one is made up): ")
+	fmt.Fprint(stdout, prompt)
 	password, err := term.ReadPassword(int(terminal.Fd()))
 	fmt.Fprintln(stdout)
 	return string(password), err
