@@ -246,7 +246,7 @@ func (r *repository) faults(readme, text string) (faults []string) {
 	for _, m := range address.FindAllStringSubmatch(text, -1) {
 		p := strings.TrimRight(m[1], ".,;:`")
 		answered := func(method string) bool { return r.answers(method, p) }
-		if !slices.ContainsFunc([]string{"GET", "POST", "PUT", "DELETE"}, answered) {
+		if !slices.ContainsFunc([]string{"GET", "HEAD", "POST", "PUT", "DELETE"}, answered) {
 			missing("route", p)
 		}
 	}

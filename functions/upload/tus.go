@@ -116,13 +116,9 @@ func (t *tus) route(w http.ResponseWriter, r *http.Request) {
 		t.protocol.PatchFile(w, r)
 	case id != "" && r.Method == http.MethodDelete:
 		t.protocol.DelFile(w, r)
-	default:
-		allow := "POST, OPTIONS"
-		if id != "" {
-			allow = "HEAD, PATCH, DELETE, OPTIONS"
-		}
-		_ = x.fail(problem.New(problem.Method, "%s is not for %s: use %s", r.Method, x.request.URL.Path, allow).
-			With("Allow", allow))
+	default: // as X-HTTP-Method-Override has it
+		_ = x.fail(problem.New(problem.Method, "%s is not for %s: use HEAD, PATCH or DELETE", r.Method, x.request.URL.Path).
+			With("Allow", "HEAD, PATCH, DELETE, OPTIONS"))
 	}
 }
 

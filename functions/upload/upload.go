@@ -97,9 +97,15 @@ func New(
 	mux.Handle("PUT /upload/{$}", raw) // without a name, which raw says
 	mux.Handle("PUT /upload", raw)
 	resumable := newTus(u, uploads, v, cfg.Expires)
-	mux.Handle("/files", resumable)
-	mux.Handle("/files/{$}", resumable)
-	mux.Handle("/files/{id}", resumable)
+	for _, pattern := range []string{
+		"OPTIONS /files", "POST /files", "OPTIONS /files/{$}", "POST /files/{$}",
+		"HEAD /files/{id}", "PATCH /files/{id}", "DELETE /files/{id}", "OPTIONS /files/{id}",
+		"POST /files/{id}", // with X-HTTP-Method-Override
+	} {
+		mux.Handle(pattern, resumable)
+	}
+	mux.Handle("/files", problem.NotAllowed(http.MethodPost, http.MethodOptions))
+	mux.Handle("/files/{id}", problem.NotAllowed(http.MethodHead, http.MethodPatch, http.MethodDelete, http.MethodOptions))
 	mux.Handle("/{$}", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/upload", problem.NotAllowed(http.MethodPost, http.MethodPut))
 	mux.Handle("/upload/{$}", problem.NotAllowed(http.MethodPut))

@@ -23,10 +23,10 @@ const (
 	loginUsage = `usage: soundstrip login [--url URL] EMAIL
 
 Asks for the password and keeps the token for soundstrip send, where only you can read it. Without a terminal the
-password is the first line of standard input.`
+password is the first line of standard input`
 	logoutUsage = `usage: soundstrip logout [--url URL]
 
-Forgets the token that soundstrip login keeps.`
+Forgets the token that soundstrip login keeps`
 )
 
 // defaultURL is where soundstrip itself listens.

@@ -1,5 +1,5 @@
-// Package api is the client of the service's HTTP API: it logs in, sends videos by tus, watches jobs and fetches MP3s. It
-// tries again for as long as there is hope, and says what the service said otherwise.
+// Package api is the client of the service's HTTP API: it logs in, sends videos by tus, watches jobs and fetches MP3s.
+// It tries again for as long as there is hope, and says what the service said otherwise.
 package api
 
 import (
