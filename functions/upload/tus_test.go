@@ -59,7 +59,7 @@ func (b *brittleJobs) Create(ctx context.Context, j job.Job) (job.Job, error) {
 
 // tusSetup is an upload function on the stores of a laptop.
 type tusSetup struct {
-	videos  *media.Folder
+	videos  media.Store
 	jobs    *brittleJobs
 	uploads job.Uploads
 	url     string
@@ -68,7 +68,7 @@ type tusSetup struct {
 	sent []event.Event
 }
 
-func newTusSetup(t *testing.T, maxBytes int64) *tusSetup {
+func newTusSetup(t testing.TB, maxBytes int64) *tusSetup {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := sqlite.Open(filepath.Join(dir, "soundstrip.db"))
