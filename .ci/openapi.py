@@ -1,0 +1,4 @@
+"""Hooks of schemathesis for .ci/openapi."""
+import schemathesis
+
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
