@@ -37,8 +37,8 @@ const maxTag = 1024
 var optionNames = []string{"bitrate", "quality", "start", "end", "mono", "normalize", "title", "artist", "album"}
 
 // ParseOptions reads options from form fields or a query. Its error lists every unknown name and bad value, with what
-// is valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03).
-func ParseOptions(v url.Values) (Options, error) {
+// is valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03). Others are names that the caller reads.
+func ParseOptions(v url.Values, others ...string) (Options, error) {
 	var o Options
 	var errs []error
 	bad := func(name, value, valid string) {
@@ -84,7 +84,10 @@ func ParseOptions(v url.Values) (Options, error) {
 		case "album":
 			o.Album = value
 		default:
-			errs = append(errs, fmt.Errorf("unknown option %q: the options are %s", name, strings.Join(optionNames, ", ")))
+			if !slices.Contains(others, name) {
+				errs = append(errs, fmt.Errorf("unknown option %q: the options are %s", name,
+					strings.Join(slices.Concat(optionNames, others), ", ")))
+			}
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

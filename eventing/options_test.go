@@ -77,6 +77,22 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
+// TestParseOptionsBesideOthers: what the caller reads is an option, and not one of the conversion.
+func TestParseOptionsBesideOthers(t *testing.T) {
+	t.Parallel()
+	v := url.Values{"mono": {"true"}, "webhook": {"x"}}
+	if o, err := eventing.ParseOptions(v, "webhook"); err != nil || o != (eventing.Options{Mono: true}) {
+		t.Errorf("ParseOptions beside webhook = %+v, %v", o, err)
+	}
+	if _, err := eventing.ParseOptions(v); err == nil || !strings.Contains(err.Error(), `unknown option "webhook"`) {
+		t.Errorf("ParseOptions = %v, want the webhook unknown", err)
+	}
+	v.Set("speed", "2")
+	if _, err := eventing.ParseOptions(v, "webhook"); err == nil || !strings.HasSuffix(err.Error(), "album, webhook") {
+		t.Errorf("ParseOptions = %v, want webhook among the options", err)
+	}
+}
+
 func TestOptionsLength(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ start, end, of, want float64 }{

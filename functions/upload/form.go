@@ -11,6 +11,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
@@ -74,11 +75,11 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	if video == nil {
 		return problem.New(problem.Invalid, "no file in the form: send one with its name (curl -F file=@video.mp4)")
 	}
-	options, err := parseOptions(fields)
+	o, err := parseOptions(fields)
 	if err != nil {
 		return err
 	}
-	return u.accept(w, r, video, options)
+	return u.accept(w, r, video, o)
 }
 
 // field adds an option to the fields, and tells how many bytes are left for others.
@@ -112,23 +113,31 @@ func fileName(part *multipart.Part) (name string, isFile bool, err error) {
 }
 
 // query reads options from the query; unlike [url.URL.Query] it drops nothing that is malformed.
-func query(r *http.Request) (url.Values, eventing.Options, error) {
+func query(r *http.Request) (url.Values, options, error) {
 	fields, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, eventing.Options{}, problem.New(problem.Invalid, "the query is malformed: %v", err)
+		return nil, options{}, problem.New(problem.Invalid, "the query is malformed: %v", err)
 	}
 	for _, values := range fields {
 		for i, v := range values {
 			values[i] = strings.ToValidUTF8(v, "\uFFFD")
 		}
 	}
-	options, err := parseOptions(fields)
-	return fields, options, err
+	o, err := parseOptions(fields)
+	return fields, o, err
 }
 
-func parseOptions(fields url.Values) (eventing.Options, error) {
-	o, err := eventing.ParseOptions(fields)
-	if err != nil {
+// options are what a client wants of an upload's job.
+type options struct {
+	conversion eventing.Options
+	webhook    *job.Webhook // also told how the job ends; may be nil
+}
+
+func parseOptions(fields url.Values) (o options, err error) {
+	o.conversion, err = eventing.ParseOptions(fields, job.WebhookFields...)
+	var webhookErr error
+	o.webhook, webhookErr = job.ParseWebhook(fields)
+	if err = errors.Join(err, webhookErr); err != nil {
 		return o, problem.New(problem.Unprocessable, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return o, nil

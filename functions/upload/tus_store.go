@@ -12,7 +12,6 @@ import (
 
 	"github.com/tus/tusd/v2/pkg/handler"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -42,12 +41,16 @@ func (t *tus) NewUpload(ctx context.Context, info handler.FileInfo) (handler.Upl
 }
 
 func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (job.Upload, error) {
-	name, options, err := describe(x, info.MetaData)
+	name, o, err := describe(x, info.MetaData)
 	if err != nil {
 		return job.Upload{}, err
 	}
+	for _, field := range job.WebhookFields {
+		delete(info.MetaData, field) // which goes back to the client, and may be seen on the way
+	}
 	u := job.Upload{
-		ID: media.NewID(), Owner: token.FromContext(ctx).Username, Filename: name, Options: options,
+		ID: media.NewID(), Owner: token.FromContext(ctx).Username, Filename: name,
+		Options: o.conversion, Webhook: o.webhook,
 		Metadata: info.MetaData, Length: info.Size, Partial: info.IsPartial, Parts: info.PartialUploads,
 	}
 	if info.SizeIsDeferred {
@@ -63,17 +66,18 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 }
 
 // describe reads the video's name and the options from Upload-Metadata, and options from the query.
-func describe(x *exchange, metadata map[string]string) (name string, _ eventing.Options, err error) {
+func describe(x *exchange, metadata map[string]string) (name string, o options, err error) {
 	for _, pair := range strings.Split(x.request.Header.Get("Upload-Metadata"), ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), " ")
 		if _, err := base64.StdEncoding.DecodeString(value); err != nil || key == "" && value != "" {
-			return "", eventing.Options{}, problem.New(problem.Invalid,
-				"Upload-Metadata has %q: want a key, a space and the value in Base64, and commas between such pairs", pair)
+			return "", o, problem.New(problem.Invalid,
+				"Upload-Metadata has a malformed %q: want a key, a space and the value in Base64, and commas between such pairs",
+				key)
 		}
 	}
 	fields, _, err := query(x.request)
 	if err != nil {
-		return "", eventing.Options{}, err
+		return "", o, err
 	}
 	name = "video"
 	for key, value := range metadata {
@@ -86,8 +90,8 @@ func describe(x *exchange, metadata map[string]string) (name string, _ eventing.
 			fields.Add(key, value)
 		}
 	}
-	options, err := parseOptions(fields)
-	return name, options, err
+	o, err = parseOptions(fields)
+	return name, o, err
 }
 
 // GetUpload is of tusd's DataStore.
@@ -255,7 +259,7 @@ func (t *tus) finish(ctx context.Context, u *job.Upload) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
 	if !u.Partial {
-		if _, err := t.begin(ctx, info, u.Options); err != nil && !errors.Is(err, job.ErrExists) {
+		if _, err := t.begin(ctx, info, options{u.Options, u.Webhook}); err != nil && !errors.Is(err, job.ErrExists) {
 			return notStored(err)
 		}
 	}

@@ -281,6 +281,33 @@ func TestTus(t *testing.T) {
 	}
 }
 
+// TestTusWebhook: the job has it, though it comes with the first request, and no answer or event.
+func TestTusWebhook(t *testing.T) {
+	t.Parallel()
+	s := newTusSetup(t, 1<<30)
+	const address = "https://example.com/hook?key=hunter2"
+	path := s.begin(t, len(video),
+		metadata("filename", "a.mp4", "webhook", address, "webhook_secret", hookSecret))
+	for _, at := range []int{0, 4096} {
+		res := s.want(t, http.StatusOK, http.MethodHead, path, nil, nil)
+		if got, want := res.Header.Get("Upload-Metadata"), "filename YS5tcDQ="; got != want {
+			t.Errorf("Upload-Metadata is %q, want %q", got, want)
+		}
+		end := len(video)
+		if at == 0 {
+			end = 4096
+		}
+		s.patch(t, path, at, video[at:end])
+	}
+	j := s.wantJob(t, path, video)
+	if want := (job.Webhook{URL: address, Secret: hookSecret}); j.Webhook == nil || *j.Webhook != want {
+		t.Errorf("the job's webhook is %v, want %v", j.Webhook, want)
+	}
+	if text := s.sent[0].String(); strings.Contains(text, "example.com") || strings.Contains(text, "hunter2") {
+		t.Errorf("the webhook is in the event %s", text)
+	}
+}
+
 // wantNothingVisible sees that nobody sees an upload before it is complete.
 func (s *tusSetup) wantNothingVisible(t *testing.T) {
 	t.Helper()
@@ -525,9 +552,11 @@ func TestTusRefuses(t *testing.T) {
 		{"empty", "POST", "/files", nil, headers{"Upload-Length": "0"}, 400, "empty"},
 		{"too large", "POST", "/files", nil, headers{"Upload-Length": "1048577"}, 413, "size"},
 		{"malformed metadata", "POST", "/files", nil,
-			headers{"Upload-Length": "9", "Upload-Metadata": "filename a.mp4"}, 400, "Base64"},
+			headers{"Upload-Length": "9", "Upload-Metadata": "filename a.mp4"}, 400, `malformed \"filename\": want`},
 		{"unknown option", "POST", "/files", nil,
 			headers{"Upload-Length": "9", "Upload-Metadata": "bitrat MQ=="}, 422, "bitrat"},
+		{"webhook without a secret", "POST", "/files?webhook=https://example.com", nil, headers{"Upload-Length": "9"}, 422,
+			"webhook_secret"},
 		{"bad option in the query", "POST", "/files?bitrate=1", nil, headers{"Upload-Length": "9"}, 422, "bitrate"},
 		{"no media file", "POST", "/files", bytes.Repeat([]byte("text "), 2000),
 			headers{"Upload-Length": "99999"}, 415, "MP4"},

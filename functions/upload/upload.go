@@ -14,7 +14,6 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -123,7 +122,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Invalid,
 			"a PUT stores a whole video and does not resume one: send it without Content-Range")
 	}
-	_, options, err := query(r)
+	_, o, err := query(r)
 	if err != nil {
 		return err
 	}
@@ -136,7 +135,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer u.abort(r.Context(), video)
-	return u.accept(w, r, video, options)
+	return u.accept(w, r, video, o)
 }
 
 // receive streams a video into the store. Nothing of it is visible before its Commit. Nothing is left when receive
@@ -212,16 +211,14 @@ func notStored(err error) error {
 }
 
 // accept makes a job of a video that is all there. From here on it does not matter whether the client leaves.
-func (u *uploader) accept(
-	w http.ResponseWriter, r *http.Request, video media.Writer, options eventing.Options,
-) error {
+func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Writer, o options) error {
 	info, err := video.Commit(r.Context())
 	if err != nil {
 		return notStored(fmt.Errorf("commit video: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
 	defer cancel()
-	j, err := u.begin(ctx, info, options)
+	j, err := u.begin(ctx, info, o)
 	if err != nil {
 		u.forget(ctx, info.ID)
 		return notStored(err)
@@ -235,9 +232,9 @@ func (u *uploader) accept(
 }
 
 // begin makes the job of a video that is stored. A job that is there already is job.ErrExists.
-func (u *uploader) begin(ctx context.Context, video media.Info, options eventing.Options) (job.Job, error) {
+func (u *uploader) begin(ctx context.Context, video media.Info, o options) (job.Job, error) {
 	j, err := u.jobs.Create(ctx, job.Job{
-		ID: video.ID, Owner: video.Owner, Filename: video.Name, Options: options,
+		ID: video.ID, Owner: video.Owner, Filename: video.Name, Options: o.conversion, Webhook: o.webhook,
 		Video: job.Video{Length: video.Length, SHA256: video.SHA256},
 	})
 	if err != nil {

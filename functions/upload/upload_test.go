@@ -417,6 +417,10 @@ func TestRefused(t *testing.T) {
 			[]string{"start", "1:30.5"}},
 		{"bad option in the query", withHeader(bare("POST", "/upload?bitrate=31", unread{t}), "Content-Type",
 			"multipart/form-data; boundary=x"), 422, []string{"320"}},
+		{"webhook without a secret", formRequest(t, "/upload", part{"webhook", "https://example.com", ""}, theVideo), 422,
+			[]string{"webhook_secret", "24 bytes"}},
+		{"bad webhook and bad option", bare("PUT", "/upload/a.mp4?speed=2&webhook=ftp://x&webhook_secret="+hookSecret,
+			unread{t}), 422, []string{"bitrate, quality, start", "album, webhook, webhook_secret", "https://example.com/hook"}},
 		{"malformed query", bare("PUT", "/upload/a.mp4?title=100%", unread{t}), 400, []string{"query"}},
 		{"long field", formRequest(t, "/upload", part{"file", string(video), ""}), 400,
 			[]string{"longer than", "curl -F file=@"}},
@@ -465,6 +469,37 @@ func TestRefused(t *testing.T) {
 }
 
 // TestOptionsFirst has a bad option before the file: nothing of the file is stored only to be thrown away.
+const hookSecret = "hunter2-hunter2-hunter2-"
+
+// TestWebhook: what tells of a webhook is in its job, and nowhere else.
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	theVideo := part{"file", string(video), `filename="a.mp4"`}
+	const address = "https://example.com/hook?key=hunter2"
+	query := url.Values{"webhook": {address}, "webhook_secret": {hookSecret}}.Encode()
+	for name, r := range map[string]*http.Request{
+		"fields": formRequest(t, "/upload", part{"webhook", address, ""}, part{"webhook_secret", hookSecret, ""}, theVideo),
+		"query":  formRequest(t, "/upload?"+query, theVideo),
+		"raw":    httptest.NewRequest(http.MethodPut, "/upload/a.mp4?"+query, bytes.NewReader(video)),
+	} {
+		s := newSetup(int64(len(video)))
+		w := s.do(r)
+		if w.Code != http.StatusAccepted {
+			t.Errorf("%s: answer = %d %s, want 202", name, w.Code, w.Body)
+			continue
+		}
+		j := s.checkOne(t, video)
+		if want := (job.Webhook{URL: address, Secret: hookSecret}); j.Webhook == nil || *j.Webhook != want {
+			t.Errorf("%s: the job's webhook is %v, want %v", name, j.Webhook, want)
+		}
+		for _, text := range []string{s.sent[0].String(), w.Body.String(), fmt.Sprint(w.Header())} {
+			if strings.Contains(text, "hook") || strings.Contains(text, "hunter2") {
+				t.Errorf("%s: the webhook is in %s", name, text)
+			}
+		}
+	}
+}
+
 func TestOptionsFirst(t *testing.T) {
 	t.Parallel()
 	s := newSetup(1 << 20)

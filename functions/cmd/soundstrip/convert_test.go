@@ -45,6 +45,7 @@ func TestParseConversion(t *testing.T) {
 		{name: "none", err: "0 videos"},
 		{name: "two", args: "a.mp4 b.mp4", err: "2 videos"},
 		{name: "unknown option", args: "a.mp4 --bit 3", err: "-bit"},
+		{name: "an upload's option", args: "a.mp4 --webhook https://example.com", err: "-webhook"},
 		{name: "bad value", args: "a.mp4 --bitrate 31", err: "320"},
 		{name: "bad bool", args: "a.mp4 --mono=maybe", err: "true or false"},
 	} {

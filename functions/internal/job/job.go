@@ -38,6 +38,7 @@ type Job struct {
 	Owner    string            `bson:"owner" json:"owner"`
 	Filename string            `bson:"filename" json:"filename"`
 	Options  eventing.Options  `bson:"options" json:"options"`
+	Webhook  *Webhook          `bson:"webhook,omitempty" json:"webhook,omitempty"`
 	State    State             `bson:"state" json:"state"`
 	Round    int               `bson:"round" json:"round"` // 1, and one more each time its owner starts it anew
 	Video    Video             `bson:"video" json:"video"`

@@ -136,6 +136,7 @@ func create(t *testing.T, s job.Store) job.Job {
 	j, err := s.Create(t.Context(), job.Job{
 		ID: newID(), Owner: "ann@example.com", Filename: "Käse \"1\".mp4",
 		Options: eventing.Options{Quality: &quality, Start: 1.5},
+		Webhook: &job.Webhook{URL: "https://example.com/hook?key=1", Secret: "whsec_1"},
 		Video:   job.Video{Length: 5 << 30, SHA256: "aa"},
 	})
 	if err != nil {

@@ -14,7 +14,8 @@ type Upload struct {
 	Owner    string            `bson:"owner"`
 	Filename string            `bson:"filename"`
 	Options  eventing.Options  `bson:"options"`
-	Metadata map[string]string `bson:"metadata,omitempty"` // as the client gave it
+	Webhook  *Webhook          `bson:"webhook,omitempty"`
+	Metadata map[string]string `bson:"metadata,omitempty"` // as the client gave it, without what is about the webhook
 	Length   int64             `bson:"length"`             // bytes; Unknown until the client tells
 	Partial  bool              `bson:"partial,omitempty"`  // it has no job, and becomes a part of another
 	Parts    []string          `bson:"parts,omitempty"`    // the ids of the uploads that it is made of

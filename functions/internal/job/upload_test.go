@@ -57,6 +57,7 @@ func beginUpload(t *testing.T, s job.Uploads, ttl time.Duration) job.Upload {
 	t.Helper()
 	u, err := s.Begin(t.Context(), job.Upload{
 		ID: newID(), Owner: "ann@example.com", Filename: "Käse.mp4", Options: eventing.Options{Mono: true},
+		Webhook:  &job.Webhook{URL: "https://example.com/hook?key=1", Secret: "whsec_1"},
 		Metadata: map[string]string{"filename": "Käse.mp4", "": "no name"}, Length: job.Unknown, Partial: true,
 		Parts: []string{newID()},
 	}, ttl)
