@@ -115,7 +115,7 @@ func (p ConversionFailed) Validate() error {
 // NotificationSent says that the owner of a job was told how it ended.
 type NotificationSent struct {
 	Reference
-	Channel string `json:"channel"` // email or webhook
+	Channel string `json:"channel"` // email, webhook or job_webhook
 }
 
 // Type is [TypeNotificationSent].

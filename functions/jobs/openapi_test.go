@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ func TestDescribedJob(t *testing.T) {
 		Options: eventing.Options{
 			Bitrate: 1, Quality: new(int), Start: 1, End: 2, Mono: true, Normalize: true, Title: "t", Artist: "a", Album: "a",
 		},
+		Webhook:  &job.Webhook{URL: "https://example.com/hook", Secret: "s"},
 		Video:    job.Video{Length: 1, SHA256: "aa"},
 		MP3:      &job.MP3{FID: theMP3, Length: 1, SHA256: "aa", Duration: 1, Plan: "pipe"},
 		Attempts: []job.Attempt{{Epoch: 1, Worker: "w", From: now, To: &now, Error: "e"}},
@@ -65,6 +67,9 @@ func TestDescribedJob(t *testing.T) {
 		}
 		for key, value := range got {
 			s := s.Properties[key]
+			if s.Ref != "" {
+				s = document.Components.Schemas[path.Base(s.Ref)]
+			}
 			if list, ok := value.([]any); ok && s.Items != nil {
 				value, s = list[0], *s.Items
 			}

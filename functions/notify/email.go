@@ -6,6 +6,7 @@ import (
 	netmail "net/mail"
 	"time"
 
+	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/mail"
 )
 
@@ -20,6 +21,8 @@ type email struct{ post Post }
 func Email(post Post) Channel { return email{post} }
 
 func (email) Name() string { return "email" }
+
+func (email) For(job.Job) bool { return true }
 
 func (c email) Tell(ctx context.Context, o Outcome) error {
 	to, err := netmail.ParseAddress(o.Job.Owner)

@@ -31,8 +31,10 @@ type Jobs interface {
 
 // Channel is a way to reach the owner of a job.
 type Channel interface {
-	// Name is what the channel's notices are recorded by: email or webhook.
+	// Name is what the channel's notices are recorded by: email, webhook or job_webhook.
 	Name() string
+	// For reports whether the channel has somebody to tell about the job.
+	For(j job.Job) bool
 	// Tell returns when the message is accepted. A *RefusedError is permanent, another error is passing.
 	Tell(ctx context.Context, o Outcome) error
 }
@@ -72,8 +74,8 @@ const Source = "/soundstrip/notify"
 
 const (
 	// telling is how long a delivery keeps others from telling the owner. Its channels take less: three times
-	// [mail.MaxTimeout], once maxTimeout, and recording for each.
-	telling = 3 * time.Minute
+	// [mail.MaxTimeout], twice maxTimeout, and recording for each.
+	telling = 4 * time.Minute
 	// retryAfter is when a passing failure may be tried again.
 	retryAfter = 10 * time.Second
 	// recording bounds the recording of what was sent, which goes on when the caller has left.
@@ -86,7 +88,8 @@ type function struct {
 	cfg      Config
 }
 
-// New makes the function. It needs one channel at least; all of them tell an outcome.
+// New makes the function. All channels that are for a job tell its outcome. The first, which there must be, is for
+// every job.
 func New(jobs Jobs, channels []Channel, cfg Config) http.Handler {
 	f := &function{jobs: jobs, channels: channels, cfg: cfg}
 	return eventing.Func(f.notify)
@@ -200,11 +203,11 @@ func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Jo
 	return j, nil
 }
 
-// pending gives the channels that have not told the outcome.
+// pending gives the channels that have yet to tell the outcome.
 func (f *function) pending(j job.Job, id string) []Channel {
 	var left []Channel
 	for _, c := range f.channels {
-		if !j.Told(id, c.Name()) {
+		if c.For(j) && !j.Told(id, c.Name()) {
 			left = append(left, c)
 		}
 	}

@@ -27,6 +27,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A job's webhook is not told through a proxy: nobody listens there.
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
+		if err := os.Setenv(name, "http://127.0.0.1:1"); err != nil {
+			panic(err)
+		}
+	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
 }
@@ -36,6 +42,7 @@ type store struct {
 	*job.SQLite
 	get     func(id string) (job.Job, error)
 	noticed func(n job.Notice) error // called before the real one; its error comes instead of it
+	webhook *job.Webhook             // of the jobs that job0 makes
 }
 
 func (s *store) Get(ctx context.Context, id string) (job.Job, error) {
@@ -80,6 +87,8 @@ type channel struct {
 
 func (c *channel) Name() string { return c.name }
 
+func (*channel) For(job.Job) bool { return true }
+
 func (c *channel) Tell(_ context.Context, o notify.Outcome) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +108,8 @@ var config = notify.Config{PublicURL: "https://soundstrip.example.com/"}
 func (s *store) job0(t *testing.T, state job.State) job.Job {
 	t.Helper()
 	ctx := t.Context()
-	j, err := s.Create(ctx, job.Job{ID: media.NewID(), Owner: "anna@example.com", Filename: "talk.mp4"})
+	j, err := s.Create(ctx, job.Job{ID: media.NewID(), Owner: "anna@example.com", Filename: "talk.mp4",
+		Webhook: s.webhook})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -26,22 +27,21 @@ type WebhookConfig struct {
 	URL     string        `env:"WEBHOOK_URL"`
 	Secret  string        `env:"WEBHOOK_SECRET"`
 	Timeout time.Duration `env:"WEBHOOK_TIMEOUT, default=10s"` // of one post
+	// AllowPrivate lets jobs name webhooks on this machine and its network.
+	AllowPrivate bool `env:"WEBHOOK_ALLOW_PRIVATE, default=false"`
 }
 
 // maxTimeout bounds WEBHOOK_TIMEOUT, because a job is held while its owner is told.
 const maxTimeout = 30 * time.Second
 
-// Validate reports every fault by variable name. Without WEBHOOK_URL nothing else counts.
+// Validate reports every fault by variable name. Without WEBHOOK_URL the secret does not count.
 func (c WebhookConfig) Validate() error {
-	if c.URL == "" {
-		return nil
-	}
 	var errs []error
-	if !isURL(c.URL) {
+	if c.URL != "" && !isURL(c.URL) {
 		errs = append(errs, errors.New("WEBHOOK_URL: want an http or https address"))
 	}
-	if len(c.Secret) < eventing.MinSecret {
-		errs = append(errs, fmt.Errorf("WEBHOOK_SECRET: want at least %d bytes", eventing.MinSecret))
+	if _, err := job.Key(c.Secret); c.URL != "" && (err != nil || len(c.Secret) < eventing.MinSecret) {
+		errs = append(errs, fmt.Errorf("WEBHOOK_SECRET: want at least %d bytes, and Base64 after whsec_", eventing.MinSecret))
 	}
 	if c.Timeout <= 0 || c.Timeout > maxTimeout {
 		errs = append(errs, fmt.Errorf("WEBHOOK_TIMEOUT: want more than 0s and at most %v", maxTimeout))
@@ -65,38 +65,61 @@ type WebhookBody struct {
 const SignatureHeader = "Soundstrip-Signature"
 
 type webhook struct {
-	cfg    WebhookConfig
-	client *http.Client
+	name      string
+	to        func(job.Job) *job.Webhook // nil when it is nobody
+	permanent func(status int) bool      // whether such an answer stays the same
+	client    *http.Client
 }
 
 // Webhook posts outcomes to one address, signed. The transport is [http.DefaultTransport] when nil.
 func Webhook(cfg WebhookConfig, transport http.RoundTripper) Channel {
-	return webhook{cfg: cfg, client: &http.Client{
-		Transport: transport,
-		Timeout:   cfg.Timeout,
-		// Only the configured address is told: a redirect could lead anywhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	to := &job.Webhook{URL: cfg.URL, Secret: cfg.Secret}
+	return webhook{
+		name:      "webhook",
+		to:        func(job.Job) *job.Webhook { return to },
+		permanent: func(status int) bool { return slices.Contains(permanent, status) },
+		client:    newClient(cfg, transport),
+	}
 }
 
-func (webhook) Name() string { return "webhook" }
+func newClient(cfg WebhookConfig, transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport,
+		Timeout:   cfg.Timeout,
+		// Only the address itself is told: a redirect could lead anywhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (c webhook) Name() string { return c.name }
+
+func (c webhook) For(j job.Job) bool { return c.to(j) != nil }
 
 func (c webhook) Tell(ctx context.Context, o Outcome) error {
+	to := c.to(o.Job)
+	key, err := job.Key(to.Secret)
+	if err != nil {
+		return fmt.Errorf("secret of the webhook: %w", err)
+	}
 	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Owner, Filename: o.Job.Filename, State: o.Job.State,
 		MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
 	body, err := json.Marshal(b)
 	if err != nil {
 		return fmt.Errorf("encode job %s: %w", o.Job.ID, err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.URL, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("WEBHOOK_URL: %w", err)
+		return errors.New("the address of the webhook is none") // without it
 	}
-	now := time.Now().Unix()
+	now := strconv.FormatInt(time.Now().Unix(), 10)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "soundstrip")
-	r.Header.Set(SignatureHeader, fmt.Sprintf("t=%d,v1=%s", now,
-		hex.EncodeToString(sign([]byte(c.cfg.Secret), strconv.FormatInt(now, 10), body))))
+	r.Header.Set(SignatureHeader, "t="+now+",v1="+hex.EncodeToString(sign([]byte(to.Secret), now, body)))
+	// Standard Webhooks 1.0.0. What is signed is read from its dots, so that the id has none.
+	id := strings.ReplaceAll(o.ID, ".", "_")
+	r.Header.Set("Webhook-Id", id)
+	r.Header.Set("Webhook-Timestamp", now)
+	r.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(sign(key, id+"."+now, body)))
 	resp, err := c.client.Do(r)
 	if err != nil {
 		if inURL := (*url.Error)(nil); errors.As(err, &inURL) {
@@ -109,21 +132,21 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 	switch {
 	case resp.StatusCode/100 == 2:
 		return nil
-	case slices.Contains(permanent, resp.StatusCode):
+	case c.permanent(resp.StatusCode):
 		return &RefusedError{Reason: "the webhook answered " + resp.Status}
 	}
 	return fmt.Errorf("post to webhook: it answered %s", resp.Status)
 }
 
-// permanent are the answers that are about this very message, and stay the same. Any other (a redirect, 401, 404, 5xx)
-// is about the way to the receiver. Somebody can mend that, and the message waits.
+// permanent are the answers of WEBHOOK_URL that are about this very message, and stay the same. Any other (a redirect,
+// 401, 404, 5xx) is about the way to the receiver. Somebody can mend that, and the message waits.
 var permanent = []int{http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge,
 	http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}
 
-// sign is the HMAC-SHA256 of "t.body".
-func sign(secret []byte, t string, body []byte) []byte {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(t))
+// sign is the HMAC-SHA256 of "head.body".
+func sign(key []byte, head string, body []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(head))
 	mac.Write([]byte{'.'})
 	mac.Write(body)
 	return mac.Sum(nil)

@@ -164,7 +164,10 @@ func TestWebhookConfig(t *testing.T) {
 		config notify.WebhookConfig
 		faults []string
 	}{
-		{name: "none"},
+		{name: "none", config: notify.WebhookConfig{Timeout: time.Second}},
+		{name: "none, in no time", faults: []string{"WEBHOOK_TIMEOUT"}},
+		{name: "no key", config: notify.WebhookConfig{URL: "https://example.com/hook", Timeout: time.Second,
+			Secret: "whsec_" + secret + "?"}, faults: []string{"WEBHOOK_SECRET"}},
 		{name: "good", config: notify.WebhookConfig{URL: "https://example.com/hook", Secret: secret, Timeout: time.Second}},
 		{name: "bad", config: notify.WebhookConfig{URL: "example.com", Secret: "short"},
 			faults: []string{"WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_TIMEOUT"}},

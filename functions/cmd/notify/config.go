@@ -40,5 +40,5 @@ func (c *config) channels() ([]notify.Channel, error) {
 	if c.Webhook.URL != "" {
 		all = append(all, notify.Webhook(c.Webhook, nil))
 	}
-	return all, nil
+	return append(all, notify.JobWebhook(c.Webhook, nil)), nil
 }

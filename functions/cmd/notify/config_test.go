@@ -22,9 +22,9 @@ func TestConfig(t *testing.T) {
 		channels []string
 		faults   []string
 	}{
-		{name: "mail", env: []map[string]string{base, mail}, channels: []string{"email"}},
-		{name: "webhook", env: []map[string]string{base, hook}, channels: []string{"webhook"}},
-		{name: "both", env: []map[string]string{base, mail, hook}, channels: []string{"email", "webhook"}},
+		{name: "mail", env: []map[string]string{base, mail}, channels: []string{"email", "job_webhook"}},
+		{name: "webhook", env: []map[string]string{base, hook}, channels: []string{"webhook", "job_webhook"}},
+		{name: "both", env: []map[string]string{base, mail, hook}, channels: []string{"email", "webhook", "job_webhook"}},
 		{name: "no way to tell", env: []map[string]string{base},
 			faults: []string{"SMTP_HOST: is not set, and neither is WEBHOOK_URL"}},
 		{name: "nothing", faults: []string{"MONGODB_URI: is not set", "PUBLIC_URL: is not set", "EVENT_SECRET: is not set",

@@ -225,7 +225,7 @@ func (s sender) Send(ctx context.Context, e event.Event) error {
 	return s.queue.Publish(ctx, e)
 }
 
-// channels are how people are told: by mail, through SMTP_HOST or into a folder that the handler shows, and by webhook.
+// channels are how people are told: by mail, through SMTP_HOST or into a folder that the handler shows, and webhooks.
 func (f *folder) channels(c config) ([]notify.Channel, http.Handler, error) {
 	var post notify.Post
 	var mailbox http.Handler
@@ -246,5 +246,5 @@ func (f *folder) channels(c config) ([]notify.Channel, http.Handler, error) {
 	if c.Webhook.URL != "" {
 		channels = append(channels, notify.Webhook(c.Webhook, nil))
 	}
-	return channels, mailbox, nil
+	return append(channels, notify.JobWebhook(c.Webhook, nil)), mailbox, nil
 }
