@@ -25,7 +25,9 @@ func laptop(t *testing.T, data string, env ...string) *process {
 		k, v, _ := strings.Cut(e, "=")
 		all[k] = v
 	}
-	return start(t, "soundstrip", all)
+	p := start(t, "soundstrip", all)
+	p.url = described(t, p.url)
+	return p
 }
 
 // TestLaptop walks the whole path on the embedded stores by the old system's own commands.

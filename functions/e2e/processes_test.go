@@ -267,7 +267,7 @@ func deploy(t *testing.T) *system {
 		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
 		"JOBS_URL":     run("jobs", with(stores, tokens, events, sink)).url,
 	}
-	s.url = run("gateway", routes).url
+	s.url = described(t, run("gateway", routes).url)
 	for _, p := range s.processes {
 		eventually(t, p.name+" to be ready", func() bool { status, _ := curl(t, p.url+"/readyz"); return status == 200 })
 	}
