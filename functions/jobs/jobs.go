@@ -50,6 +50,7 @@ type server struct {
 	videos, mp3s media.Store
 	events       Sender
 	watch        watch
+	sums         *sums
 }
 
 // New serves
@@ -63,9 +64,11 @@ type server struct {
 //	POST /jobs/{id}/cancel   ends an unfinished job
 //	DELETE /jobs/{id}        deletes a job with its video and MP3, and ends it before when it is unfinished
 //	GET /jobs/{id}/mp3       the MP3 of a job
+//	GET /jobs/mp3s.zip       several MP3s as one file: ?id=, repeated, or ?state=converted for all of the bearer's
 //	GET /download?fid=       the MP3 with the id
 func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) http.Handler {
-	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, watch: watch{jobs: jobs}}
+	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, watch: watch{jobs: jobs},
+		sums: newSums()}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{
 		"GET /jobs":              s.list,
@@ -76,6 +79,7 @@ func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) 
 		"POST /jobs/{id}/cancel": s.cancel,
 		"DELETE /jobs/{id}":      s.delete,
 		"GET /jobs/{id}/mp3":     s.mp3,
+		"GET /jobs/mp3s.zip":     s.zip,
 		"GET /download":          s.download,
 	} {
 		mux.Handle(pattern, token.Required(v, h))

@@ -573,6 +573,8 @@ func TestStoreDown(t *testing.T) {
 		{"delete", "DELETE", "/jobs/" + converted},
 		{"MP3", "GET", "/jobs/" + converted + "/mp3"},
 		{"download", "GET", "/download?fid=" + theMP3},
+		{"zip", "GET", "/jobs/mp3s.zip?id=" + converted},
+		{"zip of all", "GET", "/jobs/mp3s.zip?state=converted"},
 	} {
 		for _, part := range []string{"jobs", "all but Get", "media"} {
 			t.Run(tt.name+" without "+part, func(t *testing.T) {
