@@ -47,7 +47,8 @@ func TestDescription(t *testing.T) {
 		"POST /login", "POST /users", "GET /.well-known/jwks.json", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
 		"OPTIONS /files", "POST /files", "HEAD /files/1", "PATCH /files/1", "DELETE /files/1",
 		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",
-		"POST /jobs/1/retry", "GET /jobs/1/mp3", "GET /jobs/mp3s.zip", "GET /download", "GET /openapi.json",
+		"POST /jobs/1/retry", "GET /jobs/1/mp3", "GET /jobs/mp3s.zip", "POST /jobs/delete",
+		"GET /download", "GET /openapi.json",
 	} {
 		found := false
 		for path, operations := range d.Paths {

@@ -63,6 +63,7 @@ type server struct {
 //	POST /jobs/{id}/retry    starts a failed or cancelled job anew
 //	POST /jobs/{id}/cancel   ends an unfinished job
 //	DELETE /jobs/{id}        deletes a job with its video and MP3, and ends it before when it is unfinished
+//	POST /jobs/delete        the same for each of several jobs: {"ids": […]} or id=, repeated
 //	GET /jobs/{id}/mp3       the MP3 of a job
 //	GET /jobs/mp3s.zip       several MP3s as one file: ?id=, repeated, or ?state=converted for all of the bearer's
 //	GET /download?fid=       the MP3 with the id
@@ -78,6 +79,7 @@ func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) 
 		"POST /jobs/{id}/retry":  s.retry,
 		"POST /jobs/{id}/cancel": s.cancel,
 		"DELETE /jobs/{id}":      s.delete,
+		"POST /jobs/delete":      s.deleteMany,
 		"GET /jobs/{id}/mp3":     s.mp3,
 		"GET /jobs/mp3s.zip":     s.zip,
 		"GET /download":          s.download,
@@ -221,38 +223,6 @@ func (s *server) cancel(w http.ResponseWriter, r *http.Request) error {
 		return fault("cancel", j.ID, err)
 	}
 	writeJSON(w, http.StatusAccepted, viewOf(cancelled))
-	return nil
-}
-
-// delete removes the files before the job: when it breaks off, the job is still there to be deleted again.
-func (s *server) delete(w http.ResponseWriter, r *http.Request) error {
-	j, err := s.job(r)
-	if err != nil {
-		return err
-	}
-	ctx, id := r.Context(), j.ID
-	if !j.State.Finished() {
-		// A worker that has the job loses it by this, and removes what it made.
-		j, err = s.jobs.Cancel(ctx, id)
-		if errors.Is(err, job.ErrState) { // it finished meanwhile, perhaps with an MP3
-			j, err = s.jobs.Get(ctx, id)
-		}
-		if err != nil {
-			return fault("cancel", id, err)
-		}
-	}
-	if j.MP3 != nil {
-		if err := s.mp3s.Delete(ctx, j.MP3.FID); err != nil {
-			return unavailable(fmt.Errorf("delete MP3 %s: %w", j.MP3.FID, err))
-		}
-	}
-	if err := s.videos.Delete(ctx, id); err != nil {
-		return unavailable(fmt.Errorf("delete video %s: %w", id, err))
-	}
-	if err := s.jobs.Delete(ctx, id); err != nil {
-		return fault("delete", id, err)
-	}
-	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

@@ -309,6 +309,7 @@ func TestStatus(t *testing.T) {
 		{"delete someone else's", "eve", "DELETE", "/jobs/" + converted, 403, ""},
 		{"delete an unknown one", "georgio", "DELETE", "/jobs/" + unknown, 404, ""},
 		{"delete without a token", "", "DELETE", "/jobs/" + converted, 401, ""},
+		{"delete many without a token", "", "POST", "/jobs/delete?id=" + converted, 401, ""},
 		{"MP3", "georgio", "GET", "/jobs/" + converted + "/mp3", 200, string(sound)},
 		{"MP3 to an admin", "admin", "GET", "/jobs/" + converted + "/mp3", 200, string(sound)},
 		{"MP3 that is not begun", "georgio", "GET", "/jobs/" + stored + "/mp3", 404, "stored, 0 percent"},
