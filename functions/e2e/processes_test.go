@@ -241,6 +241,7 @@ func deploy(t *testing.T) *system {
 	var port string
 	s.mails, port = mailServer(t)
 	tokens := map[string]string{"JWT_SECRET": strings.Repeat("token-", 8)}
+	links := map[string]string{"LINK_SECRET": strings.Repeat("link-", 8)}
 	events := map[string]string{"EVENT_SECRET": strings.Repeat("event-", 8)}
 	smtp := map[string]string{"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none",
 		"SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080"}
@@ -265,7 +266,7 @@ func deploy(t *testing.T) *system {
 		"LOGIN_URL":    run("login", with(users, tokens)).url,
 		"VALIDATE_URL": run("validate", tokens).url,
 		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
-		"JOBS_URL":     run("jobs", with(stores, tokens, events, sink)).url,
+		"JOBS_URL":     run("jobs", with(stores, tokens, links, events, sink)).url,
 	}
 	s.url = described(t, run("gateway", routes).url)
 	for _, p := range s.processes {

@@ -12,8 +12,9 @@ import (
 func BenchmarkStart(b *testing.B) {
 	secret := strings.Repeat("x", 64)
 	env := map[string]string{
-		"JWT_SECRET": secret, "EVENT_SECRET": secret, "K_SINK": "http://127.0.0.1:1", "MONGODB_URI": "mongodb://127.0.0.1:1",
-		"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1", "MYSQL_USER": "app", "MYSQL_PASSWORD": "app", "MYSQL_DB": "auth",
+		"JWT_SECRET": secret, "LINK_SECRET": secret, "EVENT_SECRET": secret, "K_SINK": "http://127.0.0.1:1",
+		"MONGODB_URI": "mongodb://127.0.0.1:1",
+		"MYSQL_HOST":  "127.0.0.1", "MYSQL_PORT": "1", "MYSQL_USER": "app", "MYSQL_PASSWORD": "app", "MYSQL_DB": "auth",
 		"AMQP_URL": "amqp://127.0.0.1:1", "SMTP_HOST": "127.0.0.1", "SMTP_FROM": "soundstrip@email.com", "SMTP_TLS": "none",
 		"PUBLIC_URL": "http://127.0.0.1",
 		"LOGIN_URL":  "http://127.0.0.1:1", "VALIDATE_URL": "http://127.0.0.1:1", "UPLOAD_URL": "http://127.0.0.1:1",

@@ -65,18 +65,26 @@ func (s *server) serveStray(w http.ResponseWriter, r *http.Request, fid string) 
 	return nil
 }
 
-// serve gives the MP3 of a job, or says why there is none.
-func (s *server) serve(w http.ResponseWriter, r *http.Request, j job.Job) error {
+// missing says why a job has no MP3; nil when it has one.
+func missing(j job.Job) error {
 	switch {
 	case j.State == job.Expired:
 		return gone()
 	case j.MP3 != nil:
+		return nil
 	case j.State == job.Failed && j.Error != nil:
 		return problem.New(problem.Conflict, "there is no MP3: the conversion failed: %s", j.Error.Message)
 	case j.State.Finished():
 		return problem.New(problem.Conflict, "there is no MP3: the job is %s", j.State)
 	default:
 		return problem.New(problem.NotFound, "the MP3 is not ready: the job is %s, %d percent done", j.State, j.Progress)
+	}
+}
+
+// serve gives the MP3 of a job, or says why there is none.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, j job.Job) error {
+	if err := missing(j); err != nil {
+		return err
 	}
 	f, err := s.open(r.Context(), j.MP3.FID)
 	if err != nil {

@@ -49,6 +49,7 @@ type server struct {
 	jobs         Store
 	videos, mp3s media.Store
 	events       Sender
+	links        token.Links
 	watch        watch
 	sums         *sums
 }
@@ -64,11 +65,14 @@ type server struct {
 //	POST /jobs/{id}/cancel   ends an unfinished job
 //	DELETE /jobs/{id}        deletes a job with its video and MP3, and ends it before when it is unfinished
 //	POST /jobs/delete        the same for each of several jobs: {"ids": […]} or id=, repeated
-//	GET /jobs/{id}/mp3       the MP3 of a job
+//	GET /jobs/{id}/mp3       the MP3 of a job, also without a token by a link
+//	POST /jobs/{id}/link     makes such a link: ?for=
 //	GET /jobs/mp3s.zip       several MP3s as one file: ?id=, repeated, or ?state=converted for all of the bearer's
 //	GET /download?fid=       the MP3 with the id
-func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) http.Handler {
-	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, watch: watch{jobs: jobs},
+func New(
+	jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier, links token.Links,
+) http.Handler {
+	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, links: links, watch: watch{jobs: jobs},
 		sums: newSums()}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{
@@ -80,17 +84,19 @@ func New(jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier) 
 		"POST /jobs/{id}/cancel": s.cancel,
 		"DELETE /jobs/{id}":      s.delete,
 		"POST /jobs/delete":      s.deleteMany,
-		"GET /jobs/{id}/mp3":     s.mp3,
+		"POST /jobs/{id}/link":   s.link,
 		"GET /jobs/mp3s.zip":     s.zip,
 		"GET /download":          s.download,
 	} {
 		mux.Handle(pattern, token.Required(v, h))
 	}
+	mux.Handle("GET /jobs/{id}/mp3", s.byLink(token.Required(v, problem.Handler(s.mp3))))
 	mux.Handle("/jobs", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
 	mux.Handle("/jobs/{id}/events", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}/retry", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/cancel", problem.NotAllowed(http.MethodPost))
+	mux.Handle("/jobs/{id}/link", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/download", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.HandleFunc("/", problem.NoSuchRoute)

@@ -64,6 +64,8 @@ func (v verifier) Verify(_ context.Context, raw string) (token.Claims, error) {
 	return c, nil
 }
 
+var testLinks = token.NewLinks(token.LinkConfig{Secret: strings.Repeat("s", 32)})
+
 var verify = verifier{"georgio": {Username: "georgio"}, "eve": {Username: "eve"},
 	"admin": {Username: "root", Admin: true}, "star": {Username: "*"}, "nobody": {}}
 
@@ -249,7 +251,7 @@ func newSetup() *setup {
 		s.sent = append(s.sent, e)
 		return s.sendErr
 	}
-	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(send), verify)
+	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(send), verify, testLinks)
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 type config struct {
 	Serve   serve.Config
 	Token   token.VerifierConfig
+	Link    token.LinkConfig
 	MongoDB mongodb.Config
 	Sink    eventing.SinkConfig
 }

@@ -28,9 +28,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return err
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
-		Name:    "jobs",
-		Handler: jobs.New(stores.Jobs, stores.Videos, stores.MP3s, c.Sink.Sender(), verifier),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
-		Close:   []func(context.Context) error{stores.Close},
+		Name: "jobs",
+		Handler: jobs.New(
+			stores.Jobs, stores.Videos, stores.MP3s, c.Sink.Sender(), verifier, token.NewLinks(c.Link)),
+		Checks: []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
+		Close:  []func(context.Context) error{stores.Close},
 	})
 }

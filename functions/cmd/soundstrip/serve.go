@@ -42,6 +42,7 @@ type config struct {
 	User     string `env:"SOUNDSTRIP_USER"`     // the first user's e-mail address; admin@localhost when not set
 	Password string `env:"SOUNDSTRIP_PASSWORD"` // made up and printed when not set
 	Token    token.SignerConfig
+	Link     token.LinkConfig
 	Login    login.Config
 	Upload   upload.Config
 	Convert  convert.Config
@@ -97,29 +98,34 @@ func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
 }
 
 // defaults are what a laptop has instead of a deployment's variables: it listens on loopback, does not wait for long
-// conversions when it is stopped (they go on at the next start), and keeps a token secret of its own in the folder.
+// conversions when it is stopped (they go on at the next start), and keeps secrets of its own in the folder.
 func (f *folder) defaults(env envconfig.Lookuper) (envconfig.Lookuper, error) {
 	port, _ := env.Lookup("PORT")
 	d := map[string]string{"HOST": "127.0.0.1", "DRAIN_TIMEOUT": "5s", "PUBLIC_URL": "http://127.0.0.1:" + cmp.Or(port,
 		"8080")}
-	for _, key := range []string{"JWT_SECRET", "JWT_PRIVATE_KEY"} {
-		for _, key := range []string{key, key + "_FILE"} {
-			if v, _ := env.Lookup(key); v != "" {
-				return envconfig.MapLookuper(d), nil
-			}
-		}
+	var errs []error
+	if !set(env, "JWT_SECRET") && !set(env, "JWT_PRIVATE_KEY") {
+		errs = append(errs, f.secret(d, "JWT_SECRET", "token-secret"))
 	}
-	path := filepath.Join(f.path, "token-secret")
+	if !set(env, "LINK_SECRET") {
+		errs = append(errs, f.secret(d, "LINK_SECRET", "link-secret"))
+	}
+	return envconfig.MapLookuper(d), errors.Join(errs...)
+}
+
+// secret sets a variable to what is in a file of the folder, which is made at the first time.
+func (f *folder) secret(to map[string]string, variable, file string) error {
+	path := filepath.Join(f.path, file)
 	secret, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret = []byte(hex.EncodeToString(randomBytes()))
 		err = os.WriteFile(path, secret, 0o600)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("token secret: %w", err)
+		return fmt.Errorf("%s: %w", variable, err)
 	}
-	d["JWT_SECRET"] = string(secret)
-	return envconfig.MapLookuper(d), nil
+	to[variable] = string(secret)
+	return nil
 }
 
 func randomBytes() []byte {
@@ -167,7 +173,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Login:    login.New(users, signer, c.Login),
 		Validate: validate.New(verifier),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
-		Jobs:     jobs.New(files.jobs, files.videos, files.mp3s, send, verifier),
+		Jobs:     jobs.New(files.jobs, files.videos, files.mp3s, send, verifier, token.NewLinks(c.Link)),
 	}))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox))
