@@ -140,7 +140,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 		level = slog.LevelError
 	}
 	slog.Log(r.Context(), level, "request failed",
-		"method", r.Method, "path", r.URL.Path, "status", e.Status(), "error", err)
+		"method", r.Method, "path", Path(r), "status", e.Status(), "error", err)
 	for k, v := range e.Header {
 		w.Header()[k] = v
 	}
@@ -164,6 +164,14 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	})
 }
 
+// Path is the path of a request as a log may have it: that of a feed is a secret.
+func Path(r *http.Request) string {
+	if strings.HasPrefix(r.URL.Path, "/feeds/") {
+		return "/feeds/…"
+	}
+	return r.URL.Path
+}
+
 // acceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.
 func acceptsJSON(r *http.Request) bool {
 	a := strings.ToLower(r.Header.Get("Accept"))
@@ -172,13 +180,13 @@ func acceptsJSON(r *http.Request) bool {
 
 // NoSuchRoute answers any request with a 404 that names the path.
 func NoSuchRoute(w http.ResponseWriter, r *http.Request) {
-	Write(w, r, New(NotFound, "there is no %s here; GET / lists what there is", r.URL.Path))
+	Write(w, r, New(NotFound, "there is no %s here; GET / lists what there is", Path(r)))
 }
 
 // NotAllowed answers any request with a 405 that names the methods there are (RFC 9110, section 15.5.6).
 func NotAllowed(methods ...string) http.Handler {
 	allow := strings.Join(methods, ", ")
 	return Handler(func(_ http.ResponseWriter, r *http.Request) error {
-		return New(Method, "%s is not for %s: use %s", r.Method, r.URL.Path, allow).With("Allow", allow)
+		return New(Method, "%s is not for %s: use %s", r.Method, Path(r), allow).With("Allow", allow)
 	})
 }

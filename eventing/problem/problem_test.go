@@ -139,3 +139,18 @@ func TestNoSuchRoute(t *testing.T) { //nolint:paralleltest // the log is everyon
 		t.Errorf("answer = %d %q, want a 404 that names the path", w.Code, w.Body)
 	}
 }
+
+// TestSecretPath keeps the address of a feed, which is all that one needs to read it, out of the log.
+func TestSecretPath(t *testing.T) { //nolint:paralleltest // the log is everyone's
+	logged.Reset()
+	const secret = "GEZDGNBVGY3TQOJQ"
+	for _, h := range []http.Handler{
+		problem.Handler(func(http.ResponseWriter, *http.Request) error { return problem.New(problem.NotFound, "no feed") }),
+		problem.NotAllowed(http.MethodGet), http.HandlerFunc(problem.NoSuchRoute),
+	} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/feeds/"+secret+".xml", nil))
+	}
+	if text := logged.String(); strings.Contains(text, secret) || strings.Count(text, "path=/feeds/…") != 3 {
+		t.Errorf("the log has %s, want three lines without the secret", text)
+	}
+}

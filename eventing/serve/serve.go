@@ -201,7 +201,7 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 		mux.ServeHTTP(answer, r)
 		answer.begin()
 		slog.DebugContext(r.Context(), "served",
-			"method", r.Method, "path", r.URL.Path, "seconds", time.Since(start).Seconds())
+			"method", r.Method, "path", problem.Path(r), "seconds", time.Since(start).Seconds())
 	})
 }
 

@@ -39,6 +39,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/jobs/1/mp3", 200, "jobs GET /jobs/1/mp3"},
 		{"DELETE", "/jobs/1", 200, "jobs DELETE /jobs/1"},
 		{"HEAD", "/download?fid=1", 200, "jobs HEAD /download?fid=1"},
+		{"POST", "/users/me/feed", 200, "jobs POST /users/me/feed"},
+		{"GET", "/feeds/x.xml", 200, "jobs GET /feeds/x.xml"},
 		{"GET", "/", 200, "curl"},
 		{"POST", "/", 405, "GET, HEAD"},
 		{"GET", "/nothing", 404, "there is no /nothing here"},

@@ -48,7 +48,8 @@ func TestDescription(t *testing.T) {
 		"OPTIONS /files", "POST /files", "HEAD /files/1", "PATCH /files/1", "DELETE /files/1",
 		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",
 		"POST /jobs/1/retry", "GET /jobs/1/mp3", "GET /jobs/mp3s.zip", "POST /jobs/delete",
-		"POST /jobs/1/link", "GET /download", "GET /openapi.json",
+		"POST /jobs/1/link", "GET /jobs/1/audio.mp3", "POST /users/me/feed", "DELETE /users/me/feed", "GET /feeds/x.xml",
+		"GET /download", "GET /openapi.json",
 	} {
 		found := false
 		for path, operations := range d.Paths {

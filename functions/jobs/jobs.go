@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -47,9 +48,11 @@ type Sender interface {
 
 type server struct {
 	jobs         Store
+	feeds        job.Feeds
 	videos, mp3s media.Store
 	events       Sender
 	links        token.Links
+	public       string // address of the gateway, without a slash at its end; empty when the request tells
 	watch        watch
 	sums         *sums
 }
@@ -68,12 +71,17 @@ type server struct {
 //	GET /jobs/{id}/mp3       the MP3 of a job, also without a token by a link
 //	POST /jobs/{id}/link     makes such a link: ?for=
 //	GET /jobs/mp3s.zip       several MP3s as one file: ?id=, repeated, or ?state=converted for all of the bearer's
+//	GET /jobs/{id}/audio.mp3 the same, for players that want an address to end like this
+//	POST /users/me/feed      gives the bearer's podcast a new secret address; DELETE ends it
+//	GET /feeds/{secret}.xml  the podcast: RSS of whoever has the address
 //	GET /download?fid=       the MP3 with the id
 func New(
-	jobs Store, videos, mp3s media.Store, events Sender, v token.Verifier, links token.Links,
+	jobs Store, feeds job.Feeds, videos, mp3s media.Store, events Sender, v token.Verifier, c Config,
 ) http.Handler {
-	s := &server{jobs: jobs, videos: videos, mp3s: mp3s, events: events, links: links, watch: watch{jobs: jobs},
-		sums: newSums()}
+	s := &server{
+		jobs: jobs, feeds: feeds, videos: videos, mp3s: mp3s, events: events, links: token.NewLinks(c.Link),
+		public: strings.TrimRight(c.PublicURL, "/"), watch: watch{jobs: jobs}, sums: newSums(),
+	}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{
 		"GET /jobs":              s.list,
@@ -87,10 +95,15 @@ func New(
 		"POST /jobs/{id}/link":   s.link,
 		"GET /jobs/mp3s.zip":     s.zip,
 		"GET /download":          s.download,
+		"POST /users/me/feed":    s.makeFeed,
+		"DELETE /users/me/feed":  s.endFeed,
 	} {
 		mux.Handle(pattern, token.Required(v, h))
 	}
-	mux.Handle("GET /jobs/{id}/mp3", s.byLink(token.Required(v, problem.Handler(s.mp3))))
+	mp3 := s.byLink(token.Required(v, problem.Handler(s.mp3)))
+	mux.Handle("GET /jobs/{id}/mp3", mp3)
+	mux.Handle("GET /jobs/{id}/audio.mp3", mp3)
+	mux.Handle("GET /feeds/{file}", problem.Handler(s.feed))
 	mux.Handle("/jobs", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
 	mux.Handle("/jobs/{id}/events", problem.NotAllowed(http.MethodGet, http.MethodHead))
@@ -98,6 +111,9 @@ func New(
 	mux.Handle("/jobs/{id}/cancel", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/link", problem.NotAllowed(http.MethodPost))
 	mux.Handle("/jobs/{id}/mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("/jobs/{id}/audio.mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("/users/me/feed", problem.NotAllowed(http.MethodPost, http.MethodDelete))
+	mux.Handle("/feeds/{file}", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/download", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	return mux

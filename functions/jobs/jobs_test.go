@@ -64,7 +64,10 @@ func (v verifier) Verify(_ context.Context, raw string) (token.Claims, error) {
 	return c, nil
 }
 
-var testLinks = token.NewLinks(token.LinkConfig{Secret: strings.Repeat("s", 32)})
+var (
+	testConfig = Config{Link: token.LinkConfig{Secret: strings.Repeat("s", 32)}}
+	testLinks  = token.NewLinks(testConfig.Link)
+)
 
 var verify = verifier{"georgio": {Username: "georgio"}, "eve": {Username: "eve"},
 	"admin": {Username: "root", Admin: true}, "star": {Username: "*"}, "nobody": {}}
@@ -211,8 +214,36 @@ type senderFunc func(e event.Event) error
 
 func (f senderFunc) Send(_ context.Context, e event.Event) error { return f(e) }
 
+// feeds keeps the owners of feeds by hash; err, when set, is what every call says.
+type feeds struct {
+	owners map[string]string
+	err    error
+}
+
+func (f *feeds) Replace(ctx context.Context, owner, hash string) error {
+	if err := f.End(ctx, owner); err != nil {
+		return err
+	}
+	f.owners[hash] = owner
+	return nil
+}
+
+func (f *feeds) Owner(_ context.Context, hash string) (string, error) {
+	owner, ok := f.owners[hash]
+	if f.err == nil && !ok {
+		return "", job.ErrNotFound
+	}
+	return owner, f.err
+}
+
+func (f *feeds) End(_ context.Context, owner string) error {
+	maps.DeleteFunc(f.owners, func(_, of string) bool { return of == owner })
+	return f.err
+}
+
 type setup struct {
 	jobs         *store
+	feeds        *feeds
 	videos, mp3s *files
 	sent         []event.Event
 	sendErr      error
@@ -221,8 +252,10 @@ type setup struct {
 
 func newSetup() *setup {
 	end := uploaded.Add(time.Minute)
-	s := &setup{jobs: &store{jobs: map[string]job.Job{}}, videos: &files{infos: map[string]media.Info{}},
-		mp3s: &files{infos: map[string]media.Info{}}}
+	s := &setup{
+		jobs: &store{jobs: map[string]job.Job{}}, feeds: &feeds{owners: map[string]string{}},
+		videos: &files{infos: map[string]media.Info{}}, mp3s: &files{infos: map[string]media.Info{}},
+	}
 	for _, j := range []job.Job{
 		{ID: stored, State: job.Stored},
 		{
@@ -251,7 +284,7 @@ func newSetup() *setup {
 		s.sent = append(s.sent, e)
 		return s.sendErr
 	}
-	s.Handler = New(s.jobs, s.videos, s.mp3s, senderFunc(send), verify, testLinks)
+	s.Handler = New(s.jobs, s.feeds, s.videos, s.mp3s, senderFunc(send), verify, testConfig)
 	return s
 }
 

@@ -5,12 +5,13 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
+	"github.com/soundstrip/soundstrip/functions/jobs"
 )
 
 type config struct {
 	Serve   serve.Config
 	Token   token.VerifierConfig
-	Link    token.LinkConfig
+	Jobs    jobs.Config
 	MongoDB mongodb.Config
 	Sink    eventing.SinkConfig
 }

@@ -42,7 +42,6 @@ type config struct {
 	User     string `env:"SOUNDSTRIP_USER"`     // the first user's e-mail address; admin@localhost when not set
 	Password string `env:"SOUNDSTRIP_PASSWORD"` // made up and printed when not set
 	Token    token.SignerConfig
-	Link     token.LinkConfig
 	Login    login.Config
 	Upload   upload.Config
 	Convert  convert.Config
@@ -50,6 +49,7 @@ type config struct {
 	Notify   notify.Config
 	Mail     mail.Config
 	Webhook  notify.WebhookConfig
+	Jobs     jobs.Config
 	Sweep    sweep.Config
 }
 
@@ -166,6 +166,9 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		return p, err
 	}
 
+	if !set(env, "PUBLIC_URL") {
+		c.Jobs.PublicURL = "" // the default is of use on this machine only: who asks from elsewhere tells
+	}
 	send := sender{queue}
 	verifier := signer.Verifier()
 	mux := http.NewServeMux()
@@ -173,7 +176,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Login:    login.New(users, signer, c.Login),
 		Validate: validate.New(verifier),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
-		Jobs:     jobs.New(files.jobs, files.videos, files.mp3s, send, verifier, token.NewLinks(c.Link)),
+		Jobs:     jobs.New(files.jobs, files.feeds, files.videos, files.mp3s, send, verifier, c.Jobs),
 	}))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox))

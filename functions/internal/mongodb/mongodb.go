@@ -21,7 +21,7 @@ type Config struct {
 	URI      string `env:"MONGODB_URI, required"`
 	Videos   string `env:"MONGODB_VIDEOS_DB, default=videos"` // GridFS
 	MP3s     string `env:"MONGODB_MP3S_DB, default=mp3s"`     // GridFS
-	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs and uploads
+	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs, uploads and feeds
 }
 
 // Connect makes a client, which reaches for the server when it is first used. The deadlines are the URI's
@@ -63,6 +63,7 @@ type Stores struct {
 	Videos, MP3s *media.GridFS
 	Jobs         *job.Mongo
 	Uploads      *job.MongoUploads
+	Feeds        *job.MongoFeeds
 	Close        func(context.Context) error // ends the connections
 }
 
@@ -81,6 +82,7 @@ func open(client *mongo.Client, c Config) Stores {
 		MP3s:    media.NewGridFS(client.Database(c.MP3s)),
 		Jobs:    job.NewMongo(client.Database(c.Database)),
 		Uploads: job.NewMongoUploads(client.Database(c.Database)),
+		Feeds:   job.NewMongoFeeds(client.Database(c.Database)),
 		Close:   client.Disconnect,
 	}
 }
