@@ -253,7 +253,7 @@ func deploy(t *testing.T) *system {
 	}
 	converters := httptest.NewServer(&s.front)
 	t.Cleanup(converters.Close)
-	notify := run("notify", with(stores, events, smtp))
+	notify := run("notify", with(stores, links, events, smtp))
 	triggers := triggersFile(t, converters.URL, notify.url)
 	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
 	sink := map[string]string{"K_SINK": broker.url}

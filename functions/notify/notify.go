@@ -67,6 +67,9 @@ type Links struct {
 	Job      string `json:"job"`
 	MP3      string `json:"mp3,omitempty"`
 	Download string `json:"download,omitempty"` // the MP3, by its file id
+
+	Open string    `json:"-"` // the MP3, for whoever has the address, until it ends: mails only go to the owner
+	Ends time.Time `json:"-"`
 }
 
 // Source is the source of the events that the function makes.

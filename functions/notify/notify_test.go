@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
 	"github.com/soundstrip/soundstrip/functions/notify"
 )
 
@@ -102,7 +105,8 @@ func (c *channel) Tell(_ context.Context, o notify.Outcome) error {
 	return nil
 }
 
-var config = notify.Config{PublicURL: "https://soundstrip.example.com/"}
+var config = notify.Config{PublicURL: "https://soundstrip.example.com/",
+	Link: token.LinkConfig{Secret: strings.Repeat("s", 32)}}
 
 // job0 makes a job and brings it into the state.
 func (s *store) job0(t *testing.T, state job.State) job.Job {
@@ -213,7 +217,9 @@ func TestOutcomes(t *testing.T) {
 			}
 			want := notify.Outcome{ID: e.ID(), Job: j, Links: wantLinks}
 			for _, c := range []*channel{mail, hook} {
+				checkOpen(t, j, c.told[0].Links)
 				if diff := cmp.Diff(want, c.told[0], cmpopts.IgnoreFields(job.Job{}, "Notices", "Updated"),
+					cmpopts.IgnoreFields(notify.Links{}, "Open", "Ends"),
 					cmpopts.EquateEmpty()); diff != "" {
 					t.Errorf("%s was told (-want +got):\n%s", c.name, diff)
 				}
@@ -577,4 +583,46 @@ func TestStoreAway(t *testing.T) {
 	if status, _, body := post(t, h, e); status != 503 || strings.Contains(body, "hunter2") || c.calls != 0 {
 		t.Errorf("answer = %d %q, want 503 that tells nothing", status, body)
 	}
+}
+
+// checkOpen sees that the address which needs no token is signed for the job's MP3, and ends with the job.
+func checkOpen(t *testing.T, j job.Job, l notify.Links) {
+	t.Helper()
+	if j.MP3 == nil {
+		if l.Open != "" {
+			t.Errorf("without an MP3 there is the link %s", l.Open)
+		}
+		return
+	}
+	address, query, _ := strings.Cut(l.Open, "?")
+	values, err := url.ParseQuery(query)
+	if err == nil {
+		err = token.NewLinks(config.Link).Verify(j.ID, j.MP3.FID, values)
+	}
+	if err != nil || address != l.MP3 || values.Get("expires") != strconv.FormatInt(l.Ends.Unix(), 10) {
+		t.Errorf("the link is %s until %v (%v), want %s, signed", l.Open, l.Ends, err, l.MP3)
+	}
+	if left := time.Until(l.Ends); left > token.MaxLink || j.Expires == nil && left < token.MaxLink-time.Hour {
+		t.Errorf("the link ends in %v, want %v", left, token.MaxLink)
+	}
+	if j.Expires != nil && l.Ends.After(*j.Expires) {
+		t.Errorf("the link ends at %v, want at most %v", l.Ends, j.Expires)
+	}
+}
+
+// TestLinkEndsWithJob has a job whose files are not kept for as long as a link may be valid.
+func TestLinkEndsWithJob(t *testing.T) {
+	t.Parallel()
+	s, mail := newStore(t), &channel{name: "email"}
+	expires := time.Now().Add(time.Hour)
+	j, err := s.Adopt(t.Context(), job.Job{ID: media.NewID(), Owner: "anna@example.com", State: job.Converted, Round: 1,
+		MP3: &job.MP3{FID: media.NewID(), SHA256: strings.Repeat("ab", 32), Duration: 60}, Expires: &expires})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, _, _ := post(t, notify.New(s, []notify.Channel{mail}, config), event0(t, j))
+	if status != http.StatusOK || len(mail.told) != 1 {
+		t.Fatalf("answer = %d, told %d times, want 200, once", status, len(mail.told))
+	}
+	checkOpen(t, j, mail.told[0].Links)
 }

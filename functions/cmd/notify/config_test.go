@@ -12,7 +12,7 @@ import (
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	secret := strings.Repeat("s", 32)
-	base := map[string]string{"MONGODB_URI": "mongodb://127.0.0.1", "EVENT_SECRET": secret,
+	base := map[string]string{"MONGODB_URI": "mongodb://127.0.0.1", "EVENT_SECRET": secret, "LINK_SECRET": secret,
 		"PUBLIC_URL": "https://soundstrip.example.com"}
 	mail := map[string]string{"SMTP_HOST": "mail.example.com", "SMTP_FROM": "soundstrip@example.com"}
 	hook := map[string]string{"WEBHOOK_URL": "https://example.com/hook", "WEBHOOK_SECRET": secret}
@@ -28,11 +28,12 @@ func TestConfig(t *testing.T) {
 		{name: "no way to tell", env: []map[string]string{base},
 			faults: []string{"SMTP_HOST: is not set, and neither is WEBHOOK_URL"}},
 		{name: "nothing", faults: []string{"MONGODB_URI: is not set", "PUBLIC_URL: is not set", "EVENT_SECRET: is not set",
-			"SMTP_HOST"}},
-		{name: "all wrong", env: []map[string]string{base, {"EVENT_SECRET": "short", "PUBLIC_URL": "x", "SMTP_HOST": "x",
+			"LINK_SECRET: is not set", "SMTP_HOST"}},
+		{name: "all wrong", env: []map[string]string{base, {"EVENT_SECRET": "short", "LINK_SECRET": "short",
+			"PUBLIC_URL": "x", "SMTP_HOST": "x",
 			"SMTP_PORT": "smtp", "SMTP_FROM": "x", "SMTP_TLS": "ssl", "WEBHOOK_URL": "x"}},
 			faults: []string{"PUBLIC_URL", "SMTP_PORT", "SMTP_FROM", "SMTP_TLS", "WEBHOOK_URL", "WEBHOOK_SECRET",
-				"EVENT_SECRET"}},
+				"EVENT_SECRET", "LINK_SECRET"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -34,13 +34,16 @@ type Links struct {
 	Job      string
 	MP3      string
 	Download string // the MP3, by its file id
+
+	Open string // the MP3, for whoever has the address, until it ends
+	Ends time.Time
 }
 
 //go:embed template
 var files embed.FS
 
 var (
-	words = map[string]any{"name": name, "duration": duration, "size": size}
+	words = map[string]any{"name": name, "duration": duration, "size": size, "moment": moment}
 	texts = text.Must(text.New("").Funcs(words).ParseFS(files, "template/*.txt"))
 	htmls = html.Must(html.New("").Funcs(words).ParseFS(files, "template/*.html"))
 )
@@ -109,6 +112,9 @@ func duration(seconds float64) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// moment says when something is, to the minute.
+func moment(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
 // size says bytes in the units of file managers (powers of 1000).
 func size(bytes int64) string {

@@ -127,6 +127,7 @@ func TestLetter(t *testing.T) {
 		t.Errorf("subject = %q", o.subject)
 	}
 	for _, want := range []string{"30 minutes 35 seconds", "44.0 MB", "65f0a1b2c3d4e5f60123beef",
+		"3 April 2026, 05:06 UTC",
 		"https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3",
 		"https://soundstrip.example.com/download?fid=65f0a1b2c3d4e5f60123beef", "anna@example.com"} {
 		if !strings.Contains(o.text, want) || !strings.Contains(o.html, want) {

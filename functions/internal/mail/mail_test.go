@@ -46,6 +46,8 @@ func converted() Letter {
 			Home: "https://soundstrip.example.com/", Job: "https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567",
 			MP3:      "https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3",
 			Download: "https://soundstrip.example.com/download?fid=65f0a1b2c3d4e5f60123beef",
+			Open:     "https://soundstrip.example.com/jobs/65f0a1b2c3d4e5f601234567/mp3?expires=1775192760&signature=c0ffee",
+			Ends:     time.Date(2026, 4, 3, 5, 6, 0, 0, time.UTC),
 		},
 	}
 }
@@ -55,7 +57,7 @@ func failed() Letter {
 	l.ID = "65f0a1b2c3d4e5f601234567/dev.soundstrip.conversion.failed.v1/1"
 	l.Job.State, l.Job.MP3 = job.Failed, nil
 	l.Job.Error = &eventing.Failure{Code: "no_audio", Message: "the video has no sound"}
-	l.Links.MP3, l.Links.Download = "", ""
+	l.Links = Links{Home: l.Links.Home, Job: l.Links.Job}
 	return l
 }
 
