@@ -46,6 +46,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"one video", testOne},
 		{"curl", testCurl},
 		{"timers", testTimers},
+		{"longer than a request may take", testResumed},
 		{"rights", testRights},
 		{"only the broker calls convert", testRefused},
 		{"cold starts", testCold},
