@@ -47,6 +47,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"curl", testCurl},
 		{"timers", testTimers},
 		{"longer than a request may take", testResumed},
+		{"a name of its own", testDomain},
 		{"rights", testRights},
 		{"only the broker calls convert", testRefused},
 		{"cold starts", testCold},

@@ -200,7 +200,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func ffmpeg() string { return "FFMPEG=" + cmp.Or(os.Getenv("TEST_FFMPEG"), "ffmpeg") }
 
 // run runs a command line and gives its standard output.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.Command(name, args...)
