@@ -336,13 +336,14 @@ func TestRequestTimeout(t *testing.T) {
 					t.Errorf("answer = %s with %d bytes, %v, want some, and that they are not all", resp.Status, n, err)
 				}
 			})
-			t.Run("a body without an end", func(t *testing.T) {
+			t.Run("a body that takes too long", func(t *testing.T) {
 				t.Parallel()
 				url, transport := server(t, tt.use, problem.Handler(func(_ http.ResponseWriter, r *http.Request) error {
 					_, err := io.Copy(io.Discard, r.Body)
 					return err
 				}).ServeHTTP)
-				resp := exchange(t, transport, url, zeros{})
+				// It ends, since the client must read the answer before its connection is closed, linger after that.
+				resp := exchange(t, transport, url, zerosUntil{time.Now().Add(2 * total)})
 				said, err := io.ReadAll(resp.Body)
 				if resp.StatusCode != http.StatusRequestTimeout || err != nil || !bytes.Contains(said, []byte(total.String())) {
 					t.Errorf("answer = %s %q, %v, want 408 that tells the time", resp.Status, said, err)
@@ -361,6 +362,16 @@ func TestRequestTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// zerosUntil is a body that ends at a time.
+type zerosUntil struct{ end time.Time }
+
+func (z zerosUntil) Read(p []byte) (int, error) {
+	if time.Now().After(z.end) {
+		return 0, io.EOF
+	}
+	return zeros{}.Read(p)
 }
 
 func exchange(t *testing.T, transport *http.Transport, url string, body io.Reader) *http.Response {
