@@ -330,6 +330,8 @@ func TestProcesses(t *testing.T) {
 
 	t.Run("a converter dies", func(t *testing.T) { testKilled(t, s, token) })
 
+	t.Run("several at once", func(t *testing.T) { testBatch(t, s, token, mail) })
+
 	bad := upload(t, s.url, token, video(t, "silent.mp4", 2, "-an"))
 	await(t, s.url, token, bad, "failed")
 	eventually(t, "the mail about the failure", func() bool { return s.mails.find("silent.mp4") != "" })

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	netmail "net/mail"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,10 @@ func TestFeed(t *testing.T) {
 		u, err := url.Parse(e.URL)
 		if err != nil || !u.IsAbs() || !strings.HasSuffix(u.Path, ".mp3") || e.Type != "audio/mpeg" {
 			t.Fatalf("item %d has the enclosure %+v, %v", i, e, err)
+		}
+		ends, err := strconv.ParseInt(u.Query().Get("expires"), 10, 64)
+		if left := time.Until(time.Unix(ends, 0)); err != nil || ends%int64(sameFor/time.Second) != 0 || left < listenFor {
+			t.Errorf("item %d is to be had for %v (%v), want %v at least, to the end of a day", i, left, err, listenFor)
 		}
 		whole := s.do("", "GET", u.RequestURI())
 		if whole.Code != http.StatusOK || int64(whole.Body.Len()) != e.Length {
