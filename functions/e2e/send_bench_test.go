@@ -26,14 +26,14 @@ func (b pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// BenchmarkSend sends a lecture of 2 GB at 4 Mbit/s over a line of 20 Mbit/s, whole and its sound only, until the MP3 is
-// there. It takes a quarter of an hour.
+// BenchmarkSend sends a lecture of 2 GB at 4 Mbit/s over a line of 20 Mbit/s, whole and its sound only, until the MP3
+// is there. It takes a quarter of an hour.
 func BenchmarkSend(b *testing.B) {
 	const rate = 20_000_000 / 8
 	film := filepath.Join(b.TempDir(), "minute.mp4")
 	run(b, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=60", "-f", "lavfi",
-		"-i", "anoisesrc=c=pink:d=60:a=0.2", "-c:v", "mpeg4", "-b:v", "4M", "-minrate", "4M", "-maxrate", "4M", "-bufsize", "4M",
-		"-c:a", "aac", "-b:a", "128k", film)
+		"-i", "anoisesrc=c=pink:d=60:a=0.2", "-c:v", "mpeg4", "-b:v", "4M", "-minrate", "4M", "-maxrate", "4M",
+		"-bufsize", "4M", "-c:a", "aac", "-b:a", "128k", film)
 	lecture := filepath.Join(b.TempDir(), "lecture.mp4")
 	run(b, "ffmpeg", "-v", "error", "-stream_loop", "64", "-i", film, "-c", "copy", lecture)
 	stat, err := os.Stat(lecture)

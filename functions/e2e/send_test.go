@@ -183,7 +183,7 @@ func (b meteredBody) Read(p []byte) (int, error) {
 func TestSendInterrupted(t *testing.T) {
 	t.Parallel()
 	s := laptop(t, t.TempDir())
-	const size = 80 << 20
+	const size = 40 << 20
 	half, hold := make(chan struct{}), make(chan struct{})
 	m, address := newMeter(t, s.url, size/2, sync.OnceFunc(func() {
 		close(half)
@@ -221,7 +221,7 @@ func TestSendInterrupted(t *testing.T) {
 // SOUNDSTRIP_BIG sets the size in bytes.
 func TestUploadKilled(t *testing.T) {
 	t.Parallel()
-	size := bigSize(t, 120<<20)
+	size := bigSize(t, 60<<20)
 	s := deploy(t)
 	victims := []string{"upload", "gateway", "upload", "gateway"}
 	due := make(chan struct{}, 100)

@@ -109,7 +109,7 @@ func noisyVideo(t *testing.T, bytes int64) (path, sum string) {
 func TestTusClients(t *testing.T) {
 	t.Parallel()
 	clients := need(t, "TEST_TUS")
-	const piece, limit = 32 << 20, 100 << 20
+	const piece, limit = 8 << 20, 10 << 20
 	file, sum := noisyVideo(t, 3*piece+12345)
 	for name, open := range map[string]func(t *testing.T) string{
 		"laptop":    func(t *testing.T) string { return laptop(t, t.TempDir()).url },
