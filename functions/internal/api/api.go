@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
 // Error is an answer of the service that is no success.
@@ -40,14 +38,13 @@ func (e *Error) passing() bool {
 
 // Client speaks to one service, as one user.
 type Client struct {
-	base     *url.URL
-	token    string
-	http     *http.Client
-	patience time.Duration // how long it tries without any progress
+	base  *url.URL
+	token string
+	http  *http.Client
 }
 
 const (
-	patience  = 5 * time.Minute
+	patience  = 5 * time.Minute        // how long a client tries without any progress
 	firstWait = 500 * time.Millisecond // before the second try; each wait is twice as long as the one before
 	longest   = 30 * time.Second       // wait
 )
@@ -64,14 +61,7 @@ func New(base, token string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	transport.DisableCompression = true
-	return &Client{base: u, token: token, http: &http.Client{Transport: transport}, patience: patience}, nil
-}
-
-// As gives a client of the same service that has a token.
-func (c *Client) As(token string) *Client {
-	as := *c
-	as.token = token
-	return &as
+	return &Client{base: u, token: token, http: &http.Client{Transport: transport}}, nil
 }
 
 // Login gives a token.
@@ -89,23 +79,6 @@ func (c *Client) Login(ctx context.Context, email, password string) (string, err
 	defer res.Body.Close()
 	token, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	return strings.TrimSpace(string(token)), err
-}
-
-// Job gives a job.
-func (c *Client) Job(ctx context.Context, id string) (j job.Job, err error) {
-	err = c.retry(ctx, func() (bool, error) {
-		r, err := c.request(ctx, http.MethodGet, "/jobs/"+id, nil)
-		if err != nil {
-			return false, err
-		}
-		res, err := c.do(r)
-		if err != nil {
-			return false, err
-		}
-		defer res.Body.Close()
-		return true, json.NewDecoder(res.Body).Decode(&j)
-	})
-	return j, err
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
@@ -145,7 +118,7 @@ func (c *Client) do(r *http.Request) (*http.Response, error) {
 	return nil, e
 }
 
-// retry calls try until it succeeds, fails for good, or has made no progress for the client's patience.
+// retry calls try until it succeeds, fails for good, or has made no progress for patience.
 func (c *Client) retry(ctx context.Context, try func() (progress bool, err error)) error {
 	last, wait := time.Now(), firstWait
 	for {
@@ -164,7 +137,7 @@ func (c *Client) retry(ctx context.Context, try func() (progress bool, err error
 		if said != nil {
 			pause = max(pause, said.After)
 		}
-		if ctx.Err() != nil || time.Since(last)+pause > c.patience {
+		if ctx.Err() != nil || time.Since(last)+pause > patience {
 			return errors.Join(ctx.Err(), err)
 		}
 		select {
