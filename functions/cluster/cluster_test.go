@@ -187,6 +187,19 @@ func (c *cluster) update(name string, change func(*servingv1.ServiceSpec)) *serv
 	return c.ready(namespace, name)
 }
 
+// limit lets a request to a function take so many seconds, and gives it a variable. The function that it returns sets
+// both back.
+func (c *cluster) limit(name string, seconds int64, variable, value string) (back func()) {
+	c.t.Helper()
+	before := c.service(namespace, name).Spec
+	c.update(name, func(s *servingv1.ServiceSpec) {
+		s.Template.Spec.TimeoutSeconds = &seconds
+		env := &s.Template.Spec.Containers[0].Env
+		*env = append(*env, corev1.EnvVar{Name: variable, Value: value})
+	})
+	return func() { c.update(name, func(s *servingv1.ServiceSpec) { *s = before }) }
+}
+
 // url is the address of a function's route.
 func (c *cluster) url(name string) string { return c.service(namespace, name).Status.URL.String() }
 

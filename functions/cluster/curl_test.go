@@ -15,10 +15,8 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
 // curl runs curl with the person's token and gives the status of the answer; the answer goes to output. The code is
@@ -106,13 +104,7 @@ func testCurl(t *testing.T, c *cluster, p *person) {
 // testTimers has requests last longer than Knative's timers.
 func testTimers(t *testing.T, c *cluster, p *person) {
 	for _, name := range []string{"jobs", "gateway"} {
-		before := c.service(namespace, name).Spec
-		c.update(name, func(s *servingv1.ServiceSpec) {
-			s.Template.Spec.TimeoutSeconds = ptr.To[int64](100)
-			env := &s.Template.Spec.Containers[0].Env
-			*env = append(*env, corev1.EnvVar{Name: "ANSWER_TIMEOUT", Value: "20s"})
-		})
-		defer c.update(name, func(s *servingv1.ServiceSpec) { *s = before })
+		defer c.limit(name, 100, "ANSWER_TIMEOUT", "20s")()
 	}
 	// Its sound is MP3 already, so that it is converted in a moment.
 	dir := t.TempDir()

@@ -19,10 +19,7 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
 // slowLine is a reader of so many bytes a second.
@@ -43,13 +40,7 @@ func (s slowLine) Read(p []byte) (int, error) {
 // upload and gateway meanwhile.
 func testResumed(t *testing.T, c *cluster, p *person) {
 	for _, name := range []string{"upload", "gateway"} {
-		before := c.service(namespace, name).Spec
-		c.update(name, func(s *servingv1.ServiceSpec) {
-			s.Template.Spec.TimeoutSeconds = ptr.To[int64](20)
-			env := &s.Template.Spec.Containers[0].Env
-			*env = append(*env, corev1.EnvVar{Name: "REQUEST_TIMEOUT", Value: "12s"})
-		})
-		defer c.update(name, func(s *servingv1.ServiceSpec) { *s = before })
+		defer c.limit(name, 20, "REQUEST_TIMEOUT", "12s")()
 	}
 	dir := t.TempDir()
 	program := filepath.Join(dir, "soundstrip")
@@ -69,8 +60,7 @@ func testResumed(t *testing.T, c *cluster, p *person) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sent atomic.Int64
-	requests := atomic.Int64{}
+	var sent, requests atomic.Int64
 	line := httptest.NewServer(&httputil.ReverseProxy{
 		Transport: p.client.Transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -106,10 +96,7 @@ func testResumed(t *testing.T, c *cluster, p *person) {
 	eventually(t, "half of the video to be sent", func() bool { return sent.Load() > int64(len(content)/2) })
 	for _, name := range []string{"upload", "gateway"} {
 		for _, pod := range c.pods(namespace, name) {
-			kill := metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}
-			if err := c.kube.Pods(namespace).Delete(t.Context(), pod.Name, kill); err != nil {
-				t.Error(err)
-			}
+			c.delete(pod.Name, ptr.To[int64](0))
 		}
 	}
 	a := <-ended

@@ -28,17 +28,20 @@ type feed struct {
 }
 
 // MongoFeeds keeps the feeds in the collection feeds.
-type MongoFeeds struct{ feeds *mongo.Collection }
+type MongoFeeds struct {
+	feeds *mongo.Collection
+	indexes
+}
 
 // NewMongoFeeds is as [NewMongo].
-func NewMongoFeeds(db *mongo.Database) *MongoFeeds { return &MongoFeeds{db.Collection("feeds")} }
+func NewMongoFeeds(db *mongo.Database) *MongoFeeds { return &MongoFeeds{feeds: db.Collection("feeds")} }
 
 // Replace is of [Feeds].
 func (m *MongoFeeds) Replace(ctx context.Context, owner, hash string) error {
-	_, err := m.feeds.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "hash", Value: 1}}})
-	if err == nil {
-		_, err = m.feeds.ReplaceOne(ctx, bson.M{"_id": owner}, feed{owner, hash}, options.Replace().SetUpsert(true))
+	if err := m.make(ctx, m.feeds, mongo.IndexModel{Keys: bson.D{{Key: "hash", Value: 1}}}); err != nil {
+		return err
 	}
+	_, err := m.feeds.ReplaceOne(ctx, bson.M{"_id": owner}, feed{owner, hash}, options.Replace().SetUpsert(true))
 	if err != nil {
 		return fmt.Errorf("keep a feed: %w", err)
 	}

@@ -19,9 +19,7 @@ import (
 type Mongo struct {
 	steps
 	jobs *mongo.Collection
-
-	mu      sync.Mutex
-	indexed bool
+	indexes
 }
 
 // NewMongo uses the database through a client whose writes are majority and journaled. It does not connect.
@@ -33,23 +31,32 @@ func NewMongo(db *mongo.Database) *Mongo {
 
 // index makes the indexes before the first job is kept.
 func (m *Mongo) index(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.indexed {
+	return m.make(ctx, m.jobs,
+		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "_id", Value: -1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "updated", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
+		mongo.IndexModel{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}, Options: options.Index().SetSparse(true)},
+	)
+}
+
+// indexes are made once a process, before the first document is kept.
+type indexes struct {
+	mu   sync.Mutex
+	made bool
+}
+
+func (x *indexes) make(ctx context.Context, c *mongo.Collection, models ...mongo.IndexModel) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.made {
 		return nil
 	}
-	_, err := m.jobs.Indexes().CreateMany(ctx, []mongo.IndexModel{
-		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "_id", Value: -1}}},
-		{Keys: bson.D{{Key: "updated", Value: 1}}},
-		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
-		{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
-		{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
-		{Keys: bson.D{{Key: "expires", Value: 1}}, Options: options.Index().SetSparse(true)},
-	})
-	if err != nil {
-		return fmt.Errorf("make the indexes of jobs: %w", err)
+	if _, err := c.Indexes().CreateMany(ctx, models); err != nil {
+		return fmt.Errorf("make the indexes of %s: %w", c.Name(), err)
 	}
-	m.indexed = true
+	x.made = true
 	return nil
 }
 

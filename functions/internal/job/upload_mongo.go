@@ -14,6 +14,7 @@ import (
 type MongoUploads struct {
 	uploadSteps
 	uploads *mongo.Collection
+	indexes
 }
 
 // NewMongoUploads is as [NewMongo].
@@ -33,11 +34,10 @@ func (m *MongoUploads) change(
 // Begin is of [Uploads]. The time at which an upload ends is the server's, and so a change of what is kept. When there
 // is none, because we died in between, it has ended already.
 func (m *MongoUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error) {
-	_, err := m.uploads.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}})
-	if err == nil {
-		_, err = m.uploads.InsertOne(ctx, uploadRecord{Upload: u})
+	if err := m.make(ctx, m.uploads, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}}); err != nil {
+		return Upload{}, err
 	}
-	if err != nil {
+	if _, err := m.uploads.InsertOne(ctx, uploadRecord{Upload: u}); err != nil {
 		return Upload{}, fmt.Errorf("keep upload %s: %w", u.ID, err)
 	}
 	return m.expireAfter(ctx, u.ID, ttl)
