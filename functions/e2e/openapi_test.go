@@ -20,8 +20,8 @@ import (
 
 // document sees whether exchanges are as the OpenAPI document says.
 type document struct {
-	mu                  sync.Mutex
-	whole, withoutABody validator.Validator
+	mu           sync.Mutex
+	all, headers validator.Validator // headers leaves the bodies of answers out
 }
 
 var openAPI = sync.OnceValues(func() (*document, error) {
@@ -30,13 +30,13 @@ var openAPI = sync.OnceValues(func() (*document, error) {
 		return nil, err
 	}
 	d := &document{}
+	doc, err := libopenapi.NewDocument(text)
+	if err != nil {
+		return nil, err
+	}
 	for v, more := range map[*validator.Validator][]config.Option{
-		&d.whole: nil, &d.withoutABody: {config.WithoutResponseBodyValidation()},
+		&d.all: nil, &d.headers: {config.WithoutResponseBodyValidation()},
 	} {
-		doc, err := libopenapi.NewDocument(text)
-		if err != nil {
-			return nil, err
-		}
 		var errs []error
 		// Videos are not read into memory, and programs check tokens themselves.
 		all := append(more, config.WithoutRequestBodyValidation(), config.WithoutSecurityValidation())
@@ -51,10 +51,10 @@ var openAPI = sync.OnceValues(func() (*document, error) {
 func (d *document) faults(r *http.Request, res *http.Response) (faults []*errors.ValidationError) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := d.whole
+	v := d.all
 	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	if r.Method == http.MethodHead || media != "application/json" && media != "application/problem+json" {
-		v = d.withoutABody
+		v = d.headers
 	} else {
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()

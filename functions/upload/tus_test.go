@@ -234,12 +234,10 @@ func (s *tusSetup) wantJob(t *testing.T, path string, content []byte) job.Job {
 	return j
 }
 
+// wantNothing sees that nothing is left of an upload.
 func (s *tusSetup) wantNothing(t *testing.T) {
 	t.Helper()
-	jobs, err := s.jobs.List(t.Context(), job.Query{Limit: 10})
-	if len(jobs) != 0 || err != nil {
-		t.Errorf("there are the jobs %v, %v", jobs, err)
-	}
+	s.wantNothingVisible(t)
 	none := func(context.Context, []media.Info) (map[string]bool, error) { return nil, nil }
 	if n, err := s.videos.Sweep(t.Context(), time.Now().Add(time.Hour), none); n != 0 || err != nil {
 		t.Errorf("%d videos are left, %v", n, err)

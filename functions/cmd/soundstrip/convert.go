@@ -74,7 +74,7 @@ func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) erro
 		return nil
 	}
 	if err != nil {
-		return usage(err)
+		return usage("convert", err)
 	}
 	var cfg struct {
 		Convert convert.Config
@@ -96,8 +96,8 @@ func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) erro
 	return c.run(ctx, encoder)
 }
 
-func usage(err error) error {
-	return &serve.Exit{Code: exitUsage, Err: fmt.Errorf("soundstrip convert: %w", err)}
+func usage(command string, err error) error {
+	return &serve.Exit{Code: exitUsage, Err: fmt.Errorf("soundstrip %s: %w", command, err)}
 }
 
 // conversionFlags are the options of a conversion, by the names that [eventing.ParseOptions] knows.
@@ -134,7 +134,7 @@ func parseConversion(args []string) (c conversion, err error) {
 	}
 	c.video = videos[0]
 	if c.mp3 == "" {
-		c.mp3 = strings.TrimSuffix(c.video, filepath.Ext(c.video)) + ".mp3"
+		c.mp3 = beside(c.video)
 	}
 	c.options, err = eventing.ParseOptions(values)
 	return c, err
@@ -176,20 +176,23 @@ func parseArgs(f *flag.FlagSet, args []string, before, behind string) (others []
 	return others, nil
 }
 
+// beside is where the MP3 of a video goes that nobody names.
+func beside(video string) string { return strings.TrimSuffix(video, filepath.Ext(video)) + ".mp3" }
+
 func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error) {
 	video, size, err := openVideo(c.video)
 	if err != nil {
-		return usage(err)
+		return usage("convert", err)
 	}
 	defer func() { _ = video.Close() }() // it was only read
 	if err := c.mayWrite(); err != nil {
-		return usage(err)
+		return usage("convert", err)
 	}
 	bar := newBar(os.Stderr)
 	defer bar.clear()
 	dst, err := c.create(bar)
 	if err != nil {
-		return usage(err)
+		return usage("convert", err)
 	}
 	defer func() { err = errors.Join(err, dst.Abort()) }()
 	made, err := encoder.Convert(ctx, video, size, c.options, dst, bar.update)
@@ -197,7 +200,7 @@ func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error)
 		return c.failed(ctx, err)
 	}
 	if err := c.mayWrite(); err != nil { // somebody else may have made it meanwhile
-		return usage(err)
+		return usage("convert", err)
 	}
 	length, err := dst.Commit()
 	if err != nil {

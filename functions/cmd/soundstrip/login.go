@@ -50,7 +50,7 @@ func runLogin(ctx context.Context, env envconfig.Lookuper, args []string) error 
 	}
 	c, err := api.New(*at, "")
 	if err != nil {
-		return &serve.Exit{Code: exitUsage, Err: fmt.Errorf("soundstrip login: %w", err)}
+		return usage("login", err)
 	}
 	fromStdin := !term.IsTerminal(int(os.Stdin.Fd()))
 	password, err := askPassword("Password of "+f.Arg(0)+": ", fromStdin, os.Stdin, os.Stderr)

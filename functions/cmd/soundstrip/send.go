@@ -79,7 +79,7 @@ func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 		return nil
 	}
 	if err != nil {
-		return &serve.Exit{Code: exitUsage, Err: fmt.Errorf("soundstrip send: %w", err)}
+		return usage("send", err)
 	}
 	tokens, err := readTokens()
 	if err != nil {
@@ -91,7 +91,7 @@ func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 			"--url %[1]s EMAIL", s.url)}
 	}
 	if s.client, err = api.New(s.url, token); err != nil {
-		return &serve.Exit{Code: exitUsage, Err: fmt.Errorf("soundstrip send: %w", err)}
+		return usage("send", err)
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *sending) find(paths []string) error {
 
 // target is where the MP3 of a video goes.
 func (s *sending) target(path string) string {
-	mp3 := strings.TrimSuffix(path, filepath.Ext(path)) + ".mp3"
+	mp3 := beside(path)
 	if s.out != "" {
 		mp3 = filepath.Join(s.out, filepath.Base(mp3))
 	}
@@ -298,8 +298,7 @@ func (s *sending) send(ctx context.Context, v video) (o outcome, err error) {
 		return o, nil
 	}
 	if known.Upload != "" {
-		var gone *api.Error
-		if _, _, err := s.client.Offset(ctx, known.Upload); errors.As(err, &gone) && gone.Status == http.StatusNotFound {
+		if _, _, err := s.client.Offset(ctx, known.Upload); answered(err, http.StatusNotFound) {
 			known.Upload = ""
 		} else if err != nil {
 			return o, err
@@ -318,7 +317,7 @@ func (s *sending) send(ctx context.Context, v video) (o outcome, err error) {
 		}
 	}
 	o.Job, err = s.client.Send(ctx, known.Upload, src, o.Sent, s.progress(v.path, o))
-	if said := (*api.Error)(nil); errors.As(err, &said) && said.Status == http.StatusUnsupportedMediaType {
+	if answered(err, http.StatusUnsupportedMediaType) {
 		s.forget(o.key)
 	}
 	if err != nil {
@@ -370,7 +369,7 @@ func (s *sending) finish(ctx context.Context, v video, o outcome) (outcome, erro
 			s.bar.show(fmt.Sprintf("%s: %s", filepath.Base(v.path), j.State))
 		}
 	})
-	if gone := (*api.Error)(nil); errors.As(err, &gone) && gone.Status == http.StatusNotFound {
+	if answered(err, http.StatusNotFound) {
 		s.forget(o.key) // the next call sends it anew
 	}
 	if err != nil {
@@ -459,6 +458,12 @@ func (s *sending) remember(key string, m memory) error {
 }
 
 func (s *sending) forget(key string) { _ = os.Remove(filepath.Join(s.state, key)) }
+
+// answered reports whether the service answered with the status.
+func answered(err error, status int) bool {
+	said := (*api.Error)(nil)
+	return errors.As(err, &said) && said.Status == status
+}
 
 // sendError adds the exit code of an answer of the service.
 func sendError(doing string, err error) error {

@@ -36,6 +36,12 @@ func (e *Error) passing() bool {
 	return e.Status >= http.StatusInternalServerError && e.Status != http.StatusInsufficientStorage
 }
 
+// final reports whether err is an answer that stays the same.
+func final(err error) bool {
+	said := (*Error)(nil)
+	return errors.As(err, &said) && !said.passing()
+}
+
 // Client speaks to one service, as one user.
 type Client struct {
 	base  *url.URL
@@ -129,12 +135,11 @@ func (c *Client) retry(ctx context.Context, try func() (progress bool, err error
 		if progress {
 			last, wait = time.Now(), firstWait
 		}
-		said := (*Error)(nil)
-		if errors.As(err, &said) && !said.passing() {
+		if final(err) {
 			return err
 		}
 		pause := wait/2 + rand.N(wait) //nolint:gosec // no secret
-		if said != nil {
+		if said := (*Error)(nil); errors.As(err, &said) {
 			pause = max(pause, said.After)
 		}
 		if ctx.Err() != nil || time.Since(last)+pause > patience {

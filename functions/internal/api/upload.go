@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -80,26 +79,22 @@ func (c *Client) Send(
 			return "", fmt.Errorf("%s has %d bytes and no job: send the video again", upload, offset)
 		}
 		err := c.retry(ctx, func() (bool, error) {
-			before := offset
-			var err error
-			if offset, jobID, err = c.sendPiece(ctx, upload, src, before, size, sent); err == nil {
-				return true, nil
-			}
-			if said := (*Error)(nil); errors.As(err, &said) && !said.passing() {
-				offset = before
+			at, id, err := c.sendPiece(ctx, upload, src, offset, size, sent)
+			if final(err) {
 				return false, err
 			}
-			// Where it broke off, only the service knows.
-			at, id, headErr := c.Offset(ctx, upload)
-			if headErr != nil {
-				offset = before
-				return false, headErr
+			if err != nil { // where it broke off, only the service knows
+				var headErr error
+				if at, id, headErr = c.Offset(ctx, upload); headErr != nil {
+					return false, headErr
+				}
+				if id != "" {
+					err = nil
+				}
 			}
+			progress := at > offset
 			offset, jobID = at, id
-			if jobID != "" {
-				return true, nil
-			}
-			return offset > before, err
+			return progress, err
 		})
 		if err != nil {
 			return "", err
