@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ const (
 //
 // A body that is not complete after the time for the request is not read any further. An answer that is under way after
 // the time for that is broken off: what arrived of it is right, and the client sees that it is not all. 0 means any
-// time.
+// time. Server-sent events have any time too.
 func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -102,6 +103,9 @@ type stallWriter struct {
 func (w *stallWriter) begin() {
 	if w.some {
 		return
+	}
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+		w.end = time.Time{} // it may end behind any whole event, and does so itself
 	}
 	w.some, w.late = true, w.over()
 	if w.body != nil && w.body.begun.Load() && !w.body.complete.Load() {

@@ -360,6 +360,20 @@ func TestRequestTimeout(t *testing.T) {
 					t.Errorf("answer = %q, %v, want that it is stored", said, err)
 				}
 			})
+			t.Run("events", func(t *testing.T) {
+				t.Parallel()
+				url, transport := server(t, tt.use, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/event-stream")
+					fmt.Fprint(w, "first, ")
+					_ = http.NewResponseController(w).Flush()
+					over()
+					fmt.Fprint(w, "last")
+				})
+				resp := exchange(t, transport, url, http.NoBody)
+				if said, err := io.ReadAll(resp.Body); string(said) != "first, last" || err != nil {
+					t.Errorf("answer = %q, %v, want all events", said, err)
+				}
+			})
 		})
 	}
 }

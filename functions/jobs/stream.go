@@ -24,9 +24,9 @@ const (
 	late = 2 * time.Second
 	// quiet is how long nothing may be written to a stream: proxies end a connection that is idle for long.
 	quiet = 15 * time.Second
-	// streamFor is how long a stream may last, so that it ends behind a whole event before it is broken off (timeouts
-	// in config/100-variables.yaml). The client then makes another.
-	streamFor = 290 * time.Second
+	// streamFor is how long a stream may last, so that it ends behind a whole event before Knative breaks it off
+	// (timeoutSeconds in config). The client then makes another.
+	streamFor = 540 * time.Second
 	// backlog is how many changes a client may be behind before it is dropped.
 	backlog = 64
 	// changes is how many jobs are read at once.
