@@ -93,11 +93,11 @@ func TestRefusedBehindKnative(t *testing.T) {
 	}))
 	origin := behindKnative(t, gateway.Proxy("upload", upload, time.Minute))
 	junk := filepath.Join(t.TempDir(), "junk.mp4")
-	if err := os.WriteFile(junk, make([]byte, 30<<20), 0o600); err != nil {
+	if err := os.WriteFile(junk, make([]byte, 12<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"-F", "file=@" + junk}, {"-T", junk}} {
-		for range 10 {
+		for range 3 {
 			curl := exec.CommandContext(t.Context(), "curl", append(args, "-sS", "-w", "%{http_code}", origin.String())...)
 			var said strings.Builder
 			curl.Stderr = &said
