@@ -97,7 +97,7 @@ func read(t *testing.T, file string) []byte {
 func TestRestarted(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
-	long := video(t, "long.mp4", 1800, "-c:a", "aac", "-b:a", "64k", "-ar", "22050")
+	long := video(t, "long.mp4", 900, "-c:a", "aac", "-b:a", "64k", "-ar", "22050")
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
 			data := t.TempDir()
@@ -114,9 +114,9 @@ func TestRestarted(t *testing.T) {
 
 			s = laptop(t, data, env...)
 			token = login(t, s.url, georgio)
-			if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 1799 ||
-				j.MP3.Duration > 1801 {
-				t.Fatalf("after %v the job ended %+v, want an MP3 of half an hour", signal, j)
+			if j := await(t, s.url, token, id, "notified", "failed"); j.State != "notified" || j.MP3.Duration < 899 ||
+				j.MP3.Duration > 901 {
+				t.Fatalf("after %v the job ended %+v, want an MP3 of a quarter of an hour", signal, j)
 			}
 			eventually(t, "the sweep to leave one video and one MP3", func() bool {
 				return len(mediaFiles(t, data, "videos")) == 1 && len(mediaFiles(t, data, "mp3s")) == 1
