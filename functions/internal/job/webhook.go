@@ -1,6 +1,7 @@
 package job
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,8 +13,8 @@ import (
 	"strings"
 )
 
-// Webhook is an address that the owner wants to be told how the job ends, beside the mail. It is kept in the job only.
-// As JSON it is the address without query and secret, so that no answer or log has them.
+// Webhook is an address that the owner wants to be told how a job ends, beside the mail. It is kept in the job only, or
+// in [Webhooks]. As JSON it is the address without query and secret, so that no answer or log has them.
 type Webhook struct {
 	URL    string `bson:"url"`
 	Secret string `bson:"secret"` // signs what is posted: see [Key]
@@ -44,8 +45,7 @@ func ParseWebhook(v url.Values) (*Webhook, error) {
 		w.Secret = secrets[n-1]
 	}
 	if !isAddress(w.URL) {
-		errs = append(errs, fmt.Errorf("webhook: want an http or https address such as https://example.com/hook, of at most "+
-			"%d bytes, without user and password, its host in ASCII, its port 80, 443 or from 1024 on", maxAddress))
+		errs = append(errs, fmt.Errorf("webhook: %w", errAddress))
 	}
 	if key, err := Key(w.Secret); err != nil || len(key) < minSecret || len(w.Secret) > maxSecret {
 		errs = append(errs, fmt.Errorf("webhook_secret: want %d bytes or more, or whsec_ and as many in Base64, and at most "+
@@ -56,6 +56,20 @@ func ParseWebhook(v url.Values) (*Webhook, error) {
 	}
 	return &w, nil
 }
+
+// NewWebhook makes a secret for an address. Its error says what is valid instead of a bad one, as that of
+// [ParseWebhook].
+func NewWebhook(address string) (Webhook, error) {
+	if !isAddress(address) {
+		return Webhook{}, errAddress
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return Webhook{URL: address, Secret: secretPrefix + base64.StdEncoding.EncodeToString(key)}, nil
+}
+
+var errAddress = fmt.Errorf("want an http or https address such as https://example.com/hook, of at most %d bytes, "+
+	"without user and password, its host in ASCII, its port 80, 443 or from 1024 on", maxAddress)
 
 // name is a host's, whose last part is no number: to some resolvers 127.1, 0x7f.1 and 2130706433 are addresses, as to
 // browsers (URL Living Standard, section 3.5).

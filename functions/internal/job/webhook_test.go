@@ -76,6 +76,26 @@ func TestParseWebhook(t *testing.T) {
 	}
 }
 
+// TestNewWebhook makes a webhook as one that is given with a job.
+func TestNewWebhook(t *testing.T) {
+	t.Parallel()
+	const address = "https://example.com/hook?key=1"
+	w, err := job.NewWebhook(address)
+	again, _ := job.NewWebhook(address)
+	if err != nil || w.URL != address || w.Secret == again.Secret {
+		t.Errorf("NewWebhook = %#v, %v, then %#v, want the address, and another secret each time", w, err, again)
+	}
+	parsed, err := job.ParseWebhook(url.Values{"webhook": {w.URL}, "webhook_secret": {w.Secret}})
+	if err != nil || *parsed != w || !strings.HasPrefix(w.Secret, "whsec_") {
+		t.Errorf("ParseWebhook(%#v) = %v, %v, want it valid, and whsec_", w, parsed, err)
+	}
+	for _, bad := range []string{"", "example.com", "ftp://hunter2.example", "https://hunter2@example.com"} {
+		if w, err := job.NewWebhook(bad); err == nil || w != (job.Webhook{}) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("NewWebhook(%q) = %#v, %v, want an error without the address", bad, w, err)
+		}
+	}
+}
+
 func base64of(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
 
 // TestWebhookIsNotShown: whatever makes text of a job has neither the secret nor what may be one in the address.

@@ -21,7 +21,7 @@ type Config struct {
 	URI      string `env:"MONGODB_URI, required"`
 	Videos   string `env:"MONGODB_VIDEOS_DB, default=videos"` // GridFS
 	MP3s     string `env:"MONGODB_MP3S_DB, default=mp3s"`     // GridFS
-	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs, uploads and feeds
+	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs, uploads, feeds and webhooks
 }
 
 // Connect makes a client, which reaches for the server when it is first used. The deadlines are the URI's
@@ -64,6 +64,7 @@ type Stores struct {
 	Jobs         *job.Mongo
 	Uploads      *job.MongoUploads
 	Feeds        *job.MongoFeeds
+	Webhooks     *job.MongoWebhooks
 	Close        func(context.Context) error // ends the connections
 }
 
@@ -78,11 +79,12 @@ func Open(c Config) (Stores, error) {
 
 func open(client *mongo.Client, c Config) Stores {
 	return Stores{
-		Videos:  media.NewGridFS(client.Database(c.Videos)),
-		MP3s:    media.NewGridFS(client.Database(c.MP3s)),
-		Jobs:    job.NewMongo(client.Database(c.Database)),
-		Uploads: job.NewMongoUploads(client.Database(c.Database)),
-		Feeds:   job.NewMongoFeeds(client.Database(c.Database)),
-		Close:   client.Disconnect,
+		Videos:   media.NewGridFS(client.Database(c.Videos)),
+		MP3s:     media.NewGridFS(client.Database(c.MP3s)),
+		Jobs:     job.NewMongo(client.Database(c.Database)),
+		Uploads:  job.NewMongoUploads(client.Database(c.Database)),
+		Feeds:    job.NewMongoFeeds(client.Database(c.Database)),
+		Webhooks: job.NewMongoWebhooks(client.Database(c.Database)),
+		Close:    client.Disconnect,
 	}
 }
