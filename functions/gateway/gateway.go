@@ -33,7 +33,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/validate                                      Validate
 //	/upload, /upload/{filename}, /files, /files/…  Upload
 //	/jobs, /jobs/…, /download                      Jobs
-//	/users/me/feed, /feeds/…                       Jobs
+//	/users/me/feed, /feeds/…, /users/me/webhook    Jobs
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
 // To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
@@ -56,6 +56,7 @@ func New(routes Routes) http.Handler {
 	mux.Handle("/download", routes.Jobs)
 	mux.Handle("/users/me/feed", routes.Jobs)
 	mux.Handle("/feeds/", routes.Jobs)
+	mux.Handle("/users/me/webhook", routes.Jobs)
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if scheme(r) == "https" {

@@ -41,6 +41,7 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "/download?fid=1", 200, "jobs HEAD /download?fid=1"},
 		{"POST", "/users/me/feed", 200, "jobs POST /users/me/feed"},
 		{"GET", "/feeds/x.xml", 200, "jobs GET /feeds/x.xml"},
+		{"PUT", "/users/me/webhook", 200, "jobs PUT /users/me/webhook"},
 		{"GET", "/", 200, "curl"},
 		{"POST", "/", 405, "GET, HEAD"},
 		{"GET", "/nothing", 404, "there is no /nothing here"},

@@ -49,6 +49,7 @@ func TestDescription(t *testing.T) {
 		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",
 		"POST /jobs/1/retry", "GET /jobs/1/mp3", "GET /jobs/mp3s.zip", "POST /jobs/delete",
 		"POST /jobs/1/link", "GET /jobs/1/audio.mp3", "POST /users/me/feed", "DELETE /users/me/feed", "GET /feeds/x.xml",
+		"PUT /users/me/webhook", "GET /users/me/webhook", "DELETE /users/me/webhook",
 		"GET /download", "GET /openapi.json",
 	} {
 		found := false

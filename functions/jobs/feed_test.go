@@ -249,7 +249,7 @@ func TestFeedOrigin(t *testing.T) {
 			path := s.makeFeed(t, "georgio")
 			c := testConfig
 			c.PublicURL = tt.public
-			s.Handler = New(s.jobs, s.feeds, s.videos, s.mp3s, nil, verify, c)
+			s.Handler = New(s.jobs, s.feeds, s.webhooks, s.videos, s.mp3s, nil, verify, c)
 			ch := s.readFeed(t, path, tt.header...).Channel[0]
 			got := ch.Items[0].Enclosure[0].URL
 			if !strings.HasPrefix(got, tt.want+"/jobs/") || ch.Links[0].Text != tt.want+"/" {

@@ -49,6 +49,7 @@ type Sender interface {
 type server struct {
 	jobs         Store
 	feeds        job.Feeds
+	webhooks     job.Webhooks
 	videos, mp3s media.Store
 	events       Sender
 	links        token.Links
@@ -74,29 +75,34 @@ type server struct {
 //	GET /jobs/{id}/audio.mp3 the same, for players that want an address to end like this
 //	POST /users/me/feed      gives the bearer's podcast a new secret address; DELETE ends it
 //	GET /feeds/{secret}.xml  the podcast: RSS of whoever has the address
+//	PUT /users/me/webhook    sets the bearer's webhook, for jobs that have none: {"url": …}; GET shows it, DELETE ends it
 //	GET /download?fid=       the MP3 with the id
 func New(
-	jobs Store, feeds job.Feeds, videos, mp3s media.Store, events Sender, v token.Verifier, c Config,
+	jobs Store, feeds job.Feeds, webhooks job.Webhooks, videos, mp3s media.Store, events Sender, v token.Verifier,
+	c Config,
 ) http.Handler {
 	s := &server{
-		jobs: jobs, feeds: feeds, videos: videos, mp3s: mp3s, events: events, links: token.NewLinks(c.Link),
-		public: strings.TrimRight(c.PublicURL, "/"), watch: watch{jobs: jobs}, sums: newSums(),
+		jobs: jobs, feeds: feeds, webhooks: webhooks, videos: videos, mp3s: mp3s, events: events,
+		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), watch: watch{jobs: jobs}, sums: newSums(),
 	}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{
-		"GET /jobs":              s.list,
-		"GET /jobs/{id}":         s.show,
-		"GET /jobs/events":       s.stream,
-		"GET /jobs/{id}/events":  s.stream,
-		"POST /jobs/{id}/retry":  s.retry,
-		"POST /jobs/{id}/cancel": s.cancel,
-		"DELETE /jobs/{id}":      s.delete,
-		"POST /jobs/delete":      s.deleteMany,
-		"POST /jobs/{id}/link":   s.link,
-		"GET /jobs/mp3s.zip":     s.zip,
-		"GET /download":          s.download,
-		"POST /users/me/feed":    s.makeFeed,
-		"DELETE /users/me/feed":  s.endFeed,
+		"GET /jobs":                s.list,
+		"GET /jobs/{id}":           s.show,
+		"GET /jobs/events":         s.stream,
+		"GET /jobs/{id}/events":    s.stream,
+		"POST /jobs/{id}/retry":    s.retry,
+		"POST /jobs/{id}/cancel":   s.cancel,
+		"DELETE /jobs/{id}":        s.delete,
+		"POST /jobs/delete":        s.deleteMany,
+		"POST /jobs/{id}/link":     s.link,
+		"GET /jobs/mp3s.zip":       s.zip,
+		"GET /download":            s.download,
+		"POST /users/me/feed":      s.makeFeed,
+		"DELETE /users/me/feed":    s.endFeed,
+		"PUT /users/me/webhook":    s.setWebhook,
+		"GET /users/me/webhook":    s.showWebhook,
+		"DELETE /users/me/webhook": s.endWebhook,
 	} {
 		mux.Handle(pattern, token.Required(v, h))
 	}
@@ -113,6 +119,8 @@ func New(
 	mux.Handle("/jobs/{id}/mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/jobs/{id}/audio.mp3", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/users/me/feed", problem.NotAllowed(http.MethodPost, http.MethodDelete))
+	mux.Handle("/users/me/webhook",
+		problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete))
 	mux.Handle("/feeds/{file}", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("/download", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.HandleFunc("/", problem.NoSuchRoute)

@@ -241,9 +241,36 @@ func (f *feeds) End(_ context.Context, owner string) error {
 	return f.err
 }
 
+// webhooks keeps the webhooks of users; err, when set, is what every call says.
+type webhooks struct {
+	of  map[string]job.Webhook
+	err error
+}
+
+func (h *webhooks) Set(ctx context.Context, owner string, w job.Webhook) (job.Webhook, error) {
+	if h.of[owner].URL != w.URL {
+		h.of[owner] = w
+	}
+	return h.Get(ctx, owner)
+}
+
+func (h *webhooks) Get(_ context.Context, owner string) (job.Webhook, error) {
+	w, ok := h.of[owner]
+	if h.err == nil && !ok {
+		return w, job.ErrNotFound
+	}
+	return w, h.err
+}
+
+func (h *webhooks) End(_ context.Context, owner string) error {
+	delete(h.of, owner)
+	return h.err
+}
+
 type setup struct {
 	jobs         *store
 	feeds        *feeds
+	webhooks     *webhooks
 	videos, mp3s *files
 	sent         []event.Event
 	sendErr      error
@@ -254,7 +281,8 @@ func newSetup() *setup {
 	end := uploaded.Add(time.Minute)
 	s := &setup{
 		jobs: &store{jobs: map[string]job.Job{}}, feeds: &feeds{owners: map[string]string{}},
-		videos: &files{infos: map[string]media.Info{}}, mp3s: &files{infos: map[string]media.Info{}},
+		webhooks: &webhooks{of: map[string]job.Webhook{}},
+		videos:   &files{infos: map[string]media.Info{}}, mp3s: &files{infos: map[string]media.Info{}},
 	}
 	for _, j := range []job.Job{
 		{ID: stored, State: job.Stored},
@@ -284,7 +312,7 @@ func newSetup() *setup {
 		s.sent = append(s.sent, e)
 		return s.sendErr
 	}
-	s.Handler = New(s.jobs, s.feeds, s.videos, s.mp3s, senderFunc(send), verify, testConfig)
+	s.Handler = New(s.jobs, s.feeds, s.webhooks, s.videos, s.mp3s, senderFunc(send), verify, testConfig)
 	return s
 }
 

@@ -32,7 +32,7 @@ func live(t *testing.T) (*job.SQLite, *httptest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(New(s, nil, nil, nil, nil, verify, testConfig))
+	server := httptest.NewServer(New(s, nil, nil, nil, nil, nil, verify, testConfig))
 	t.Cleanup(func() {
 		server.Close()
 		if err := db.Close(); err != nil {
@@ -255,7 +255,7 @@ func BenchmarkStreams(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := httptest.NewServer(New(s, nil, nil, nil, nil, verify, testConfig))
+	server := httptest.NewServer(New(s, nil, nil, nil, nil, nil, verify, testConfig))
 	defer server.Close()
 	before := memory()
 	ctx, cancel := context.WithCancel(b.Context())

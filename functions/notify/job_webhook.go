@@ -16,9 +16,9 @@ const patience = 24 * time.Hour
 
 type jobWebhook struct{ webhook }
 
-// JobWebhook posts an outcome to the webhook of its job, signed by that one's secret. Whoever uploads names the
-// address, so that it must be a public one, unless cfg allows others: that is seen of each connection, which goes there
-// directly, without a proxy. Names are looked up by the resolver, or the machine's when that is nil.
+// JobWebhook posts an outcome to the webhook of its job, or else of the job's owner, signed by that one's secret. Users
+// name the address, so that it must be a public one, unless cfg allows others: that is seen of each connection, which
+// goes there directly, without a proxy. Names are looked up by the resolver, or the machine's when that is nil.
 func JobWebhook(cfg WebhookConfig, resolver *net.Resolver) Channel {
 	dialer := &net.Dialer{Timeout: cfg.Timeout, Resolver: resolver}
 	if !cfg.AllowPrivate {
@@ -36,8 +36,8 @@ func JobWebhook(cfg WebhookConfig, resolver *net.Resolver) Channel {
 	}}
 }
 
-// isFinal tells the answers after which a job's webhook is not tried again. Unlike the operator's, nobody can give it
-// another address.
+// isFinal tells the answers after which an outcome is not tried again. Unlike the operator's webhook, nobody watches a
+// user's.
 func isFinal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:

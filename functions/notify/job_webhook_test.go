@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -371,7 +372,7 @@ func TestJobWebhookBesideTheMail(t *testing.T) {
 				}
 				return nil
 			}
-			h := notify.New(s, []notify.Channel{mail,
+			h := notify.New(s, s.hooks, []notify.Channel{mail,
 				notify.JobWebhook(notify.WebhookConfig{Timeout: 10 * time.Second, AllowPrivate: true}, nil)}, config)
 			s.webhook = &job.Webhook{URL: receiver.URL, Secret: secret}
 			j := s.job0(t, job.Converted)
@@ -400,7 +401,7 @@ func TestJobWebhookBesideTheMail(t *testing.T) {
 func TestNoJobWebhook(t *testing.T) {
 	t.Parallel()
 	s, mail := newStore(t), &channel{name: "email"}
-	h := notify.New(s, []notify.Channel{mail, notify.JobWebhook(within, nil)}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{mail, notify.JobWebhook(within, nil)}, config)
 	j := s.job0(t, job.Failed)
 	for range 2 {
 		if status, _, _ := post(t, h, event0(t, j)); status != 200 {
@@ -409,5 +410,103 @@ func TestNoJobWebhook(t *testing.T) {
 	}
 	if now, err := s.Get(t.Context(), j.ID); err != nil || len(now.Notices) != 1 || len(mail.told) != 1 {
 		t.Errorf("notices %v, %v, told %d times, want one, once", now.Notices, err, len(mail.told))
+	}
+}
+
+// TestUserWebhook: a user's webhook is told of the jobs that have none, once, for as long as there is one.
+func TestUserWebhook(t *testing.T) {
+	t.Parallel()
+	const owner = "anna@example.com" // of what job0 makes
+	var mu sync.Mutex
+	var told []string // the path of each post
+	var status atomic.Int32
+	status.Store(http.StatusNoContent)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = notify.VerifyWebhook([]byte(secret+r.URL.Path), r.Header.Get(notify.SignatureHeader), body, time.Now(),
+				5*time.Minute)
+		}
+		if err != nil {
+			t.Errorf("post to %s: %v", r.URL.Path, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, r.URL.Path)
+		w.WriteHeader(int(status.Load()))
+	}))
+	defer receiver.Close()
+	hook := func(path string) job.Webhook { return job.Webhook{URL: receiver.URL + path, Secret: secret + path} }
+	s, mail := newStore(t), &channel{name: "email"}
+	h := notify.New(s, s.hooks, []notify.Channel{mail,
+		notify.JobWebhook(notify.WebhookConfig{Timeout: 10 * time.Second, AllowPrivate: true}, nil)}, config)
+	set := func(owner, path string) {
+		t.Helper()
+		if _, err := s.hooks.Set(t.Context(), owner, hook(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell := func(j job.Job, want int) {
+		t.Helper()
+		if status, _, body := post(t, h, event0(t, j)); status != want {
+			t.Errorf("answer = %d %q, want %d", status, body, want)
+		}
+	}
+	check := func(j job.Job, notices, mails int, posts ...string) {
+		t.Helper()
+		now, err := s.Get(t.Context(), j.ID)
+		if err != nil || now.State != j.State && now.State != job.Notified || len(now.Notices) != notices {
+			t.Errorf("job is %s with notices %v, %v, want %d", now.State, now.Notices, err, notices)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff(posts, told); diff != "" || len(mail.told) != mails {
+			t.Errorf("%d mails, want %d; posts (-want +got):\n%s", len(mail.told), mails, diff)
+		}
+	}
+	set("eve@example.com", "/eves")
+	set(owner, "/annas")
+	j := s.job0(t, job.Converted)
+	tell(j, 200)
+	tell(j, 200) // a repeat
+	check(j, 2, 1, "/annas")
+	if now, _ := s.Get(t.Context(), j.ID); now.Webhook != nil {
+		t.Errorf("the job keeps %v, want no webhook", now.Webhook)
+	}
+
+	own := hook("/jobs")
+	s.webhook = &own
+	j = s.job0(t, job.Failed)
+	tell(j, 200)
+	check(j, 2, 2, "/annas", "/jobs")
+	s.webhook = nil
+
+	// Nobody is told while it is not known whether there is one.
+	s.hooks.err = errors.New("away")
+	j = s.job0(t, job.Converted)
+	tell(j, 503)
+	check(j, 0, 2, "/annas", "/jobs")
+	s.hooks.err = nil
+
+	// The one that does not take it is ended, and another made: that one is told.
+	status.Store(http.StatusServiceUnavailable)
+	tell(j, 503)
+	check(j, 1, 3, "/annas", "/jobs", "/annas")
+	status.Store(http.StatusNoContent)
+	set(owner, "/new")
+	tell(j, 200)
+	check(j, 2, 3, "/annas", "/jobs", "/annas", "/new")
+
+	// It ends between two tries.
+	status.Store(http.StatusServiceUnavailable)
+	j = s.job0(t, job.Converted)
+	tell(j, 503)
+	if err := s.hooks.End(t.Context(), owner); err != nil {
+		t.Fatal(err)
+	}
+	tell(j, 200)
+	check(j, 1, 4, "/annas", "/jobs", "/annas", "/new", "/new")
+	if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified {
+		t.Errorf("job is %s, %v, want notified", now.State, err)
 	}
 }

@@ -29,6 +29,11 @@ type Jobs interface {
 	Noticed(ctx context.Context, id string, n job.Notice, done bool) error
 }
 
+// Webhooks is what the function needs of the webhooks of users; see [job.Webhooks].
+type Webhooks interface {
+	Get(ctx context.Context, owner string) (job.Webhook, error)
+}
+
 // Channel is a way to reach the owner of a job.
 type Channel interface {
 	// Name is what the channel's notices are recorded by: email, webhook or job_webhook.
@@ -87,14 +92,15 @@ const (
 
 type function struct {
 	jobs     Jobs
+	webhooks Webhooks
 	channels []Channel
 	cfg      Config
 }
 
 // New makes the function. All channels that are for a job tell its outcome. The first, which there must be, is for
-// every job.
-func New(jobs Jobs, channels []Channel, cfg Config) http.Handler {
-	f := &function{jobs: jobs, channels: channels, cfg: cfg}
+// every job. They get a job that has no webhook with that of its owner.
+func New(jobs Jobs, webhooks Webhooks, channels []Channel, cfg Config) http.Handler {
+	f := &function{jobs: jobs, webhooks: webhooks, channels: channels, cfg: cfg}
 	return eventing.Func(f.notify)
 }
 
@@ -115,6 +121,9 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 	if err != nil {
 		return nil, err
 	}
+	if j.Webhook, err = f.webhook(ctx, j); err != nil {
+		return nil, eventing.RetryAfter(retryAfter, err)
+	}
 	ended, err := j.Event(Source)
 	switch {
 	case errors.Is(err, job.ErrState), err == nil && ended.Type() != e.Type():
@@ -130,11 +139,26 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 			return nil, eventing.RetryAfter(retryAfter, err)
 		}
 	default:
-		if j, err = f.tell(ctx, j.ID, ended.ID()); err != nil {
+		if j, err = f.tell(ctx, j, ended.ID()); err != nil {
 			return nil, err
 		}
 	}
 	return reply(j, ended.ID())
+}
+
+// webhook gives the webhook of the job, or else of its owner; nil when neither has one.
+func (f *function) webhook(ctx context.Context, j job.Job) (*job.Webhook, error) {
+	if j.Webhook != nil {
+		return j.Webhook, nil
+	}
+	w, err := f.webhooks.Get(ctx, j.Owner)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return nil, nil //nolint:nilnil // there is none
+	case err != nil:
+		return nil, err
+	}
+	return &w, nil
 }
 
 // find gives the job that an event is about. Its errors are an outcome of the event, or job.ErrNotFound.
@@ -218,9 +242,11 @@ func (f *function) pending(j job.Job, id string) []Channel {
 }
 
 // tell tells the outcome by every channel that has not told it. No other delivery does so meanwhile. It gives the job
-// as it is then.
-func (f *function) tell(ctx context.Context, jobID, id string) (job.Job, error) {
-	j, err := f.jobs.Tell(ctx, jobID, telling)
+// as it is then, with the webhook that it came with.
+func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, error) {
+	w := j.Webhook
+	j, err := f.jobs.Tell(ctx, j.ID, telling)
+	j.Webhook = w
 	busy := (*job.BusyError)(nil)
 	if errors.As(err, &busy) {
 		return j, eventing.Busy(min(busy.For, retryAfter), err)

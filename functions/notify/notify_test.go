@@ -46,6 +46,7 @@ type store struct {
 	get     func(id string) (job.Job, error)
 	noticed func(n job.Notice) error // called before the real one; its error comes instead of it
 	webhook *job.Webhook             // of the jobs that job0 makes
+	hooks   *webhooks                // of users
 }
 
 func (s *store) Get(ctx context.Context, id string) (job.Job, error) {
@@ -75,7 +76,24 @@ func newStore(t *testing.T) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &store{SQLite: s}
+	hooks, err := job.NewSQLiteWebhooks(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &store{SQLite: s, hooks: &webhooks{SQLiteWebhooks: hooks}}
+}
+
+// webhooks is a real store of users' webhooks; err, when set, is what Get says.
+type webhooks struct {
+	*job.SQLiteWebhooks
+	err error
+}
+
+func (h *webhooks) Get(ctx context.Context, owner string) (job.Webhook, error) {
+	if h.err != nil {
+		return job.Webhook{}, h.err
+	}
+	return h.SQLiteWebhooks.Get(ctx, owner)
 }
 
 // channel keeps what it is told, and answers by a function.
@@ -201,7 +219,7 @@ func TestOutcomes(t *testing.T) {
 		t.Run(string(state), func(t *testing.T) {
 			t.Parallel()
 			s, mail, hook := newStore(t), &channel{name: "email"}, &channel{name: "webhook"}
-			h := notify.New(s, []notify.Channel{mail, hook}, config)
+			h := notify.New(s, s.hooks, []notify.Channel{mail, hook}, config)
 			j := s.job0(t, state)
 			e := event0(t, j)
 
@@ -287,7 +305,8 @@ func TestNothingToTell(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := &channel{name: "email"}
-			status, _, body := post(t, notify.New(s, []notify.Channel{c}, config), custom(t, tt.typ, tt.subject, tt.data))
+			h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+			status, _, body := post(t, h, custom(t, tt.typ, tt.subject, tt.data))
 			if status != tt.status || c.calls != 0 {
 				t.Errorf("answer = %d %q, told %d times, want %d, not told", status, body, c.calls, tt.status)
 			}
@@ -304,7 +323,7 @@ func TestTrustsTheJobOnly(t *testing.T) {
 		e := custom(t, eventing.TypeAudioConverted, j.ID,
 			fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","filename":"evil","sha256":%q}`, j.ID,
 				media.NewID(), sum))
-		if status, reply, _ := post(t, notify.New(s, []notify.Channel{c}, config), e); status != 200 ||
+		if status, reply, _ := post(t, notify.New(s, s.hooks, []notify.Channel{c}, config), e); status != 200 ||
 			sent(t, reply).Username != "anna@example.com" {
 			t.Errorf("answer = %d, reply %v", status, reply)
 		}
@@ -319,7 +338,7 @@ func TestTrustsTheJobOnly(t *testing.T) {
 func TestOldConverter(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	video, mp3 := media.NewID(), media.NewID()
 	e := custom(t, eventing.TypeAudioConverted, video,
 		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, video, mp3))
@@ -354,7 +373,7 @@ func TestOldConverter(t *testing.T) {
 func TestOldConverterOfOurUpload(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	mp3 := media.NewID()
 	j := s.job0(t, job.Stored)
 	e := custom(t, eventing.TypeAudioConverted, "",
@@ -411,7 +430,7 @@ func TestOneChannelAway(t *testing.T) {
 				byName[name] = c
 				channels = append(channels, c)
 			}
-			h := notify.New(s, channels, config)
+			h := notify.New(s, s.hooks, channels, config)
 			j := s.job0(t, job.Converted)
 			for range 2 {
 				status, _, body := post(t, h, event0(t, j))
@@ -443,10 +462,10 @@ func TestChannelTakenAway(t *testing.T) {
 	s, mail := newStore(t), &channel{name: "email"}
 	hook := &channel{name: "webhook", tell: func(int, notify.Outcome) error { return errors.New("away") }}
 	j := s.job0(t, job.Converted)
-	if status, _, _ := post(t, notify.New(s, []notify.Channel{mail, hook}, config), event0(t, j)); status != 503 {
+	if status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail, hook}, config), event0(t, j)); status != 503 {
 		t.Fatalf("answer = %d, want 503", status)
 	}
-	if status, _, _ := post(t, notify.New(s, []notify.Channel{mail}, config), event0(t, j)); status != 200 {
+	if status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail}, config), event0(t, j)); status != 200 {
 		t.Errorf("answer = %d, want 200", status)
 	}
 	if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified || len(mail.told) != 1 {
@@ -461,7 +480,7 @@ func TestRefused(t *testing.T) {
 	}
 	s, mail, hook := newStore(t), &channel{name: "email", tell: refuse}, &channel{name: "webhook"}
 	j := s.job0(t, job.Converted)
-	h := notify.New(s, []notify.Channel{mail, hook}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{mail, hook}, config)
 	for range 2 {
 		if status, reply, _ := post(t, h, event0(t, j)); status != 200 || sent(t, reply).Channel != "webhook" {
 			t.Errorf("answer = %d, reply %v, want 200 about the webhook", status, reply)
@@ -476,7 +495,7 @@ func TestRefused(t *testing.T) {
 	}
 
 	only := s.job0(t, job.Failed)
-	h = notify.New(s, []notify.Channel{mail}, config)
+	h = notify.New(s, s.hooks, []notify.Channel{mail}, config)
 	for range 2 {
 		if status, _, _ := post(t, h, event0(t, only)); status != 204 {
 			t.Errorf("answer = %d when nobody was told, want 204", status)
@@ -499,7 +518,7 @@ func TestSideBySide(t *testing.T) {
 		}
 		return nil
 	}}
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	e := event0(t, s.job0(t, job.Converted))
 	first := make(chan int)
 	go func() {
@@ -508,7 +527,7 @@ func TestSideBySide(t *testing.T) {
 	}()
 	<-entered
 	other := &channel{name: "email"}
-	if status, _, body := post(t, notify.New(s, []notify.Channel{other}, config), e); status != 409 {
+	if status, _, body := post(t, notify.New(s, s.hooks, []notify.Channel{other}, config), e); status != 409 {
 		t.Errorf("answer beside = %d %q, want 409", status, body)
 	}
 	close(release)
@@ -524,7 +543,7 @@ func TestSideBySide(t *testing.T) {
 func TestNextRound(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	j := s.job0(t, job.Failed)
 	first := event0(t, j)
 	post(t, h, first)
@@ -559,7 +578,7 @@ func TestGoesOnMeanwhile(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	j := s.job0(t, job.Failed)
 	e := event0(t, j)
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	s.get = func(string) (job.Job, error) {
 		_, err := s.Retry(t.Context(), j.ID)
 		return j, err
@@ -578,7 +597,7 @@ func TestStoreAway(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	j := s.job0(t, job.Converted)
 	e := event0(t, j)
-	h := notify.New(s, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
 	s.get = func(string) (job.Job, error) { return job.Job{}, errors.New("no server at mongodb://hunter2") }
 	if status, _, body := post(t, h, e); status != 503 || strings.Contains(body, "hunter2") || c.calls != 0 {
 		t.Errorf("answer = %d %q, want 503 that tells nothing", status, body)
@@ -620,7 +639,7 @@ func TestLinkEndsWithJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, _, _ := post(t, notify.New(s, []notify.Channel{mail}, config), event0(t, j))
+	status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail}, config), event0(t, j))
 	if status != http.StatusOK || len(mail.told) != 1 {
 		t.Fatalf("answer = %d, told %d times, want 200, once", status, len(mail.told))
 	}

@@ -27,7 +27,7 @@ type WebhookConfig struct {
 	URL     string        `env:"WEBHOOK_URL"`
 	Secret  string        `env:"WEBHOOK_SECRET"`
 	Timeout time.Duration `env:"WEBHOOK_TIMEOUT, default=10s"` // of one post
-	// AllowPrivate lets jobs name webhooks on this machine and its network.
+	// AllowPrivate lets users name webhooks on this machine and its network.
 	AllowPrivate bool `env:"WEBHOOK_ALLOW_PRIVATE, default=false"`
 }
 

@@ -28,7 +28,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "notify",
-		Handler: c.Events.Authenticated("notify", notify.New(stores.Jobs, channels, c.Notify)),
+		Handler: c.Events.Authenticated("notify", notify.New(stores.Jobs, stores.Webhooks, channels, c.Notify)),
 		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
 		Close:   []func(context.Context) error{stores.Close},
 	})

@@ -176,7 +176,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Login:    login.New(users, signer, c.Login),
 		Validate: validate.New(verifier),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
-		Jobs:     jobs.New(files.jobs, files.feeds, files.videos, files.mp3s, send, verifier, c.Jobs),
+		Jobs:     jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs),
 	}))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox))
@@ -185,7 +185,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	p.Handler = mux
 	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
 		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, encoder, c.Convert)),
-		"notify":  notify.New(files.jobs, channels, c.Notify),
+		"notify":  notify.New(files.jobs, files.webhooks, channels, c.Notify),
 	})
 	sweeper := sweep.New(files.jobs, files.uploads, files.videos, files.mp3s, send, c.Sweep)
 	p.Background = []func(context.Context) error{dispatcher.Run, sweeper.Run}

@@ -74,6 +74,7 @@ func (f *folder) accounts(ctx context.Context, c account.Config) (*account.Store
 type stores struct {
 	jobs         job.Store
 	feeds        job.Feeds
+	webhooks     job.Webhooks
 	uploads      job.Uploads
 	videos, mp3s media.Store
 	close        func(context.Context) error
@@ -94,13 +95,17 @@ func (f *folder) media(ctx context.Context, env envconfig.Lookuper) (s stores, e
 			return s, err
 		}
 		m, err := mongodb.Open(c)
-		return stores{jobs: m.Jobs, feeds: m.Feeds, uploads: m.Uploads, videos: m.Videos, mp3s: m.MP3s, close: m.Close}, err
+		return stores{jobs: m.Jobs, feeds: m.Feeds, webhooks: m.Webhooks, uploads: m.Uploads, videos: m.Videos, mp3s: m.MP3s,
+			close: m.Close}, err
 	}
 	s.close = func(context.Context) error { return nil }
 	if s.jobs, err = job.NewSQLite(ctx, f.db); err != nil {
 		return s, err
 	}
 	if s.feeds, err = job.NewSQLiteFeeds(ctx, f.db); err != nil {
+		return s, err
+	}
+	if s.webhooks, err = job.NewSQLiteWebhooks(ctx, f.db); err != nil {
 		return s, err
 	}
 	if s.uploads, err = job.NewSQLiteUploads(ctx, f.db); err != nil {
