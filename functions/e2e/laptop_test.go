@@ -35,7 +35,7 @@ func TestLaptop(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
 	data := t.TempDir()
-	s := laptop(t, data)
+	s := laptop(t, data, "WEBHOOK_ALLOW_PRIVATE=true")
 	token := login(t, s.url, georgio)
 	live := exec.CommandContext(t.Context(), "curl", "-sSN", "-H", "Authorization: Bearer "+token, s.url+"/jobs/events")
 	events, err := live.StdoutPipe()
@@ -61,6 +61,8 @@ func TestLaptop(t *testing.T) {
 	if status, body := curl(t, s.url+"/mailbox"); status != 200 || !strings.Contains(body, "test.mp4") {
 		t.Errorf("GET /mailbox = %d %q, want the mail about test.mp4", status, body)
 	}
+
+	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
 
 	// A restart keeps what was answered: the account, the job and its file.
 	told := false

@@ -244,7 +244,7 @@ func deploy(t *testing.T) *system {
 	links := map[string]string{"LINK_SECRET": strings.Repeat("link-", 8)}
 	events := map[string]string{"EVENT_SECRET": strings.Repeat("event-", 8)}
 	smtp := map[string]string{"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none",
-		"SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080"}
+		"SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080", "WEBHOOK_ALLOW_PRIVATE": "true"}
 
 	run := func(name string, env map[string]string) *process {
 		p := start(t, name, env)
@@ -331,6 +331,8 @@ func TestProcesses(t *testing.T) {
 	t.Run("a converter dies", func(t *testing.T) { testKilled(t, s, token) })
 
 	t.Run("several at once", func(t *testing.T) { testBatch(t, s, token, mail) })
+
+	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
 
 	bad := upload(t, s.url, token, video(t, "silent.mp4", 2, "-an"))
 	await(t, s.url, token, bad, "failed")
