@@ -26,8 +26,9 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/api"
 	"github.com/soundstrip/soundstrip/functions/internal/container"
+	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
-	"github.com/soundstrip/soundstrip/functions/internal/mp4"
+	"github.com/soundstrip/soundstrip/functions/internal/splice"
 )
 
 const sendUsage = `usage: soundstrip send [options] FILE…
@@ -326,16 +327,13 @@ func (s *sending) send(ctx context.Context, v video) (o outcome, err error) {
 	return o, s.remember(o.key, memory{Job: o.Job})
 }
 
-// sound gives the sound of an MP4 alone, where that makes the same MP3 and is worth it.
-func (s *sending) sound(f *os.File, size int64) *mp4.Sound {
+// sound gives the sound of a video alone, where that makes the same MP3 and is worth it; nil otherwise. What is wrong
+// with a video the service says.
+func (s *sending) sound(f *os.File, size int64) *splice.File {
 	if s.whole {
 		return nil
 	}
-	x, err := mp4.Read(f, size)
-	if err != nil {
-		return nil // the service says what is wrong with it
-	}
-	sound, err := x.NewSound(f)
+	sound, err := engine.Sound(f, size)
 	if err != nil || sound.Size() > size/10*9 {
 		return nil
 	}

@@ -92,6 +92,7 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		}
 		x.Audio.mvhd = bytes.Clone(top.find("mvhd"))
 		if x.Fragmented {
+			x.Audio.inMovie = f.inMovie(mvex, tracks)
 			x.Duration = max(x.Duration, x.Audio.Delay+x.Audio.Duration)
 		}
 	}

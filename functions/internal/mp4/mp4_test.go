@@ -431,15 +431,32 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("WriteFile made %d bytes of %d", w.Len(), len(b))
 			}
 		}
+		alone, refused := x.NewSound(bytes.NewReader(b))
+		if refused != nil && !ours(refused) {
+			t.Errorf("NewSound = %v", refused)
+		}
 		if x.Audio.Stream == nil {
 			return
 		}
 		w.Reset()
-		if err := x.Audio.Stream.WriteFile(&w, bytes.NewReader(b)); err != nil && !(x.Fragmented && ours(err)) {
+		err = x.Audio.Stream.WriteFile(&w, bytes.NewReader(b))
+		if err != nil && !(x.Fragmented && ours(err)) {
 			t.Fatalf("Stream.WriteFile = %v", err)
 		}
 		if most := 80 * len(b); w.Len() > most+400 {
 			t.Errorf("Stream.WriteFile made %d bytes of %d, want %d at most", w.Len(), len(b), most)
+		}
+		if refused != nil {
+			return
+		}
+		y, failed := Read(alone, alone.Size())
+		if failed != nil {
+			t.Fatalf("Read(NewSound) = %v", failed)
+		}
+		var v bytes.Buffer
+		failed = y.Audio.Stream.WriteFile(&v, alone)
+		if (failed == nil) != (err == nil) || err == nil && !bytes.Equal(v.Bytes(), w.Bytes()) {
+			t.Errorf("of the sound alone %d bytes are fed, %v, of all %d, %v", v.Len(), failed, w.Len(), err)
 		}
 	})
 }

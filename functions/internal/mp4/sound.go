@@ -2,58 +2,51 @@ package mp4
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"reflect"
-	"sort"
+	"slices"
 	"time"
+
+	"github.com/soundstrip/soundstrip/functions/internal/splice"
 )
 
-// Sound is a file with nothing but the sound of another, and what that says about it. It is read as it is made: of the
-// other file nothing but the sound is read, and only the index is in memory.
-type Sound struct {
-	video io.ReaderAt
-	head  []byte // all in front of the samples
-	parts []part
-	size  int64
-}
-
-// part is where a run of samples begins, here and in the video.
-type part struct{ at, from int64 }
-
-// NewSound picks the sound out of the file that the index was read from. What is made of the one must be what is made
-// of the other, to the bit. Where that cannot be the error is ErrUnsupported.
-func (x *Index) NewSound(video io.ReaderAt) (*Sound, error) {
-	if x.Fragmented || x.Audio == nil {
-		return nil, fmt.Errorf("no sound in one piece: %w", ErrUnsupported)
+// NewSound makes a file with nothing but the sound of the one that the index was read from, and what that says about
+// it. What is made of the one must be what is made of the other, to the bit. Where that cannot be the error is
+// ErrUnsupported.
+func (x *Index) NewSound(video io.ReaderAt) (*splice.File, error) {
+	if x.Audio == nil || x.Fragmented && x.Audio.Stream == nil {
+		return nil, fmt.Errorf("no sound that can be told from the rest: %w", ErrUnsupported)
 	}
-	said, err := userData(x.Tags, x.Chapters)
+	more, err := userData(x.Tags, x.Chapters)
 	if err != nil {
 		return nil, err
 	}
-	var head bytes.Buffer
-	w := bufio.NewWriter(&head)
-	if err := x.Audio.writeHead(w, video, said); err != nil {
+	if x.Fragmented {
+		more = slices.Concat(x.Audio.inMovie, more)
+	}
+	s := splice.New(video)
+	w := bufio.NewWriter(s)
+	if err := x.Audio.writeHead(w, video, more); err != nil {
 		return nil, err
 	}
 	if err := w.Flush(); err != nil {
-		return nil, err
+		return nil, unsupported(err)
 	}
-	s := &Sound{video: video, head: head.Bytes(), size: int64(head.Len())}
-	var end int64 // in the video
 	for c, err := range x.Audio.layout.chunks(video) {
 		if err != nil {
 			return nil, err
 		}
-		if c.off != end || len(s.parts) == 0 {
-			s.parts = append(s.parts, part{at: s.size, from: c.off})
+		if err := s.Copy(c.off, c.len); err != nil {
+			return nil, unsupported(err)
 		}
-		end = c.off + c.len
-		s.size += c.len
 	}
-	y, err := Read(s, s.size)
+	if x.Fragmented {
+		if err := x.Audio.Stream.fragments.pick(video, s); err != nil {
+			return nil, err
+		}
+	}
+	y, err := Read(s, s.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +54,14 @@ func (x *Index) NewSound(video io.ReaderAt) (*Sound, error) {
 		return nil, fmt.Errorf("the sound alone says something else: %w", ErrUnsupported)
 	}
 	return s, nil
+}
+
+// unsupported is what a file is that would take too much memory.
+func unsupported(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	return nil
 }
 
 // facts are what a reader makes use of, beside the sound itself.
@@ -80,42 +81,6 @@ func (x *Index) facts() any {
 		f.preroll = a.Stream.Preroll
 	}
 	return f
-}
-
-// Size is the length of the file, in bytes.
-func (s *Sound) Size() int64 { return s.size }
-
-// ReadAt is of [io.ReaderAt].
-func (s *Sound) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < 0 {
-		return 0, errors.New("read sound: the offset is negative")
-	}
-	for n < len(p) && off < s.size {
-		k, err := s.read(p[n:], off)
-		n, off = n+k, off+int64(k)
-		if err != nil {
-			return n, err
-		}
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// read reads no further than to the end of the head, or of a part.
-func (s *Sound) read(p []byte, off int64) (int, error) {
-	if off < int64(len(s.head)) {
-		return copy(p, s.head[off:]), nil
-	}
-	next := sort.Search(len(s.parts), func(i int) bool { return s.parts[i].at > off })
-	end := s.size
-	if next < len(s.parts) {
-		end = s.parts[next].at
-	}
-	p = p[:min(int64(len(p)), end-off)]
-	here := s.parts[next-1]
-	return len(p), readFull(s.video, p, here.from+off-here.at)
 }
 
 // userData writes what [readTags] and [neroChapters] read.

@@ -46,16 +46,16 @@ func copyRange(w io.Writer, r io.ReaderAt, off, size int64, buf []byte) error {
 	return nil
 }
 
-// writeHead writes everything in front of the samples: ftyp, moov with a udta box or none, and the header of an mdat as
+// writeHead writes everything in front of the samples: ftyp, moov with more boxes or none, and the header of an mdat as
 // long as they are. An error of w is that of the next flush.
-func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt, udta []byte) error {
+func (a *Audio) writeHead(w *bufio.Writer, r io.ReaderAt, more []byte) error {
 	mdia := boxes(a.track.children.find("mdia"))
 	levels := []struct {
 		kind string
 		kept iter.Seq[box]
 		size int
 	}{
-		{kind: "moov", kept: boxes(slices.Concat(makeBox("mvhd", a.mvhd), udta)).all},
+		{kind: "moov", kept: boxes(slices.Concat(makeBox("mvhd", a.mvhd), more)).all},
 		{kind: "trak", kept: a.track.children.without("mdia", "tref", "udta", "meta")},
 		{kind: "mdia", kept: mdia.without("minf")},
 		{kind: "minf", kept: boxes(mdia.find("minf")).without("stbl")},

@@ -72,9 +72,10 @@ type Audio struct {
 	Skip     time.Duration // how much at the beginning of the samples is not to be heard
 	Stream   *Stream       // writes the sound for a reader that builds no index; nil where that is not possible
 
-	mvhd   []byte
-	track  track
-	layout layout
+	mvhd    []byte
+	inMovie []byte // boxes of the index that tell of fragments
+	track   track
+	layout  layout
 }
 
 // audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read;
