@@ -90,23 +90,27 @@ func TestSend(t *testing.T) {
 		t.Errorf("soundstrip send without a login = %d %q, want 7", code, said)
 	}
 
-	whole, alone := filepath.Join(dir, "whole.mp3"), filepath.Join(dir, "alone.mp3")
-	if code, _, said := someone.send("--whole", "--out", whole, film); code != 0 {
-		t.Fatalf("soundstrip send --whole = %d %s", code, said)
-	}
-	code, out, said := someone.send("--json", "--out", alone, film)
-	var o struct {
-		MP3          string
-		Sent, Length int64
-	}
-	if err := json.Unmarshal([]byte(out), &o); code != 0 || err != nil || o.MP3 != alone {
-		t.Fatalf("soundstrip send --json = %d %s %s, %v", code, out, said, err)
-	}
-	if o.Sent > o.Length/4 {
-		t.Errorf("%d of %d bytes were sent, want the sound only", o.Sent, o.Length)
-	}
-	if !bytes.Equal(read(t, whole), read(t, alone)) {
-		t.Error("the MP3 of the sound alone differs from that of the whole video")
+	for _, film := range []string{film, video(t, "film.mkv", 60, "-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-s",
+		"320x240", "-c:a", "libopus")} {
+		name := filepath.Base(film)
+		whole, alone := filepath.Join(dir, name+".whole.mp3"), filepath.Join(dir, name+".alone.mp3")
+		if code, _, said := someone.send("--whole", "--out", whole, film); code != 0 {
+			t.Fatalf("soundstrip send --whole %s = %d %s", name, code, said)
+		}
+		code, out, said := someone.send("--json", "--out", alone, film)
+		var o struct {
+			MP3          string
+			Sent, Length int64
+		}
+		if err := json.Unmarshal([]byte(out), &o); code != 0 || err != nil || o.MP3 != alone {
+			t.Fatalf("soundstrip send --json %s = %d %s %s, %v", name, code, out, said, err)
+		}
+		if o.Sent > o.Length/4 {
+			t.Errorf("%d of %d bytes of %s were sent, want the sound only", o.Sent, o.Length, name)
+		}
+		if !bytes.Equal(read(t, whole), read(t, alone)) {
+			t.Errorf("the MP3 of the sound of %s alone differs from that of the whole video", name)
+		}
 	}
 
 	// A folder: what fails does not keep the others from being sent, and what is there is left out.
@@ -114,7 +118,7 @@ func TestSend(t *testing.T) {
 		if code, _, said := someone.send(dir); code != 4 && code != 5 {
 			t.Errorf("soundstrip send of a folder = %d %q, want the code of one that failed", code, said)
 		}
-		if !bytes.Equal(read(t, filepath.Join(dir, "film.mp3")), read(t, whole)) {
+		if !bytes.Equal(read(t, filepath.Join(dir, "film.mp3")), read(t, filepath.Join(dir, "film.mp4.whole.mp3"))) {
 			t.Error("the MP3 from the folder differs")
 		}
 	}

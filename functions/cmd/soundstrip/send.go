@@ -33,9 +33,9 @@ import (
 
 const sendUsage = `usage: soundstrip send [options] FILE…
 
-Has a service make the MP3s of videos, and puts them beside these. Of MP4 and MOV only the sound is sent, where that
-makes the same MP3 to the bit. What was interrupted goes on at the next call. Of a folder all media files in it are
-sent, and those whose MP3 is there are left out.
+Has a service make the MP3s of videos, and puts them beside these. Of MP4, MOV and Matroska only the sound is sent,
+where that makes the same MP3 to the bit, and of Matroska the first 6 MB. What was interrupted goes on at the next call.
+Of a folder all media files in it are sent, and those whose MP3 is there are left out.
 
 `
 

@@ -1,9 +1,6 @@
 package container
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "math/bits"
 
 // The ids of elements (RFC 9559, section 5.1; RFC 8794, section 11.3).
 const (
@@ -80,7 +77,6 @@ func matroskaElement(_ int64, b []byte) (element, bool) {
 		e.holds = loads // it is within a cluster
 	}
 	width := min(8, h.header-1)
-	size := binary.BigEndian.AppendUint64(nil, uint64(e.size-1-int64(width))|1<<(7*width))
-	e.mask = append([]byte{ebmlVoid}, size[8-width:]...)
+	e.mask = append([]byte{ebmlVoid}, ebmlSize(e.size-1-int64(width), width)...)
 	return e, true
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/soundstrip/soundstrip/functions/internal/container"
@@ -17,13 +16,12 @@ func Sound(video io.ReaderAt, size int64) (*splice.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch file.Format {
-	case container.MOV:
+	if file.Format == container.MOV {
 		x, err := mp4.Read(video, size)
 		if err != nil {
 			return nil, err
 		}
 		return x.NewSound(video)
 	}
-	return nil, fmt.Errorf("%w: the sound of %s is not picked out", container.ErrUnsupported, file.Format)
+	return file.SoundAlone()
 }
