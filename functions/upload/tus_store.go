@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -21,6 +22,9 @@ import (
 
 // saveEvery is how often it is recorded what of a request's body is stored: a process that dies loses so much.
 const saveEvery = time.Second
+
+// readAtOnce is how many bytes of a body are read between two looks at the clock.
+const readAtOnce = 256 << 10
 
 // tusUpload is one upload for tusd.
 type tusUpload struct {
@@ -201,16 +205,17 @@ func (t *tus) writeSome(ctx context.Context, u *job.Upload, src io.Reader, mayEn
 	if err != nil {
 		return false, notStored(err)
 	}
+	if missing := container.SniffLen - u.Progress.Offset; missing > 0 {
+		head, _ := io.ReadAll(io.LimitReader(src, missing)) // an error comes again
+		u.Progress.Head = append(u.Progress.Head, head...)
+		src = io.MultiReader(bytes.NewReader(head), src)
+	}
 	until := time.Now().Add(saveEvery)
-	buf := make([]byte, 256<<10)
 	for more = true; more && err == nil && (!mayEnd || time.Now().Before(until)); {
-		n, readErr := io.ReadFull(src, buf)
-		_, err = video.Write(buf[:n])
-		if missing := container.SniffLen - u.Progress.Offset; missing > 0 {
-			u.Progress.Head = append(u.Progress.Head, buf[:min(int64(n), missing)]...)
-		}
-		u.Progress.Offset += int64(n)
-		more = readErr == nil // src has no other errors than its end: what broke it, tusd keeps
+		var n int64
+		n, err = video.ReadFrom(io.LimitReader(src, readAtOnce))
+		u.Progress.Offset += n
+		more = n == readAtOnce
 	}
 	state, suspendErr := video.Suspend(ctx)
 	if err = errors.Join(err, suspendErr); err != nil {

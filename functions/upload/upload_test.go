@@ -96,6 +96,8 @@ func (f *file) Write(p []byte) (int, error) {
 	return f.content.Write(p)
 }
 
+func (f *file) ReadFrom(src io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{f}, src) }
+
 func (f *file) Commit(context.Context) (media.Info, error) {
 	if err := call(f.store.onCommit); err != nil {
 		return media.Info{}, err

@@ -17,7 +17,7 @@ import (
 // draft is what a writer of any store knows of the file it makes.
 type draft struct {
 	info     Info
-	sum      digest // of what was written; with reserved bytes it is not the file's
+	sum      digest // of what was written; with reserved bytes Commit begins anew
 	from, to int64  // the reserved bytes; none when equal
 	err      error  // why nothing can be written any more
 }
@@ -26,21 +26,28 @@ type draft struct {
 type digest struct {
 	hash    hash.Hash
 	running *sync.WaitGroup
-	buf     []byte // that is being hashed
 }
 
 func newDigest() digest { return digest{hash: sha256.New(), running: &sync.WaitGroup{}} }
 
-// Write does not wait for p to be hashed, unless that takes less than to begin it.
+// Write returns when p is hashed.
 func (d *digest) Write(p []byte) (int, error) {
 	d.running.Wait()
-	if len(p) < 32<<10 {
-		return d.hash.Write(p)
-	}
-	d.buf = append(d.buf[:0], p...)
-	d.running.Go(func() { _, _ = d.hash.Write(d.buf) }) // has no error
-	return len(p), nil
+	return d.hash.Write(p)
 }
+
+// begin does not wait for p to be hashed, unless that takes less than to begin it. Until wait has returned, or the next
+// begin, p must stay as it is.
+func (d *digest) begin(p []byte) {
+	d.running.Wait()
+	if len(p) < 32<<10 {
+		_, _ = d.hash.Write(p) // has no error
+		return
+	}
+	d.running.Go(func() { _, _ = d.hash.Write(p) })
+}
+
+func (d *digest) wait() { d.running.Wait() }
 
 // Reset forgets what was written.
 func (d *digest) Reset() {
@@ -142,10 +149,11 @@ func (d *draft) patchable(p []byte) error {
 // overlaps reports whether the n bytes from off on hold reserved ones.
 func (d *draft) overlaps(off int64, n int) bool { return off < d.to && d.from < off+int64(n) }
 
-// wrote counts bytes that the store has taken.
-func (d *draft) wrote(p []byte) {
-	_, _ = d.sum.Write(p)
-	d.info.Length += int64(len(p))
+// hash adds p to the sum, as digest.begin does. When bytes are reserved, Commit hashes the whole file instead.
+func (d *draft) hash(p []byte) {
+	if d.to == 0 {
+		d.sum.begin(p)
+	}
 }
 
 // final completes the description of a file whose bytes are all there. Its times have the precision of BSON.

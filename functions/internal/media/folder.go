@@ -64,6 +64,7 @@ type folderWriter struct {
 	ctx    context.Context // bounds the writes, as Store.Create says
 	folder *Folder
 	file   *os.File
+	bufs   [2][]byte // of ReadFrom: the first is filled while the second is hashed
 }
 
 // Create is of [Store].
@@ -144,14 +145,52 @@ func goOn(f *os.File, length int64) error {
 }
 
 func (w *folderWriter) Write(p []byte) (int, error) {
+	n, err := w.write(p)
+	w.sum.wait()
+	return n, err
+}
+
+func (w *folderWriter) ReadFrom(src io.Reader) (n int64, err error) {
+	for {
+		if w.bufs[0] == nil {
+			w.bufs[0] = make([]byte, 256<<10)
+		}
+		k, readErr := fill(w.bufs[0], src)
+		k, err = w.write(w.bufs[0][:k])
+		w.bufs[0], w.bufs[1] = w.bufs[1], w.bufs[0]
+		n += int64(k)
+		switch {
+		case err != nil:
+			return n, err
+		case readErr == io.EOF: //nolint:errorlint // io.Reader returns it bare
+			return n, nil
+		case readErr != nil:
+			return n, readErr
+		}
+	}
+}
+
+// fill reads until p is full or src fails. For io.ReadFull, a source that broke off may be one that ended.
+func fill(p []byte, src io.Reader) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = src.Read(p[n:])
+		n += k
+	}
+	return n, err
+}
+
+// write does not wait for p to be hashed.
+func (w *folderWriter) write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
 	if err := w.ctx.Err(); err != nil {
 		return 0, w.fail("write", err)
 	}
+	w.hash(p)
 	n, err := w.file.Write(p)
-	w.wrote(p[:n])
+	w.info.Length += int64(n)
 	if err != nil {
 		return n, w.fail("write", err)
 	}
@@ -204,7 +243,7 @@ func (w *folderWriter) Commit(context.Context) (Info, error) {
 
 func (w *folderWriter) commit() error {
 	if w.to != 0 {
-		// The bytes after the reserved ones were hashed too early; they are still in the page cache.
+		// The bytes from the reserved ones on were not hashed; they are still in the page cache.
 		w.sum.Reset()
 		if _, err := io.Copy(&w.sum, io.NewSectionReader(w.file, 0, w.info.Length)); err != nil {
 			return err

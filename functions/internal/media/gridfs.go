@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ const (
 	// chunkSize is what GridFS drivers use by default, in bytes.
 	chunkSize = 255 << 10
 	// batch is how many chunks of that size are written together at most: about 2 MiB, because each write waits for the
-	// journal.
+	// journal. As many are filled meanwhile.
 	batch = 8
 	// ahead is how many are read together at most: about 1 MiB. More is no faster and costs memory.
 	ahead = 4
@@ -104,9 +105,14 @@ type gridWriter struct {
 	id     bson.ObjectID
 	next   int64      // number of the chunk that is being filled
 	chunk  []byte     // and its bytes so far
+	hashed int        // how many of those the sum has
 	ready  []chunkDoc // full chunks for the next insert
 	held   []chunkDoc // full chunks with reserved bytes, for the last insert
 	spare  [][]byte   // buffers to fill again
+
+	inserting sync.WaitGroup // of one insert, which runs beside the writing
+	sent      []chunkDoc     // its chunks
+	insertErr error          // and how it ended
 }
 
 // Create is of [Store].
@@ -136,6 +142,7 @@ func (s *GridFS) Resume(ctx context.Context, info Info, state []byte) (Writer, e
 	}
 	if len(tail) > 0 {
 		w.chunk = append(w.buffer(), tail...)
+		w.hashed = len(tail)
 	}
 	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id, "n": bson.M{"$gte": w.next}}); err != nil {
 		return nil, fmt.Errorf("resume file %s: %w", info.ID, err)
@@ -163,32 +170,41 @@ func (s *GridFS) free(ctx context.Context, file string) (bson.ObjectID, error) {
 }
 
 func (w *gridWriter) Write(p []byte) (int, error) {
-	for n := 0; n < len(p) && w.err == nil; {
+	n, err := w.ReadFrom(bytes.NewReader(p))
+	return int(n), err
+}
+
+// ReadFrom reads straight into the chunks.
+func (w *gridWriter) ReadFrom(src io.Reader) (n int64, err error) {
+	for {
+		if w.err != nil {
+			return n, w.err
+		}
 		if err := w.ctx.Err(); err != nil {
 			return n, w.fail("write", err)
 		}
 		if w.chunk == nil {
 			w.chunk = w.buffer()
 		}
-		k := min(len(p)-n, chunkSize-len(w.chunk))
-		w.chunk = append(w.chunk, p[n:n+k]...)
-		w.wrote(p[n : n+k])
-		n += k
-		if len(w.chunk) < chunkSize {
-			continue
+		k, readErr := src.Read(w.chunk[len(w.chunk):chunkSize])
+		w.chunk = w.chunk[:len(w.chunk)+k]
+		w.info.Length += int64(k)
+		n += int64(k)
+		if len(w.chunk) == chunkSize {
+			w.seal()
 		}
-		w.seal()
-		if len(w.ready) < batch {
-			continue
+		if len(w.ready) == batch {
+			if err := w.flush(w.ctx); err != nil {
+				return n, w.fail("write", err)
+			}
 		}
-		if err := w.flush(w.ctx); err != nil {
-			return n, w.fail("write", err)
+		if readErr == io.EOF {
+			return n, nil
+		}
+		if readErr != nil {
+			return n, readErr
 		}
 	}
-	if w.err != nil {
-		return 0, w.err
-	}
-	return len(p), nil
 }
 
 func (w *gridWriter) buffer() []byte {
@@ -208,23 +224,30 @@ func (w *gridWriter) seal() {
 	} else {
 		w.ready = append(w.ready, c)
 	}
+	w.hash(w.chunk[w.hashed:])
 	w.next++
-	w.chunk = nil
+	w.chunk, w.hashed = nil, 0
 }
 
-// flush inserts the chunks that are ready.
+// flush begins to insert the chunks that are ready, when those before are there.
 func (w *gridWriter) flush(ctx context.Context) error {
-	if len(w.ready) == 0 {
-		return nil
-	}
-	if _, err := w.bucket.chunks.InsertMany(ctx, w.ready); err != nil {
+	if err := w.settle(); err != nil || len(w.ready) == 0 {
 		return err
 	}
-	for _, c := range w.ready {
+	w.sent, w.ready = w.ready, w.sent
+	w.inserting.Go(func() { _, w.insertErr = w.bucket.chunks.InsertMany(ctx, w.sent) })
+	return nil
+}
+
+// settle waits for the insert and the hash, so that the buffers can be filled again.
+func (w *gridWriter) settle() error {
+	w.inserting.Wait()
+	w.sum.wait()
+	for _, c := range w.sent {
 		w.spare = append(w.spare, c.Data)
 	}
-	w.ready = w.ready[:0]
-	return nil
+	w.sent = w.sent[:0]
+	return w.insertErr
 }
 
 func (w *gridWriter) Reserve(n int) error {
@@ -250,11 +273,16 @@ func (w *gridWriter) Patch(p []byte) error {
 
 func (w *gridWriter) Suspend(ctx context.Context) ([]byte, error) {
 	if w.err != nil {
+		_ = w.settle() // nothing goes on behind a writer that has ended
 		return nil, w.err
 	}
 	if err := w.flush(ctx); err != nil {
 		return nil, w.fail("suspend", err)
 	}
+	if err := w.settle(); err != nil {
+		return nil, w.fail("suspend", err)
+	}
+	_, _ = w.sum.Write(w.chunk[w.hashed:]) // has no error
 	return w.suspend(w.chunk)
 }
 
@@ -279,7 +307,10 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	w.ready, w.spare = nil, nil
+	if err := w.settle(); err != nil {
+		return err
+	}
+	w.ready, w.sent, w.spare = nil, nil, nil
 	if err := w.check(ctx); err != nil {
 		return err
 	}
@@ -295,8 +326,8 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	return err
 }
 
-// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all of them, since the bytes
-// after those were hashed too early. The alternatives are no hash, or the MP3 in memory; and an MP3 is small beside the
+// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all of them, since they
+// cannot be hashed before those. The alternatives are no hash, or the MP3 in memory; and an MP3 is small beside the
 // video that was read for it.
 func (w *gridWriter) readBack() int64 {
 	if w.to == 0 {
@@ -331,7 +362,8 @@ func (w *gridWriter) Abort(ctx context.Context) error {
 		return nil
 	}
 	w.err = errClosed
-	w.chunk, w.ready, w.held, w.spare = nil, nil, nil, nil
+	_ = w.settle() // or what is being inserted would stay
+	w.chunk, w.ready, w.sent, w.held, w.spare = nil, nil, nil, nil, nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	// The file's document as well: a Commit that failed may have stored it before its answer was lost.

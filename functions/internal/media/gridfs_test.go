@@ -224,6 +224,25 @@ func TestGridFSSweepSparesLongUploads(t *testing.T) {
 	wantContent(t, s, id, content)
 }
 
+// What is still being inserted does not outlive its file.
+func TestGridFSAbortWaits(t *testing.T) {
+	t.Parallel()
+	db := database(t)
+	s := media.NewGridFS(db)
+	for range 10 {
+		_, w := begin(t, s, "ann")
+		if _, err := w.Write(noise(8 * chunk)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Abort(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := db.Collection("fs.chunks").CountDocuments(t.Context(), bson.M{}); n != 0 || err != nil {
+		t.Errorf("%d chunks of aborted files are left, %v", n, err)
+	}
+}
+
 // Many files are asked about in a few questions, and none is passed over.
 func TestGridFSSweepsManyFiles(t *testing.T) {
 	t.Parallel()

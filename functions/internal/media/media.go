@@ -54,6 +54,8 @@ type Store interface {
 // Writer writes one file, start to end. After an error the file can only be aborted, or resumed from a state before.
 type Writer interface {
 	io.Writer
+	// ReadFrom writes what it reads without the copies that Write makes. An error of the reader is no error of the file.
+	io.ReaderFrom
 	// Reserve writes n zero bytes, at most MaxReserve and once a file, whose content Patch gives later.
 	Reserve(n int) error
 	// Patch fills the reserved bytes.
