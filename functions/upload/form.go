@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"mime"
@@ -30,7 +31,11 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > u.maxBytes+formOverhead {
 		return u.tooLarge()
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
+	body := http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
+	r.Body = struct { // package multipart asks for 4 KiB at once, each of which would be read off the connection
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(body, 64<<10), body}
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return problem.Wrap(err, problem.Invalid,
