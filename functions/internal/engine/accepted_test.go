@@ -83,7 +83,8 @@ var muxers = map[string]string{
 }
 
 // TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in
-// them. What comes out is what ffmpeg makes of the file itself.
+// them. What comes out is what ffmpeg makes of the file itself. Where TEST_FFMPEG names none, each container comes with
+// its first sound, and each sound in the first container that has it: all pairs take a minute of CPU time.
 func TestConvertAccepts(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, testConfig)
@@ -96,15 +97,24 @@ func TestConvertAccepts(t *testing.T) {
 		t.Fatal("the README does not say what is accepted")
 	}
 	table, _, _ = strings.Cut(table, "\n\n")
+	all, seen := os.Getenv("TEST_FFMPEG") != "", map[string]bool{}
 	for row := range strings.Lines(table) {
 		cells := strings.Split(strings.Trim(row, "| \n"), " | ")
 		if len(cells) != 2 {
 			t.Fatalf("the README's row %q has %d cells, want 2", row, len(cells))
 		}
 		for container := range strings.SplitSeq(cells[0], ", ") {
+			sounds := strings.Split(cells[1], ", ")
+			if !all {
+				first := sounds[0]
+				sounds = slices.DeleteFunc(sounds, func(sound string) bool { return sound != first && seen[sound] })
+			}
+			for _, sound := range sounds {
+				seen[sound] = true
+			}
 			t.Run(container, func(t *testing.T) {
 				t.Parallel()
-				testAccepts(t, e, container, strings.Split(cells[1], ", "))
+				testAccepts(t, e, container, sounds)
 			})
 		}
 	}
