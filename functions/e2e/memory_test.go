@@ -34,7 +34,7 @@ func bigSize(t *testing.T, otherwise int64) int64 {
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
-	size := bigSize(t, 256<<20)
+	size := bigSize(t, 128<<20)
 	s := deploy(t)
 	token := login(t, s.url, georgio)
 

@@ -24,7 +24,7 @@ func TestLength(t *testing.T) {
 		mux   string
 		whole bool
 	}{
-		{name: "aac.mp4", args: "-c:a aac -ar 48000"},
+		{name: "aac.mp4", args: "-c:a aac -ar 48000 -r 1"},
 		{name: "opus.mp4", args: "-c:a libopus -b:a 32k"},
 		{name: "mp3.mp4", args: "-c:a libmp3lame -b:a 64k"},
 		{name: "vorbis.mp4", args: "-c:a libvorbis"},

@@ -225,7 +225,7 @@ func TestSendInterrupted(t *testing.T) {
 // SOUNDSTRIP_BIG sets the size in bytes.
 func TestUploadKilled(t *testing.T) {
 	t.Parallel()
-	size := bigSize(t, 60<<20)
+	size := bigSize(t, 40<<20)
 	s := deploy(t)
 	victims := []string{"upload", "gateway", "upload", "gateway"}
 	due := make(chan struct{}, 100)
