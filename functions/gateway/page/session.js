@@ -1,0 +1,126 @@
+// Who is signed in, and the calls to the service in their name. The cookie is the browser's: no token is seen here.
+import { remembered } from './dom.js';
+import { text } from './text.js';
+
+// Problem is why a call did not succeed. Without a status the service was not reached.
+export class Problem extends Error {
+  constructor(status, detail, after = 0, code = '') {
+    super(detail);
+    Object.assign(this, { status, after, code }); // after is in seconds
+  }
+
+  // passing tells whether another try may succeed.
+  get passing() {
+    return !this.status || [408, 409, 423, 425, 429].includes(this.status) || this.status >= 500 && this.status !== 507;
+  }
+}
+
+// address makes an address of the service, which may live below a path.
+export const address = (path) => new URL(path.replace(/^\/+/, ''), document.baseURI).href;
+
+// problemOf reads why an answer is no success.
+export function problemOf(status, body, retryAfter) {
+  let said = {};
+  try { said = JSON.parse(body); } catch { /* a proxy in between speaks HTML */ }
+  return new Problem(status, said.detail || text.refused(status), Number(retryAfter) || 0, said.code);
+}
+
+// session tells "in" when someone has signed in, "out" when they have signed out, and "expired" when the service knows
+// them no more. user is null while nobody is signed in.
+class Session extends EventTarget {
+  user = null;
+
+  tell(name) { this.dispatchEvent(new Event(name)); }
+
+  // call gives the answer, or throws a Problem.
+  async call(path, { method = 'GET', body, headers = {}, signal, form } = {}) {
+    const init = { method, signal, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin' };
+    if (body !== undefined) {
+      init.body = JSON.stringify(body);
+      init.headers['Content-Type'] = 'application/json';
+    }
+    if (form) init.body = form;
+    let answer;
+    try {
+      answer = await fetch(address(path), init);
+    } catch (e) {
+      if (e.name === 'AbortError') throw e;
+      throw new Problem(0, text.unreachable);
+    }
+    if (answer.ok) return answer;
+    const problem = problemOf(answer.status, await answer.text().catch(() => ''), answer.headers.get('Retry-After'));
+    if (problem.status === 401) this.expire();
+    throw problem;
+  }
+
+  // check asks who is signed in, after something that may be for want of it.
+  async check() {
+    try {
+      const claims = await (await this.call('validate', { method: 'POST' })).json();
+      this.user = { name: claims.username, admin: claims.admin, exp: claims.exp };
+      remembered.set('user', this.user);
+    } catch (e) {
+      if (e.status === 403) this.expire();
+      if (e.status !== 401 && e.status !== 403) throw e;
+    }
+    return this.user;
+  }
+
+  // start takes who was signed in when the page was last open. The first call that is refused ends that: so nobody is
+  // asked for who has never signed in, and nobody who has waits for an answer.
+  start() {
+    const user = remembered.get('user');
+    if (!user?.name || user.exp && user.exp * 1000 <= Date.now()) return false;
+    this.user = user;
+    this.tell('in');
+    return true;
+  }
+
+  async signIn(email, password) {
+    await this.#post('session', { email, password });
+    await this.check();
+    if (!this.user) throw new Problem(0, text.noCookie);
+    this.tell('in');
+  }
+
+  async signUp(email, password) {
+    await this.#post('users', { email, password });
+    await this.signIn(email, password);
+  }
+
+  // post is for those who are not signed in: that they are not let in does not end a session.
+  async #post(path, body) {
+    let answer;
+    try {
+      answer = await fetch(address(path), {
+        method: 'POST', body: JSON.stringify(body), credentials: 'same-origin',
+        headers: { Accept: 'application/json', 'Content-Type': 'application/json' },
+      });
+    } catch {
+      throw new Problem(0, text.unreachable);
+    }
+    if (!answer.ok) throw problemOf(answer.status, await answer.text(), answer.headers.get('Retry-After'));
+  }
+
+  async signOut() {
+    await this.call('session', { method: 'DELETE' }).catch((e) => { if (e.status !== 401) throw e; });
+    this.user = null;
+    remembered.remove('user');
+    this.tell('out');
+  }
+
+  expire() {
+    if (!this.user) return;
+    this.user = null;
+    remembered.remove('user');
+    this.tell('expired');
+  }
+
+  // ready waits until someone is signed in.
+  ready() {
+    if (this.user) return Promise.resolve();
+    return new Promise((done) => this.addEventListener('in', () => done(), { once: true }));
+  }
+}
+
+export const session = new Session();

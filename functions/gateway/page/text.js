@@ -1,0 +1,255 @@
+// All that the page says. Another language is another such module.
+
+const number = new Intl.NumberFormat('en');
+const few = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
+
+export const files = (n) => few(n, 'file', 'files');
+
+// bytes says a size in units of a thousand, as the rest of the service does.
+export function bytes(n) {
+  if (!(n >= 1000)) return `${Math.round(n || 0)} bytes`;
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let i = -1;
+  do { n /= 1000; i++; } while (n >= 999.5 && i < units.length - 1);
+  return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
+}
+
+// clock says a length in seconds as players do.
+export function clock(s) {
+  s = Math.max(0, Math.floor(s || 0));
+  const two = (n) => String(n).padStart(2, '0');
+  const h = Math.floor(s / 3600);
+  const m = Math.floor(s / 60) % 60;
+  return h ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
+
+// left says how long something still takes, in seconds.
+export function left(s) {
+  if (!Number.isFinite(s) || s < 0) return '';
+  if (s < 5) return 'a few seconds left';
+  if (s < 55) return `${Math.ceil(s / 5) * 5} s left`;
+  if (s < 3570) return `${Math.round(s / 60) || 1} min left`;
+  return `${Math.floor(s / 3600)} h ${Math.round(s / 60) % 60} min left`;
+}
+
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const day = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
+const dayOfYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', year: 'numeric' });
+const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
+
+export const when = (date) => moment.format(date);
+
+export function ago(date, now = new Date()) {
+  const s = (now - date) / 1000;
+  if (s < 60) return 'just now';
+  if (s < 3600) return relative.format(-Math.floor(s / 60), 'minute');
+  if (s < 86400) return relative.format(-Math.floor(s / 3600), 'hour');
+  if (s < 7 * 86400) return relative.format(-Math.floor(s / 86400), 'day');
+  return (date.getFullYear() === now.getFullYear() ? day : dayOfYear).format(date);
+}
+
+export const text = {
+  // the frame
+  skip: 'Skip to the content',
+  settings: 'Settings',
+  signOut: 'Sign out',
+  close: 'Close',
+  copy: 'Copy',
+  copied: 'Copied.',
+  save: 'Save',
+  reset: 'Reset',
+  offline: 'You are offline. Uploads wait, and go on by themselves when the connection is back.',
+  online: 'You are online again.',
+  unreachable: 'The service cannot be reached. Is the network there? Try again.',
+  refused: (status) => `The service answers ${status}. Try again later.`,
+  failed: 'This page met an error of its own. Load it again.',
+
+  // signing in
+  pitch: 'The sound of any video, as an MP3.',
+  pitchLead: 'Recordings, lectures, concerts: send a video of any size and listen to it anywhere.',
+  pitch1: 'Only the sound leaves your machine, where the video allows it. What breaks off goes on.',
+  pitch2: 'Speech, music or best quality, cut to the part that you want.',
+  pitch3: 'Listen here, download, share a link, or subscribe by podcast.',
+  signIn: 'Sign in',
+  signUp: 'Make an account',
+  signingIn: 'Signing in…',
+  email: 'E-mail',
+  password: 'Password',
+  signUpInstead: 'No account yet? Make one',
+  signInInstead: 'Have an account? Sign in',
+  wrongPassword: 'The e-mail or the password is not right.',
+  tooOften: (s) => `Too many tries. Try again in ${s > 90 ? `${Math.ceil(s / 60)} minutes` : `${s || 60} seconds`}.`,
+  noCookie: 'The browser did not keep the session. Allow cookies for this page and try again.',
+  expired: 'Your session has ended. Sign in again: nothing is lost, and uploads go on where they were.',
+  signedOut: 'You are signed out.',
+
+  // sending
+  sendTitle: 'New MP3',
+  dropHere: 'Drop videos or a folder here, or paste',
+  pickHere: 'Choose videos on this device',
+  dropNote: 'Any size. Any common kind of video or sound.',
+  dropNow: 'Drop to send',
+  chooseFiles: 'Choose files',
+  chooseFolder: 'Folder',
+  optionsTitle: 'Sound',
+  preset: 'Preset',
+  speech: 'Speech',
+  speechNote: 'mono, small, even',
+  music: 'Music',
+  musicNote: 'stereo, good',
+  best: 'Best',
+  bestNote: '320 kbit/s',
+  moreOptions: 'More options',
+  quality: 'Quality',
+  vbr: (q) => `Variable, V${q}${q === 0 ? ' (best)' : q === 2 ? ' (very good)' : q === 5 ? ' (speech)' :
+    q === 9 ? ' (smallest)' : ''}`,
+  cbr: (k) => `Constant, ${k} kbit/s`,
+  mono: 'Mix to mono',
+  normalize: 'Even loudness',
+  start: 'From',
+  end: 'To',
+  endPlaceholder: 'the end',
+  timeHint: 'Seconds (90.5) or a clock time (1:02:03)',
+  title: 'Title',
+  artist: 'Artist',
+  album: 'Album',
+  optionsNote: 'These count for the files that you add next.',
+  badTime: (s) => `“${s}” is no time. Write seconds (90.5) or a clock time (1:02:03).`,
+  badRange: 'The end has to come after the start.',
+  from: (s) => `from ${s}`,
+  to: (s) => `to ${s}`,
+
+  uploadsTitle: 'Sending',
+  clear: 'Clear sent',
+  pause: 'Pause',
+  resume: 'Resume',
+  cancel: 'Cancel',
+  again: 'Try again',
+  of: (verb, name) => `${verb}: ${name}`,
+  waiting: 'Waits for its turn',
+  reading: 'Looking for the sound…',
+  onlySound: (sound, all) => `only the sound: ${sound} of ${all}`,
+  sentOf: (sent, all) => `${sent} of ${all}`,
+  speed: 'Speed',
+  rate: (s) => `${s}/s`,
+  paused: 'Paused',
+  sent: 'Sent',
+  storing: 'Being stored…',
+  chooseAgain: 'Choose this file again to go on',
+  lineCut: (s) => s > 1 ? `The line is cut. Tries again in ${s} s` : 'The line is cut. Tries again…',
+  busy: (detail) => detail,
+  waitsForSession: 'Waits until you sign in again',
+  uploadsSum: (n, l) => [`${files(n)} to go`, l].filter(Boolean).join(', '),
+  notVideo: (name) => `“${name}” is not a video or a sound, so it was not sent.`,
+  notVideos: (n) => `${files(n)} are not videos or sounds, so they were not sent.`,
+  emptyFile: (name) => `“${name}” is empty, so it was not sent.`,
+  tooBig: (name, max) => `“${name}” is larger than the ${max} that this service takes.`,
+  nothingIn: 'There is no video in it.',
+  already: (name) => `“${name}” is being sent already.`,
+  added: (n) => `${files(n)} added.`,
+  unreadable: 'The file cannot be read. Was it moved or changed? Choose it again.',
+  lost: 'The service does not have this upload any more. Try again to send it from the start.',
+  leave: 'Uploads are under way.',
+  sentDone: (name) => `${name} is sent.`,
+
+  // jobs
+  jobsTitle: 'Your MP3s',
+  jobsTitleAll: 'Everyone’s MP3s',
+  whose: 'Whose',
+  mine: 'Mine',
+  everyones: 'Everyone’s',
+  podcast: 'Podcast',
+  search: 'Search',
+  filter: 'State',
+  sort: 'Order',
+  states: { '': 'All states', running: 'In work', ready: 'Ready', failed: 'Failed', cancelled: 'Cancelled',
+    expired: 'Expired' },
+  sorts: { new: 'Newest first', old: 'Oldest first', name: 'By name', long: 'Longest first', big: 'Largest first' },
+  count: (shown, all, open) => shown === all ? `${number.format(all)}${open ? '+' : ''}` :
+    `${number.format(shown)} of ${number.format(all)}${open ? '+' : ''}`,
+  loadingMore: 'Loading more…',
+  choose: (name) => `Choose ${name}`,
+  chooseAll: 'Choose all',
+  chosen: (n) => `${number.format(n)} chosen`,
+  zipAll: 'All as ZIP',
+  zipChosen: (n) => `${few(n, 'MP3', 'MP3s')} as ZIP`,
+  zipMany: 'A ZIP holds 1,000 MP3s at most: it has the first 1,000 of them.',
+  deleteChosen: 'Delete',
+  none: 'No MP3s yet',
+  noneText: 'Send your first video. Its MP3 will be here, ready to play.',
+  noMatch: 'Nothing matches',
+  noMatchText: 'Try other words, or all states.',
+  showAll: 'Show all',
+  loadFailed: 'Your MP3s cannot be loaded',
+  state: { stored: 'Waiting', queued: 'Waiting', converting: 'Converting', converted: 'Ready', notified: 'Ready',
+    failed: 'Failed', cancelled: 'Cancelled', expired: 'Expired' },
+  inLine: (n) => n ? `Waiting, ${few(n, 'other', 'others')} of yours before it` : 'Waiting for a converter',
+  percent: (n) => `${n}%`,
+  progressOf: (name) => `Progress of ${name}`,
+  play: 'Play',
+  download: 'Download',
+  share: 'Link',
+  retry: 'Try again',
+  delete: 'Delete',
+  cancelJob: 'Cancel',
+  ready: (name) => `${name} is ready.`,
+  failedJob: (name) => `${name} could not be converted.`,
+  expiredNote: 'The MP3 is not kept any more. Send the video again to have it back.',
+  expires: (s) => `kept until ${s}`,
+  cancelledNote: 'Cancelled before it was done.',
+  doThis: {
+    no_audio: 'Send one that has sound.',
+    not_media: 'Send a video or a sound, such as MP4, MKV or MOV.',
+    truncated: 'Its end is missing: copy it from where it came once more, and send that.',
+    too_long: 'Give a start and an end, and send it in parts.',
+    unsupported: 'Save it as MP4 or MKV, and send that.',
+    protected: 'It is locked by copy protection. Send an open copy.',
+    '': 'Try again. If it fails once more, ask whoever runs this service.',
+  },
+  deleteOne: (name) => `Delete “${name}”?`,
+  deleteMany: (n) => `Delete ${few(n, 'MP3', 'MP3s')}?`,
+  deleteText: 'The video and its MP3 go for good, and links to it end.',
+  deleteRunning: 'What is still being converted stops.',
+  keep: 'Keep',
+  deleted: (n) => n === 1 ? 'Deleted.' : `${few(n, 'job', 'jobs')} deleted.`,
+  notDeleted: (n, why) => `${few(n, 'job', 'jobs')} could not be deleted: ${why}`,
+  admin: (r, w, b) => [`${few(r, 'converter', 'converters')} at work`, `${number.format(w)} waiting`, `${b} stored`],
+
+  // the player
+  player: 'Player',
+  pausePlay: 'Pause',
+  back15: 'Back 15 seconds',
+  forward30: 'Forward 30 seconds',
+  position: 'Position',
+  positionAt: (at, all) => `${at} of ${all}`,
+  closePlayer: 'Close the player',
+  chapters: 'Chapters',
+  noPlay: 'The MP3 cannot be played: it may be deleted, or the line is cut.',
+
+  // links, podcast, settings
+  shareTitle: 'A link to this MP3',
+  shareText: 'Whoever has it can listen and download without an account, until it ends.',
+  validFor: 'Valid for',
+  spans: { '1h': '1 hour', '1d': '1 day', '7d': '7 days', '30d': '30 days' },
+  link: 'Link',
+  makeLink: 'Make a link',
+  linkEnds: (s) => `Ends ${s}.`,
+  podcastTitle: 'Your podcast',
+  podcastText: 'A secret address for any podcast app. It has your newest 300 MP3s, and new ones by themselves.',
+  podcastAddress: 'Address',
+  podcastOnce: 'It is shown only now. A new address ends the one before.',
+  podcastMake: 'Make an address',
+  podcastEnd: 'End the podcast',
+  podcastEnded: 'The podcast has ended.',
+  notifyTitle: 'Notifications',
+  notifyText: 'Tell me in this browser when an MP3 is ready, while this page is open',
+  notifyNo: 'The browser does not allow it. Its settings for this page can change that.',
+  notifyInsecure: 'The browser allows this only over https.',
+  webhookTitle: 'Webhook',
+  webhookText: 'An address that is told how each of your jobs ends. What it gets is signed by the secret.',
+  webhookAddress: 'Address',
+  webhookSecret: 'Secret',
+  webhookEnd: 'Remove',
+  webhookSaved: 'The webhook is saved.',
+  webhookGone: 'The webhook is removed.',
+};
