@@ -180,7 +180,7 @@ func acceptsJSON(r *http.Request) bool {
 
 // NoSuchRoute answers any request with a 404 that names the path.
 func NoSuchRoute(w http.ResponseWriter, r *http.Request) {
-	Write(w, r, New(NotFound, "there is no %s here; GET / lists what there is", Path(r)))
+	Write(w, r, New(NotFound, "there is no %s here; GET /curl lists what there is", Path(r)))
 }
 
 // NotAllowed answers any request with a 405 that names the methods there are (RFC 9110, section 15.5.6).

@@ -16,10 +16,10 @@ import (
 // Routes are the functions behind the gateway.
 type Routes struct{ Login, Validate, Upload, Jobs http.Handler }
 
-//go:embed index.html
-var page string
+//go:embed curl.html
+var curl string
 
-var index = template.Must(template.New("index.html").Parse(page))
+var curlPage = template.Must(template.New("curl.html").Parse(curl))
 
 //go:embed openapi.yaml
 var openapi []byte
@@ -28,7 +28,10 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 
 // New serves
 //
-//	/                                              a page that says how to use the service by curl
+//	/, /assets/…                                   the page
+//	/curl                                          a page that says how to use the service by curl
+//	/session, /session/end                         the page's cookie, made of Login's token
+//	/plain                                         the list of jobs for a browser without JavaScript
 //	/login, /users, /.well-known/jwks.json         Login
 //	/validate                                      Validate
 //	/upload, /upload/{filename}, /files, /files/…  Upload
@@ -36,13 +39,24 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/users/me/feed, /feeds/…, /users/me/webhook    Jobs
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
+// What a page of another site has a browser send is refused (net/http's CrossOriginProtection).
 // To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
 func New(routes Routes) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", serveIndex)
-	mux.Handle("/{$}", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	s := sessions{routes}
+	reads := problem.NotAllowed(http.MethodGet, http.MethodHead)
+	mux.Handle("GET /{$}", problem.Handler(servePage))
+	mux.Handle("/{$}", reads)
+	mux.Handle("GET /assets/{hash}/{name}", problem.Handler(serveAsset))
+	mux.HandleFunc("GET /curl", serveCurl)
+	mux.Handle("/curl", reads)
+	mux.Handle("POST /session", problem.Handler(s.begin))
+	mux.Handle("DELETE /session", problem.Handler(s.end))
+	mux.Handle("/session", problem.NotAllowed(http.MethodPost, http.MethodDelete))
+	mux.Handle("POST /session/end", problem.Handler(s.end))
+	mux.Handle("GET /plain", problem.Handler(s.servePlain))
 	mux.Handle("GET /openapi.json", problem.Handler(serveDescription))
-	mux.Handle("/openapi.json", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("/openapi.json", reads)
 	mux.Handle("/login", routes.Login)
 	mux.Handle("/users", routes.Login)
 	mux.Handle("/.well-known/jwks.json", routes.Login)
@@ -58,11 +72,16 @@ func New(routes Routes) http.Handler {
 	mux.Handle("/feeds/", routes.Jobs)
 	mux.Handle("/users/me/webhook", routes.Jobs)
 	mux.HandleFunc("/", problem.NoSuchRoute)
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(problem.Handler(func(http.ResponseWriter, *http.Request) error {
+		return problem.New(problem.Forbidden, "a page of another site asked for this: open Soundstrip itself")
+	}))
+	guarded := guard.Handler(bearer(mux))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if scheme(r) == "https" {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		mux.ServeHTTP(w, r)
+		guarded.ServeHTTP(w, r)
 	})
 }
 
@@ -84,13 +103,13 @@ func scheme(r *http.Request) string {
 	return "http"
 }
 
-func serveIndex(w http.ResponseWriter, r *http.Request) {
+func serveCurl(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	if err := index.Execute(w, scheme(r)+"://"+r.Host); err != nil {
+	if err := curlPage.Execute(w, scheme(r)+"://"+r.Host); err != nil {
 		slog.DebugContext(r.Context(), "page not written", "error", err)
 	}
 }

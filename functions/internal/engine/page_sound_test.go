@@ -142,7 +142,8 @@ func TestPageSound(t *testing.T) {
 	for name := range picked {
 		files[name] = read(t, filepath.Join(made.dir, "js_"+name))
 	}
-	named := []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-i", cover, "-i", meta, "-map_metadata", "3",
+	named := []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-i", cover, "-i", meta,
+		"-map_metadata", "3",
 		"-map_chapters", "3", "-map", "0", "-map", "1", "-c:v:0", "mpeg4", "-c:a", "aac", "-t", "4"}
 	files["chapters.mov"] = read(t, makeFile(t, "js_chapters.mov", named...))
 	files["chapters.mp4"] = read(t, makeFile(t, "js_chapters.mp4", append(named, "-map", "2", "-c:v:1", "copy",

@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+)
+
+//go:embed page
+var files embed.FS
+
+// types are the media types of the page's files, whatever the machine calls them.
+var types = map[string]string{
+	".css":  "text/css; charset=utf-8",
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".json": "application/manifest+json",
+	".svg":  "image/svg+xml",
+}
+
+// policy lets the page load its own files only, and make no markup of a text.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; " +
+	"img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// page is the page that a person sees, and the files that it loads. These have the hash of all in their addresses, so
+// that a browser keeps them for ever and never has some of one version and some of another.
+type page struct {
+	hash   string
+	assets map[string]asset
+}
+
+// asset is a file as it is and as gzip, the empty slice where that is no shorter.
+type asset struct{ kind, plain, packed string }
+
+var thePage = sync.OnceValues(func() (*page, error) {
+	p := &page{assets: map[string]asset{}}
+	hash := sha256.New()
+	err := fs.WalkDir(files, "page", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := files.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		_, _ = hash.Write([]byte(name)) // has no error
+		_, _ = hash.Write(b)
+		p.assets[path.Base(name)] = newAsset(path.Ext(name), b)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.hash = hex.EncodeToString(hash.Sum(nil)[:8])
+	text := template.Must(template.New("").Parse(p.assets[index].plain))
+	var b bytes.Buffer
+	if err := text.Execute(&b, struct{ Assets string }{"assets/" + p.hash}); err != nil {
+		return nil, err
+	}
+	p.assets[index] = newAsset(".html", b.Bytes())
+	return p, nil
+})
+
+const index = "index.html"
+
+func newAsset(extension string, b []byte) asset {
+	a := asset{kind: types[extension], plain: string(b)}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(b) // a buffer has no error
+	_ = w.Close()
+	if packed.Len() < len(b) {
+		a.packed = packed.String()
+	}
+	return a
+}
+
+func (a asset) write(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("X-Content-Type-Options", "nosniff")
+	body := a.plain
+	if a.packed != "" && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		body = a.packed
+	}
+	_, _ = w.Write([]byte(body))
+}
+
+// servePage answers with the page itself.
+func servePage(w http.ResponseWriter, r *http.Request) error {
+	p, err := thePage()
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache")
+	tag := `W/"` + p.hash + `"`
+	h.Set("ETag", tag)
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	p.assets[index].write(w, r)
+	return nil
+}
+
+// serveAsset answers with a file that the page loads.
+func serveAsset(w http.ResponseWriter, r *http.Request) error {
+	p, err := thePage()
+	if err != nil {
+		return err
+	}
+	a, found := p.assets[r.PathValue("name")]
+	if !found || r.PathValue("hash") != p.hash {
+		return problem.New(problem.NotFound, "the page is another by now: load it again")
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	a.write(w, r)
+	return nil
+}

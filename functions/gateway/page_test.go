@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func get(target string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	people().ServeHTTP(w, r)
+	return w
+}
+
+// TestPage holds the page to its policy, and follows what it loads, and what that loads.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	w := get("/")
+	body := w.Body.String()
+	if w.Header().Get("Content-Security-Policy") != policy || w.Header().Get("Cache-Control") != "no-cache" {
+		t.Errorf("GET / has the header %v", w.Header())
+	}
+	forbidden := regexp.MustCompile(`(?i)<style|<base|\sstyle=|\son\w+=|<script[^>]*>[^<]`)
+	if active := forbidden.FindString(body); active != "" {
+		t.Errorf("the page has %q, which its policy forbids", active)
+	}
+	if w := get("/", "If-None-Match", w.Header().Get("ETag")); w.Code != http.StatusNotModified || w.Body.Len() > 0 {
+		t.Errorf("GET / of who has it = %d %q, want 304", w.Code, w.Body)
+	}
+	folder := regexp.MustCompile(`assets/[0-9a-f]{16}/`).FindString(body)
+	named := regexp.MustCompile(`(?:assets/[0-9a-f]{16}|from '\.|import\('\.)/([\w.-]+)`)
+	loaded, size := map[string]bool{}, 0
+	var follow func(text string)
+	follow = func(text string) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if loaded[m[1]] {
+				continue
+			}
+			loaded[m[1]] = true
+			w := get("/"+folder+m[1], "Accept-Encoding", "br, gzip")
+			if w.Code != http.StatusOK || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") ||
+				w.Header().Get("Content-Type") == "" {
+				t.Errorf("GET %s = %d %v", m[1], w.Code, w.Header())
+				continue
+			}
+			size += w.Body.Len()
+			var content io.Reader = w.Body
+			if w.Header().Get("Content-Encoding") == "gzip" {
+				var err error
+				if content, err = gzip.NewReader(w.Body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			text, err := io.ReadAll(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			follow(string(text))
+		}
+	}
+	follow(body)
+	if !loaded["main.js"] || !loaded["style.css"] || len(loaded) < 8 {
+		t.Errorf("the page loads %v, want its modules and style", loaded)
+	}
+	all, err := thePage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range all.assets {
+		if !loaded[name] && name != index {
+			t.Errorf("nothing loads %s", name)
+		}
+	}
+	if size += len(all.assets[index].packed); size > 60_000 {
+		t.Errorf("the page takes %d bytes, want 60,000 at most", size)
+	}
+	if w := get("/assets/0123456789abcdef/main.js"); w.Code != http.StatusNotFound ||
+		strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
+		t.Errorf("GET of another version = %d %v, want 404", w.Code, w.Header())
+	}
+}

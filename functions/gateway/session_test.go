@@ -1,0 +1,158 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/soundstrip/soundstrip/eventing/problem"
+)
+
+// people is a service in which one person has a password, and functions tell what they are asked.
+func people() http.Handler {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/upload" {
+			w.WriteHeader(http.StatusAccepted)
+		}
+		if r.URL.Path == "/jobs" && r.Header.Get("Accept") == "application/json" {
+			_, _ = io.WriteString(w, `{"jobs": [
+				{"id": "1", "filename": "<b>talk.mp4", "state": "notified", "links": {"mp3": "/jobs/1/mp3"}},
+				{"id": "2", "filename": "cut.mp4", "state": "failed", "error": {"message": "it is cut off"}, "links": {}}]}`)
+			return
+		}
+		_, _ = io.WriteString(w, r.Header.Get("Authorization")+"|"+r.Header.Get("Cookie"))
+	})
+	return New(Routes{
+		Login: problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+			said, _ := io.ReadAll(r.Body)
+			if !strings.Contains(string(said), "Admin123") || r.Header.Get("Authorization") != "" {
+				w.Header().Set("WWW-Authenticate", "Basic")
+				return problem.New(problem.Unauthenticated, "wrong password")
+			}
+			_, _ = io.WriteString(w, `{"access_token": "abc", "token_type": "Bearer", "expires_in": 60}`)
+			return nil
+		}),
+		Validate: echo, Upload: echo, Jobs: echo,
+	})
+}
+
+const form = "application/x-www-form-urlencoded"
+
+// TestSession signs in and out as the page does, and as a form does.
+func TestSession(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, method, target, kind, proto, body string
+		status                                  int
+		cookie, location                        string
+	}{
+		{
+			name: "page", method: "POST", target: "/session", kind: "application/json",
+			body: `{"email":"a@example.com","password":"Admin123"}`, status: 204,
+			cookie: "session=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict",
+		},
+		{
+			name: "page by https", method: "POST", target: "/session", kind: "application/json", proto: "https",
+			body: `{"email":"a@example.com","password":"Admin123"}`, status: 204,
+			cookie: "__Host-session=abc; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Strict",
+		},
+		{name: "wrong", method: "POST", target: "/session", kind: "application/json", body: `{}`, status: 401},
+		{
+			name: "form", method: "POST", target: "/session", kind: form, body: "password=Admin123", status: 303,
+			cookie: "session=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict", location: ".",
+		},
+		{name: "wrong form", method: "POST", target: "/session", kind: form, status: 401},
+		{
+			name: "end", method: "DELETE", target: "/session", status: 204,
+			cookie: "session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict",
+		},
+		{
+			name: "form's end", method: "POST", target: "/session/end", kind: form, status: 303,
+			cookie: "session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", location: "../.",
+		},
+		{name: "get", method: "GET", target: "/session", status: 405},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(tt.method, tt.target, strings.NewReader(tt.body))
+			r.Header.Set("Content-Type", tt.kind)
+			r.Header.Set("X-Forwarded-Proto", tt.proto)
+			w := httptest.NewRecorder()
+			people().ServeHTTP(w, r)
+			h := w.Header()
+			if w.Code != tt.status || h.Get("Set-Cookie") != tt.cookie || h.Get("Location") != tt.location ||
+				h.Get("WWW-Authenticate") != "" || strings.Contains(w.Body.String(), "abc") {
+				t.Errorf("%s %s = %d %v %s, want %d, %q and %q", tt.method, tt.target, w.Code, h, w.Body, tt.status, tt.cookie,
+					tt.location)
+			}
+		})
+	}
+}
+
+// TestBearer sees what functions get of a cookie.
+func TestBearer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		header   map[string]string
+		status   int
+		function string // gets
+	}{
+		{"cookie", map[string]string{"Cookie": "a=b; session=abc"}, 200, "Bearer abc|"},
+		{"bearer", map[string]string{"Cookie": "session=abc", "Authorization": "Bearer x"}, 200, "Bearer x|"},
+		{"none", nil, 200, "|"},
+		{"http's by https", map[string]string{"Cookie": "session=abc", "X-Forwarded-Proto": "https"}, 200, "|"},
+		{"https", map[string]string{"Cookie": "__Host-session=abc", "X-Forwarded-Proto": "https"}, 200, "Bearer abc|"},
+		{"own page", map[string]string{"Cookie": "session=abc", "Sec-Fetch-Site": "same-origin"}, 200, "Bearer abc|"},
+		{"another site", map[string]string{"Cookie": "session=abc", "Sec-Fetch-Site": "cross-site"}, 403, "another site"},
+		{"another origin", map[string]string{"Origin": "https://evil.example"}, 403, "another site"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodPost, "/validate", nil)
+			for name, value := range tt.header {
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			people().ServeHTTP(w, r)
+			if got := w.Body.String(); w.Code != tt.status || !strings.Contains(got, tt.function) {
+				t.Errorf("POST /validate = %d %q, want %d %q", w.Code, got, tt.status, tt.function)
+			}
+		})
+	}
+}
+
+// TestPlain is a browser without JavaScript.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	ask := func(method, target string, cookie bool) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, target, nil)
+		r.Header.Set("Accept", "text/html,*/*;q=0.8")
+		if cookie {
+			r.Header.Set("Cookie", "session=abc")
+		}
+		w := httptest.NewRecorder()
+		people().ServeHTTP(w, r)
+		return w
+	}
+	if w := ask("POST", "/upload", true); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "plain" ||
+		w.Body.Len() > 0 {
+		t.Errorf("POST /upload of a form = %d %v %q, want 303 to plain", w.Code, w.Header(), w.Body)
+	}
+	if w := ask("POST", "/upload", false); w.Code != http.StatusAccepted {
+		t.Errorf("POST /upload without a cookie = %d, want the function's answer", w.Code)
+	}
+	got := ask("GET", "/plain", true).Body.String()
+	for _, want := range []string{
+		"<a href=\"jobs/1/mp3\">&lt;b&gt;talk.mp4</a>:\nnotified", "cut.mp4:\nfailed, it is cut off",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("GET /plain = %s, want %s", got, want)
+		}
+	}
+	if w := ask("GET", "/plain", false); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "." {
+		t.Errorf("GET /plain of nobody = %d %v, want 303 to the page", w.Code, w.Header())
+	}
+}
