@@ -8,15 +8,15 @@ import (
 func TestCommitTime(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		readBack int64
-		want     time.Duration
+		length int64
+		want   time.Duration
 	}{
 		{0, 30 * time.Second},
 		{100 << 20, 55 * time.Second},
 		{2 << 30, 30*time.Second + 512*time.Second},
 	} {
-		if got := commitTime(tt.readBack); got != tt.want {
-			t.Errorf("commitTime(%d) = %v, want %v", tt.readBack, got, tt.want)
+		if got := commitTime(tt.length); got != tt.want {
+			t.Errorf("commitTime(%d) = %v, want %v", tt.length, got, tt.want)
 		}
 	}
 }

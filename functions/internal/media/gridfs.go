@@ -290,7 +290,7 @@ func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
 	if w.err != nil {
 		return Info{}, w.err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime(w.readBack()))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime(w.info.Length))
 	defer cancel()
 	if err := w.commit(ctx); err != nil {
 		return Info{}, w.fail("commit", err)
@@ -326,28 +326,20 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	return err
 }
 
-// readBack is how many bytes Commit reads of what was written. With reserved bytes it is all of them, since they
-// cannot be hashed before those. The alternatives are no hash, or the MP3 in memory; and an MP3 is small beside the
-// video that was read for it.
-func (w *gridWriter) readBack() int64 {
-	if w.to == 0 {
-		return 0
-	}
-	return w.info.Length
-}
-
-// commitTime bounds a Commit: half a minute, and a second for each 4 MiB that it reads back. A server that is busy with
-// other converters may be that slow.
-func commitTime(readBack int64) time.Duration {
+// commitTime bounds a Commit: half a minute, and a second for each 4 MiB of the file. A server that is busy with others
+// may be as slow as that when all of it is read, and some servers read it to count the chunks.
+func commitTime(length int64) time.Duration {
 	const rate = 4 << 20 // bytes a second
-	return 30*time.Second + time.Duration(readBack/rate)*time.Second
+	return 30*time.Second + time.Duration(length/rate)*time.Second
 }
 
-// check sees that all chunks are there: [GridFS.Sweep] removes those of a writer that was silent for too long.
+// check sees that all chunks are there: [GridFS.Sweep] removes those of a writer that was silent for too long. With
+// reserved bytes it reads them all, since they cannot be hashed before those. The alternatives are no hash, or the MP3
+// in memory; and an MP3 is small beside the video that was read for it.
 func (w *gridWriter) check(ctx context.Context) error {
-	if n := w.readBack(); n > 0 {
+	if w.to != 0 {
 		w.sum.Reset()
-		_, err := io.Copy(&w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: n, ChunkSize: chunkSize}))
+		_, err := io.Copy(&w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: w.info.Length, ChunkSize: chunkSize}))
 		return err
 	}
 	n, err := w.bucket.chunks.CountDocuments(ctx, bson.M{"files_id": w.id})
