@@ -77,23 +77,23 @@ class Session extends EventTarget {
   }
 
   async signIn(email, password) {
-    await this.#post('session', { email, password });
+    await this.#post('session', { email, password }, 'same-origin');
     await this.check();
     if (!this.user) throw new Problem(0, text.noCookie);
     this.tell('in');
   }
 
   async signUp(email, password) {
-    await this.#post('users', { email, password });
+    await this.#post('users', { email, password }, 'omit');
     await this.signIn(email, password);
   }
 
   // post is for those who are not signed in: that they are not let in does not end a session.
-  async #post(path, body) {
+  async #post(path, body, credentials) {
     let answer;
     try {
       answer = await fetch(address(path), {
-        method: 'POST', body: JSON.stringify(body), credentials: 'same-origin',
+        method: 'POST', body: JSON.stringify(body), credentials,
         headers: { Accept: 'application/json', 'Content-Type': 'application/json' },
       });
     } catch {
