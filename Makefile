@@ -26,6 +26,10 @@ test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
 	.ci/servers with .ci/test -race -shuffle=on -timeout 30m ./...
 
+.PHONY: browser
+browser: ## try the page in Chromium, which is installed on Debian; SCREENSHOTS=folder for pictures of it
+	.ci/browser -race -shuffle=on -timeout 30m
+
 .PHONY: bench
 bench: ## measure conversions from GridFS to GridFS against ffmpeg with temporary files, and the old way; BENCH=3 times each
 	.ci/servers install
