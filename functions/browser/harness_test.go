@@ -74,8 +74,9 @@ func setUp(m *testing.M) (code int, err error) {
 	}
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	defer cancel()
-	browser, cancel = chromedp.NewContext(allocator)
+	ctx, cancel := chromedp.NewContext(allocator)
 	defer cancel()
+	browser = ctx //nolint:fatcontext // the tests' functions take nothing but their t
 	if err := chromedp.Do(browser); err != nil {
 		return 1, fmt.Errorf("start Chromium: %w", err)
 	}

@@ -28,10 +28,9 @@ import (
 
 // tab is one tab, which fails its test for what the browser reports of the page.
 type tab struct {
-	t       testing.TB
-	ctx     context.Context
-	size    chromedp.Action[chromedp.Void] // what it goes back to after screenshots
-	width   int
+	t    testing.TB
+	ctx  context.Context
+	size chromedp.Action[chromedp.Void] // what it goes back to after screenshots
 
 	mu     sync.Mutex
 	faults []string
@@ -41,20 +40,21 @@ type tab struct {
 // person opens a tab with cookies, stores and a cache of its own, and goes to the address.
 func person(t testing.TB, url string) *tab {
 	t.Helper()
-	return newTab(t, browser, url, chromedp.WithNewBrowserContext())
+	return newTab(browser, t, url, chromedp.WithNewBrowserContext())
 }
 
 // another opens another tab of the same person.
 func (p *tab) another(url string) *tab {
 	p.t.Helper()
-	return newTab(p.t, p.ctx, url)
+	return newTab(p.ctx, p.t, url)
 }
 
-func newTab(t testing.TB, parent context.Context, url string, options ...chromedp.ContextOption) *tab {
+func newTab(parent context.Context, t testing.TB, url string, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	p := &tab{t: t}
 	// In a window of its own, so that it is not hidden.
-	ctx, cancel := chromedp.NewContext(parent, append(options, chromedp.WithNewWindow(true), chromedp.WithListener(p.hear))...)
+	options = append(options, chromedp.WithNewWindow(true), chromedp.WithListener(p.hear))
+	ctx, cancel := chromedp.NewContext(parent, options...)
 	p.ctx = ctx
 	t.Cleanup(func() {
 		cancel()
@@ -72,7 +72,7 @@ func newTab(t testing.TB, parent context.Context, url string, options ...chromed
 	call(p, audits.Enable, cdp.Empty{})
 	call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	p.window(1280)
-	p.go_(url)
+	p.visit(url)
 	return p
 }
 
@@ -146,8 +146,8 @@ func (p *tab) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// go_ goes to an address and waits for the page's load.
-func (p *tab) go_(url string) {
+// visit goes to an address and waits for the page's load.
+func (p *tab) visit(url string) {
 	p.t.Helper()
 	p.do("go to "+url, chromedp.Navigate(url))
 }
@@ -157,7 +157,7 @@ func (p *tab) reload() {
 	p.do("reload", chromedp.Reload())
 }
 
-// click, type_ and tap do what a person's mouse, keyboard and finger do, on what is visible.
+// click, enter and tap do what a person's mouse, keyboard and finger do, on what is visible.
 func (p *tab) click(css string) {
 	p.t.Helper()
 	p.do("click "+css, chromedp.Click(chromedp.CSS(css), chromedp.NodeVisible))
@@ -168,7 +168,7 @@ func (p *tab) tap(css string) {
 	p.do("tap "+css, chromedp.Tap(chromedp.CSS(css), chromedp.NodeVisible))
 }
 
-func (p *tab) type_(css, keys string) {
+func (p *tab) enter(css, keys string) {
 	p.t.Helper()
 	p.do("type into "+css, chromedp.SendKeys(chromedp.CSS(css), keys, chromedp.NodeVisible))
 }
@@ -237,14 +237,13 @@ func short(s string) string {
 // window makes the window so many pixels wide.
 func (p *tab) window(width int) {
 	p.t.Helper()
-	p.width, p.size = width, chromedp.EmulateViewport(int64(width), 900)
+	p.size = chromedp.EmulateViewport(int64(width), 900)
 	p.do("set the window's size", p.size)
 }
 
 // phone makes it a phone: 360 pixels wide, and touched.
 func (p *tab) phone() {
 	p.t.Helper()
-	p.width = 360
 	p.size = chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait,
 		chromedp.EmulateScale(2))
 	p.do("be a phone", p.size)
@@ -261,8 +260,8 @@ func (p *tab) scheme(s string) {
 func (p *tab) signIn() {
 	p.t.Helper()
 	p.visible("#signin")
-	p.type_("#signin [name=email]", georgio)
-	p.type_("#signin [name=password]", password+"\r")
+	p.enter("#signin [name=email]", georgio)
+	p.enter("#signin [name=password]", password+"\r")
 	p.until(usable)
 }
 
@@ -346,5 +345,5 @@ func (p *tab) offline(on bool) {
 		MatchedNetworkConditions: []*network.Conditions{{Offline: on, DownloadThroughput: -1, UploadThroughput: -1}}})
 }
 
-// job_ is the selector of a job in the list.
-func job_(id string) string { return "li.job[data-id=" + strconv.Quote(id) + "]" }
+// row is the selector of a job in the list.
+func row(id string) string { return "li.job[data-id=" + strconv.Quote(id) + "]" }

@@ -1,0 +1,199 @@
+//go:build browser
+
+package browser
+
+import (
+	"bytes"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// TestUpload sends large and small files over a line that breaks, and reloads the page in the middle: all arrive, each
+// once, and nearly nothing is sent twice.
+func TestUpload(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	l := newLine(t, s)
+	var files []string
+	var size int64
+	for _, megabytes := range []int{1, 60, 5, 20, 2} {
+		f := large(t, fmt.Sprintf("video of %d MB.avi", megabytes), megabytes)
+		stat, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, size = append(files, f), size+stat.Size()
+	}
+	p := person(t, l.url)
+	p.allow(`net::ERR|Failed to load resource`)
+	p.signIn()
+
+	l.set(func(l *line) { l.every, l.cuts, l.hold = 9_000_000, 3, 40_000_000 })
+	p.pick(files...)
+	p.until(fmt.Sprintf("document.querySelectorAll('li.upload, li.job').length >= %d", len(files)))
+	<-l.held
+	p.until(`[...document.querySelectorAll('li.upload[data-state=sending] progress')].some(e => e.position > 0 &&
+		e.position < 1)`)
+	p.look("sending")
+	p.do("reload", chromedp.Reload())
+	l.cut()
+	l.release()
+	p.until(usable)
+	// What the page cannot read any more is picked again.
+	p.pick(files...)
+	p.until(`document.querySelectorAll('li.upload:not([data-state=sent])').length === 0`)
+	for _, v := range s.ended(len(files)) {
+		if v.State != "notified" {
+			t.Errorf("%s ended %s %+v", v.Filename, v.State, v.Error)
+		}
+	}
+	p.done(len(files))
+	p.look("jobs")
+	// At the end of each connection, what is in flight is lost.
+	if most := size + size/3; l.sent() > most {
+		t.Errorf("for %d bytes of files %d were sent, want at most %d", size, l.sent(), most)
+	}
+}
+
+// TestPause stops an upload and goes on, and drops another.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	l := newLine(t, s)
+	p := person(t, l.url)
+	p.allow(`net::ERR|Failed to load resource`)
+	p.signIn()
+	l.set(func(l *line) { l.hold = l.up + 4_000_000 })
+	p.pick(large(t, "paused.avi", 12))
+	<-l.held
+	p.click("li.upload .pause")
+	p.visible("li.upload[data-state=paused]")
+	p.look("paused")
+	l.release()
+	p.click("li.upload .resume")
+	s.ended(1)
+	p.done(1)
+
+	l.set(func(l *line) { l.free, l.held, l.hold = make(chan struct{}), make(chan struct{}), l.up+4_000_000 })
+	p.pick(large(t, "cancelled.avi", 13))
+	<-l.held
+	p.click("li.upload:not([data-state=sent]) .cancel")
+	p.until(`document.querySelectorAll('li.upload:not([data-state=sent])').length === 0`)
+	l.release()
+	if all := s.jobs(); len(all) != 1 {
+		t.Errorf("after a cancelled upload the jobs are %+v", all)
+	}
+}
+
+// kinds are MP4 and MOV as cameras, phones and programs write them.
+var kinds = []struct {
+	name string
+	args []string
+}{
+	{"plain.mp4", []string{"-c:a", "aac"}},
+	{"faststart.mp4", []string{"-c:a", "aac", "-movflags", "+faststart"}},
+	{"fragmented.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}},
+	{"camera.mov", []string{"-c:a", "pcm_s16le"}},
+	{"phone.mov", []string{"-c:a", "aac", "-ar", "44100", "-ac", "1", "-tag:v", "mp4v"}},
+	{"alac.mov", []string{"-c:a", "alac"}},
+	{"mp3.mp4", []string{"-c:a", "libmp3lame"}},
+	{"ac3.mp4", []string{"-c:a", "ac3"}},
+	{"opus.mp4", []string{"-c:a", "libopus", "-ar", "48000"}},
+	{"surround.m4v", []string{"-c:a", "aac", "-ac", "6", "-f", "mp4"}},
+	{"two.mp4", []string{"-c:a", "aac", "-map", "0:v", "-map", "1:a", "-map", "1:a"}},
+	{"titled.mp4", []string{"-c:a", "aac", "-metadata", "title=A title", "-metadata", "artist=An artist"}},
+	{"phone.3gp", []string{"-c:a", "aac", "-ar", "22050", "-ac", "1"}},
+}
+
+// TestSound sends of MP4 and MOV the sound alone, of which the same MP3 is made as of the whole, to the bit.
+func TestSound(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	l := newLine(t, s)
+	p := person(t, l.url)
+	p.signIn()
+	for i, k := range kinds {
+		file := video(t, k.name, 4, k.args...)
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := l.sent()
+		p.pick(file)
+		byPage := s.ended(2*i + 1)[0]
+		if up := l.sent() - before; up > int64(len(content))/2 {
+			t.Errorf("%s: of %d bytes %d were sent, want the sound alone", k.name, len(content), up)
+		}
+		var form bytes.Buffer
+		w := multipart.NewWriter(&form)
+		part, err := w.CreateFormFile("file", k.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = part.Write(content)
+		w.Close()
+		s.ask("POST", "upload", http.Header{"Content-Type": {w.FormDataContentType()}}, &form)
+		whole := s.ended(2*i + 2)[0]
+		if byPage.State != "notified" || whole.State != "notified" || byPage.Filename != k.name {
+			t.Errorf("%s: the jobs ended %+v and %+v", k.name, byPage, whole)
+		} else if !bytes.Equal(s.mp3(byPage.ID), s.mp3(whole.ID)) {
+			t.Errorf("%s: the MP3 of the sound differs from that of the whole", k.name)
+		}
+	}
+}
+
+// TestTrim asks for a part of a video.
+func TestTrim(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	p := person(t, s.url)
+	p.signIn()
+	p.options()
+	p.enter("#options [name=start]", "1")
+	p.enter("#options [name=end]", "0:03")
+	p.look("options")
+	p.pick(video(t, "long.mp4", 6))
+	v := s.ended(1)[0]
+	if v.State != "notified" {
+		t.Fatalf("the job ended %+v", v)
+	}
+	if d := seconds(t, s.mp3(v.ID)); d < 1.9 || d > 2.1 {
+		t.Errorf("of second 1 to 3 the MP3 has %v s", d)
+	}
+}
+
+// options opens the form of options where it is folded.
+func (p *tab) options() {
+	p.t.Helper()
+	eval[bool](p, `document.querySelector('#options').closest('details')?.setAttribute('open', ''),
+		document.querySelectorAll('#options details').forEach(d => d.open = true), true`)
+}
+
+// TestBehindPath serves the page below a path, behind a proxy.
+func TestBehindPath(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host
+		r.SetXForwarded()
+	}}
+	front := newFront(t, http.StripPrefix("/sub/path", proxy))
+	p := person(t, front+"/sub/path/")
+	p.signIn()
+	p.pick(video(t, "below.mp4", 3))
+	p.done(1)
+	p.click("li.job .play")
+	p.until(`document.querySelector('#player audio')?.currentTime > 0`)
+}
