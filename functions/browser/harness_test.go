@@ -173,28 +173,39 @@ func (s *service) stop() {
 }
 
 // ask sends a request as georgio, beside the browser, and gives the answer's body.
-func (s *service) ask(method, path string, header http.Header, body io.Reader) []byte {
+func (s *service) ask(method, path string, header http.Header, body []byte) []byte {
 	s.t.Helper()
-	if s.token == "" {
-		req, err := http.NewRequest(http.MethodPost, s.url+"login", nil)
+	for {
+		fresh := s.token == ""
+		if fresh {
+			req, err := http.NewRequest(http.MethodPost, s.url+"login", nil)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			req.SetBasicAuth(georgio, password)
+			_, token := s.do(req)
+			s.token = string(token)
+		}
+		req, err := http.NewRequest(method, s.url+path, bytes.NewReader(body))
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		req.SetBasicAuth(georgio, password)
-		s.token = string(s.do(req))
+		if header != nil {
+			req.Header = header
+		}
+		req.Header.Set("Authorization", "Bearer "+s.token)
+		status, answer := s.do(req)
+		if status < 300 {
+			return answer
+		}
+		if status != http.StatusForbidden || fresh {
+			s.t.Fatalf("%s %s = %d %q", method, path, status, answer)
+		}
+		s.token = "" // it has expired
 	}
-	req, err := http.NewRequest(method, s.url+path, body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if header != nil {
-		req.Header = header
-	}
-	req.Header.Set("Authorization", "Bearer "+s.token)
-	return s.do(req)
 }
 
-func (s *service) do(req *http.Request) []byte {
+func (s *service) do(req *http.Request) (int, []byte) {
 	s.t.Helper()
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -202,10 +213,10 @@ func (s *service) do(req *http.Request) []byte {
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode > 299 {
-		s.t.Fatalf("%s %s = %d %q, %v", req.Method, req.URL, res.StatusCode, b, err)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	return b
+	return res.StatusCode, b
 }
 
 // view is a job as the API shows it.

@@ -139,7 +139,7 @@ func TestSound(t *testing.T) {
 		}
 		_, _ = part.Write(content)
 		w.Close()
-		s.ask("POST", "upload", http.Header{"Content-Type": {w.FormDataContentType()}}, &form)
+		s.ask("POST", "upload", http.Header{"Content-Type": {w.FormDataContentType()}}, form.Bytes())
 		whole := s.ended(2*i + 2)[0]
 		if byPage.State != "notified" || whole.State != "notified" || byPage.Filename != k.name {
 			t.Errorf("%s: the jobs ended %+v and %+v", k.name, byPage, whole)
