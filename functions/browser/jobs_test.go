@@ -31,19 +31,25 @@ func TestPlay(t *testing.T) {
 	chapters := write(t, "chapters", []byte(";FFMETADATA1\n"+
 		"[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=30\ntitle=The beginning\n"+
 		"[CHAPTER]\nTIMEBASE=1/1\nSTART=30\nEND=60\ntitle=The end\n"))
-	p.pick(video(t, "talk.mp4", 60, "-i", chapters, "-map_metadata", "2", "-map_chapters", "2", "-map", "0:v", "-map",
-		"1:a"))
+	p.pick(ffmpeg(t, "talk.mp4", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=60", "-f", "lavfi", "-i", "sine=f=440:d=60",
+		"-i", chapters, "-map_metadata", "2", "-map_chapters", "2", "-map", "0:v", "-map", "1:a"))
 	p.done(1)
 	p.click("li.job .play")
 	const audio = `document.querySelector('#player audio')`
 	p.until(audio + "?.currentTime > 0 && !" + audio + ".paused && Math.round(" + audio + ".duration) === 60")
 	p.look("player")
 
-	eval[bool](p, audio+".currentTime = 40, true")
+	p.do("seek", chromedp.SetValue(chromedp.CSS("#player input[type=range]"), "40"))
 	p.until(audio + ".currentTime >= 40 && " + audio + ".readyState >= 3")
-	p.until(`document.querySelectorAll('#player .chapters button, #player .chapters a').length === 2`)
-	p.click("#player .chapters li:nth-of-type(2) button, #player .chapters button:nth-of-type(2)")
-	p.until(audio + ".currentTime >= 30 && " + audio + ".currentTime < 40")
+	p.do("play faster", chromedp.SetValue(chromedp.CSS("#player select"), "2"))
+	p.until(audio + ".playbackRate === 2")
+	if !eval[bool](p, isVisible("#player .chapters")) {
+		p.click("#player [aria-controls=chapters]")
+	}
+	p.until(`document.querySelectorAll('#player .chapters button').length === 2`)
+	p.look("chapters")
+	p.click("#player .chapters li:nth-of-type(1) button")
+	p.until(audio + ".currentTime < 30")
 }
 
 // TestZip selects two MP3s and downloads them in one file, and one by its link.
@@ -76,7 +82,7 @@ func TestZip(t *testing.T) {
 	}
 	p.click("li.job .download")
 	for _, d := range p.downloaded(dir, 2) {
-		if !bytes.HasPrefix(d, []byte("PK")) && !bytes.HasPrefix(d, []byte("ID3")) {
+		if !bytes.HasPrefix(d, []byte("PK")) && !bytes.HasPrefix(d, []byte("ID3")) && !bytes.HasPrefix(d, []byte("\xff")) {
 			t.Errorf("a download begins with %q", d[:8])
 		}
 	}

@@ -3,6 +3,7 @@
 package browser
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -26,18 +27,20 @@ func TestSignIn(t *testing.T) {
 	p.allow(`status of 401`)
 	p.enter("#signin [name=email]", georgio)
 	p.enter("#signin [name=password]", "not this\r")
-	p.visible("#error")
-	p.until(`document.querySelector('#error').innerText.trim() !== ''`)
+	p.visible("[role=alert]")
+	p.until(`/right|wrong/.test([...document.querySelectorAll('[role=alert]')].map(e => e.innerText).join())`)
 	p.look("sign-in-wrong")
 	if got := eval[string](p, `document.querySelector('#signin [name=email]').value`); got != georgio {
 		t.Errorf("after a wrong password the address is %q, want what was typed", got)
 	}
 
-	p.do("empty the password", chromedp.SetValue(chromedp.CSS("#signin [name=password]"), ""))
-	p.enter("#signin [name=password]", password)
+	// The wrong password is selected, so that it is typed over.
+	p.click("#signin [name=email]")
+	p.keys("\t")
+	p.keys(password)
 	p.click("#signin [type=submit], #signin button:not([type=button])")
 	p.until(usable)
-	p.gone("#error")
+	p.gone("[role=alert]")
 	p.look("empty")
 	cookies := call(p, network.GetCookies, network.GetCookiesParams{}).Cookies
 	if len(cookies) != 1 || !cookies[0].HTTPOnly || cookies[0].SameSite != "Strict" || cookies[0].Session {
@@ -55,21 +58,28 @@ func TestSignIn(t *testing.T) {
 	p.visible(signIn)
 }
 
-// TestExpired lets a session end while the page is open: the person is asked to sign in again, and goes on.
+// TestExpired lets a session end while the page is open: who sends a file is asked to sign in again, and the file goes.
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	s := serve(t, map[string]string{"JWT_TTL": "10s"})
 	p := person(t, s.url)
 	p.allow(`status of 40[13]`)
 	p.signIn()
+	eventually(t, "the cookie to end", func() (string, bool) {
+		c := call(p, network.GetCookies, network.GetCookiesParams{}).Cookies
+		return fmt.Sprintf("%+v", c), len(c) == 0
+	})
+	p.pick(video(t, "later.mp4", 2))
 	p.visible(signIn)
 	p.look("expired")
 	if text := eval[string](p, "document.body.innerText"); !strings.Contains(strings.ToLower(text), "again") {
 		t.Errorf("when the session has ended, the page says %q, want that one signs in again", text)
 	}
+	p.do("empty the address", chromedp.Clear(chromedp.CSS("#signin [name=email]")))
 	p.signIn()
-	p.pick(video(t, "later.mp4", 2))
-	s.ended(1)
+	if v := s.ended(1)[0]; v.State != "notified" {
+		t.Errorf("the job ended %+v", v)
+	}
 }
 
 // TestNoScript signs in, sends a file and reads the list without JavaScript.
