@@ -64,6 +64,7 @@ async function refresh() {
     if (mine !== generation || e.status === 401) return;
     if (loaded) {
       if (e.status) complain(e.message);
+      setTimeout(listen, 5000);
       return;
     }
     failed = e.message;

@@ -8,6 +8,9 @@ const presets = {
   best: { rate: 'b320', mono: false, normalize: false },
 };
 
+const presetOf = (rate, mono, normalize) => Object.entries(presets)
+  .find(([, p]) => p.rate === rate && p.mono === mono && p.normalize === normalize)?.[0];
+
 const bitrates = [320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32];
 const tags = ['title', 'artist', 'album'];
 const form = $('options');
@@ -54,12 +57,13 @@ export function options() {
   return o;
 }
 
-// words says options in short.
+// words says options in short, by their preset where there is one.
 export function words(o) {
+  const rate = o.bitrate ? `b${o.bitrate}` : `q${o.quality ?? 2}`;
+  const preset = presetOf(rate, String(o.mono) === 'true', String(o.normalize) === 'true');
   return [
-    o.bitrate ? `${o.bitrate} kbit/s` : `V${o.quality ?? 2}`,
-    o.mono && text.mono.toLowerCase().replace('mix to ', ''),
-    o.normalize && text.normalize.toLowerCase(),
+    ...preset ? [text[preset]] :
+      [o.bitrate ? text.kbit(o.bitrate) : text.v(o.quality ?? 2), o.mono && text.monoShort, o.normalize && text.evenShort],
     o.start && text.from(typeof o.start === 'number' ? clock(o.start) : o.start),
     o.end && text.to(typeof o.end === 'number' ? clock(o.end) : o.end),
   ].filter(Boolean).join(', ');
@@ -72,17 +76,22 @@ function changed(e) {
     form.mono.checked = p.mono;
     form.normalize.checked = p.normalize;
   } else {
-    const same = Object.entries(presets).find(([, p]) => p.rate === form.rate.value && p.mono === form.mono.checked &&
-      p.normalize === form.normalize.checked);
-    for (const r of form.preset) r.checked = r.value === same?.[0];
+    const same = presetOf(form.rate.value, form.mono.checked, form.normalize.checked);
+    for (const r of form.preset) r.checked = r.value === same;
   }
   show($('options-error'), fault());
   const extra = ['start', 'end', ...tags].filter((n) => form[n].value.trim()).map((n) => text[n].toLowerCase());
-  put($('options-sum'), [form.preset.value ? '' : words(options0()), ...extra].filter(Boolean).join(', '));
+  put($('options-sum'), [form.preset.value ? '' : words(current()), ...extra].filter(Boolean).join(', '));
   remembered.set('options', { rate: form.rate.value, mono: form.mono.checked, normalize: form.normalize.checked });
 }
 
-function options0() {
+// endTitle empties the title, which is that of one file.
+export function endTitle() {
+  form.title.value = '';
+  changed();
+}
+
+function current() {
   const rate = form.rate.value;
   return { [rate[0] === 'b' ? 'bitrate' : 'quality']: rate.slice(1), mono: form.mono.checked,
     normalize: form.normalize.checked };

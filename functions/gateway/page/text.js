@@ -32,7 +32,7 @@ export function left(s) {
   return `${Math.floor(s / 3600)} h ${Math.round(s / 60) % 60} min left`;
 }
 
-const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'short' });
 const day = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
 const dayOfYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', year: 'numeric' });
 const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
@@ -104,7 +104,11 @@ export const text = {
   vbr: (q) => `Variable, V${q}${q === 0 ? ' (best)' : q === 2 ? ' (very good)' : q === 5 ? ' (speech)' :
     q === 9 ? ' (smallest)' : ''}`,
   cbr: (k) => `Constant, ${k} kbit/s`,
+  kbit: (k) => `${k} kbit/s`,
+  v: (q) => `variable V${q}`,
   mono: 'Mix to mono',
+  monoShort: 'mono',
+  evenShort: 'even loudness',
   normalize: 'Even loudness',
   start: 'From',
   end: 'To',
@@ -113,7 +117,7 @@ export const text = {
   title: 'Title',
   artist: 'Artist',
   album: 'Album',
-  optionsNote: 'These count for the files that you add next.',
+  optionsNote: 'These count for the files that you add next; the title only when it is one.',
   badTime: (s) => `“${s}” is no time. Write seconds (90.5) or a clock time (1:02:03).`,
   badRange: 'The end has to come after the start.',
   from: (s) => `from ${s}`,
@@ -150,7 +154,6 @@ export const text = {
   unreadable: 'The file cannot be read. Was it moved or changed? Choose it again.',
   lost: 'The service does not have this upload any more. Try again to send it from the start.',
   leave: 'Uploads are under way.',
-  sentDone: (name) => `${name} is sent.`,
 
   // jobs
   jobsTitle: 'Your MP3s',

@@ -1,6 +1,6 @@
 // The queue of uploads, and a row for each of them.
-import { $, complain, h, icon, put, remembered, say, show } from './dom.js';
-import { options, words } from './options.js';
+import { $, complain, h, icon, put, remembered, say } from './dom.js';
+import { endTitle, options, words } from './options.js';
 import { Problem, session } from './session.js';
 import { soundOf } from './sound.js';
 import { bytes, left, text } from './text.js';
@@ -47,14 +47,15 @@ class Upload {
       'aria-label': text.of(label, this.name), title: label, onclick: act }, icon(sign));
     this.bar = h('progress', { max: 1, 'aria-label': text.progressOf(this.name) });
     this.line = h('p', { class: 'meta' });
-    this.what = h('p', { class: 'meta quiet', });
+    this.what = h('p', { class: 'meta quiet' });
     this.buttons = {
       pause: button('pause', text.pause, 'pause', () => this.pause()),
       resume: button('resume', text.resume, 'play', () => this.resume()),
       cancel: button('cancel', text.cancel, 'close', () => this.cancel()),
     };
     this.li = h('li', { class: 'upload' },
-      h('div', { class: 'body' }, h('p', { class: 'name', title: this.name }, this.name), this.bar, this.line, this.what),
+      h('div', { class: 'body' }, h('p', { class: 'name', title: this.name }, this.name), this.bar,
+        h('div', { class: 'lines' }, this.line, this.what)),
       h('div', { class: 'actions' }, ...Object.values(this.buttons)));
     this.draw();
   }
@@ -89,7 +90,7 @@ class Upload {
     const s = state === 'sending' && !this.note;
     put(this.line, {
       queued: [this.note || text.waiting, bytes(this.size)],
-      sending: [this.note, amount, s && this.speed > 0 && text.rate(bytes(this.speed)),
+      sending: [this.note, (s || this.sent > 0) && amount, s && this.speed > 0 && text.rate(bytes(this.speed)),
         s && (this.sent >= this.total ? text.storing : left(this.secondsLeft))],
       paused: [this.note || text.paused, amount],
       sent: [text.sent, amount],
@@ -217,7 +218,6 @@ class Upload {
     this.blob = undefined;
     this.file = null;
     this.to('sent');
-    say(text.sentDone(this.name));
     tell(job);
   }
 }
@@ -285,6 +285,8 @@ export function add(list, fromFolder = false) {
   if (fromFolder && taken.length === 0 && refused.length === 0) refused.push(text.nothingIn);
   else if (!fromFolder && others.length === 1) refused.push(text.notVideo(others[0].name));
   else if (!fromFolder && others.length > 1) refused.push(text.notVideos(others.length));
+  const titled = opts.title && taken.length === 1;
+  if (taken.length > 1) delete opts.title; // it is that of one
   let added = 0;
   for (const f of taken) {
     const waiting = uploads.find((u) => !u.file && u.state === 'paused' && u.name === f.name && u.size === f.size &&
@@ -306,6 +308,7 @@ export function add(list, fromFolder = false) {
   }
   if (refused.length) complain(refused.slice(0, 3).join(' '));
   if (added) say(text.added(added));
+  if (added && titled) endTitle();
   redraw();
   next();
 }
