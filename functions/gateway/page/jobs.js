@@ -91,12 +91,15 @@ function page() {
 // all reads the rest of the list, for what cannot be told without it: search, another order, sums.
 async function all() {
   const mine = generation;
+  let drawn = performance.now();
   while (next && mine === generation && needsAll()) {
     try { await page(); } catch (e) {
       if (e.status !== 401) complain(e.message);
       return;
     }
+    if (next && performance.now() - drawn < 1000) continue;
     layout();
+    drawn = performance.now();
   }
 }
 
@@ -165,20 +168,40 @@ function makeRow(id) {
     meta: h('p', { class: 'meta quiet' }),
     bar: h('progress', { max: 100, hidden: true }),
     why: h('p', { class: 'why', hidden: true }),
-    download: h('a', { class: 'download button round', title: text.download, download: true,
-      href: address(`jobs/${id}/mp3`) }, icon('download')),
-    share: button('share', text.share, 'link', () => shareLink(id)),
-    retry: h('button', { type: 'button', class: 'retry small', onclick: () => retry(id) }, icon('retry'),
-      h('span', {}, text.retry)),
-    cancel: button('cancel', text.cancelJob, 'close', () => cancel(id)),
-    delete: button('delete', text.delete, 'trash', () => remove([id])),
+    actions: h('div', { class: 'actions' }),
   };
   r.li = h('li', { class: 'job', 'data-id': id },
     h('label', { class: 'box' }, r.box),
     h('div', { class: 'lead' }, r.play),
     h('div', { class: 'body' }, r.name, r.bar, r.meta, r.why),
-    h('div', { class: 'actions' }, r.retry, r.download, r.share, r.cancel, r.delete));
+    r.actions);
   return r;
+}
+
+// deeds are what can be done to a job, as buttons. They are made anew only when the job is of another kind: a list of
+// thousands is not to make what nobody sees.
+function deeds(r, j) {
+  const kind = ready(j) ? 'ready' : running(j) ? 'running' : ['failed', 'cancelled'].includes(j.state) ? 'over' : '';
+  if (r.kind === kind) return;
+  r.kind = kind;
+  const focused = r.actions.contains(document.activeElement);
+  const { id } = j;
+  const named = (e, label) => {
+    e.setAttribute('aria-label', text.of(label, titleOf(j)));
+    return e;
+  };
+  const own = {
+    ready: () => [
+      named(h('a', { class: 'download button round', title: text.download, download: true,
+        href: address(`jobs/${id}/mp3`) }, icon('download')), text.download),
+      named(button('share', text.share, 'link', () => shareLink(id)), text.share)],
+    running: () => [named(button('cancel', text.cancelJob, 'close', () => cancel(id)), text.cancelJob)],
+    over: () => [named(h('button', { type: 'button', class: 'retry small', onclick: () => retry(id) }, icon('retry'),
+      h('span', {}, text.retry)), text.retry)],
+    '': () => [],
+  };
+  r.actions.replaceChildren(...own[kind](), named(button('delete', text.delete, 'trash', () => remove([id])), text.delete));
+  if (focused) r.actions.firstElementChild.focus();
 }
 
 const signs = { stored: 'clock', queued: 'clock', converting: 'wave', failed: 'alert', cancelled: 'close', expired: 'clock' };
@@ -192,19 +215,14 @@ function fill(r, j) {
   r.name.title = j.filename;
   r.box.checked = chosen.has(j.id);
   r.box.setAttribute('aria-label', text.choose(name));
-  for (const [what, label] of [['play', text.play], ['download', text.download], ['share', text.share],
-    ['retry', text.retry], ['cancel', text.cancelJob], ['delete', text.delete]]) {
-    r[what].setAttribute('aria-label', text.of(label, name));
-  }
+  deeds(r, j);
   const can = ready(j);
+  r.play.setAttribute('aria-label', text.of(text.play, name));
   r.play.disabled = !can;
   r.heard = playing.id === j.id && playing.on;
   setIcon(r.play, can ? (r.heard ? 'pause' : 'play') : signs[j.state] ?? 'clock');
   if (r.heard) r.play.setAttribute('aria-label', text.of(text.pausePlay, name));
   r.li.classList.toggle('heard', playing.id === j.id);
-  r.download.hidden = r.share.hidden = !can;
-  r.retry.hidden = !['failed', 'cancelled'].includes(j.state);
-  r.cancel.hidden = !running(j);
   r.bar.hidden = j.state !== 'converting';
   r.bar.value = j.progress;
   r.bar.setAttribute('aria-label', text.progressOf(name));
@@ -303,14 +321,37 @@ function layout() {
     if (r.li === at) at = at.nextElementSibling;
     else list.insertBefore(r.li, at);
   }
-  list.setAttribute('aria-busy', !loaded);
-  $('skeleton').hidden = loaded || Boolean(failed);
+  around();
+}
+
+// lengthen adds rows at the end of the list; those that are there stay as they are.
+function lengthen() {
+  const more = document.createDocumentFragment();
+  for (const j of wanted.slice(shown, shown + chunk)) {
+    const r = makeRow(j.id);
+    rows.set(j.id, r);
+    fill(r, j);
+    more.append(r.li);
+  }
+  shown += chunk;
+  $('jobs').append(more);
+  spinner();
+}
+
+function spinner() {
   $('more').hidden = !(loaded && next && (needsAll() || shown >= wanted.length));
+}
+
+// around brings up to date what stands around the list.
+function around() {
+  $('jobs').setAttribute('aria-busy', !loaded);
+  $('skeleton').hidden = loaded || Boolean(failed);
+  spinner();
   empty();
   tools();
   facts();
   listen();
-  queueMicrotask(look);
+  soonLook();
 }
 
 function empty() {
@@ -365,13 +406,24 @@ function tools() {
   box.indeterminate = inView > 0 && inView < wanted.length;
   put($('chosen'), n ? text.chosen(n) : text.chooseAll);
   const mp3s = zipped().length;
-  put($('zip').querySelector('span'), n ? text.zipChosen(mp3s) : text.zipAll);
+  put($('zip').querySelector('span'), n ? mp3s ? text.zipChosen(mp3s) : text.zip : text.zipAll);
   $('zip').disabled = n ? mp3s === 0 : owner !== '' || ![...jobs.values()].some(ready);
   $('delete').disabled = n === 0;
   $('bulk').classList.toggle('some', n > 0);
 }
 
 const zipped = () => [...chosen].filter((id) => ready(jobs.get(id)));
+
+let looking = false;
+
+function soonLook() {
+  if (looking) return;
+  looking = true;
+  requestAnimationFrame(() => {
+    looking = false;
+    look();
+  });
+}
 
 function changedView() {
   shown = chunk;
@@ -383,8 +435,8 @@ function changedView() {
 function look() {
   if (!loaded || $('jobs').getBoundingClientRect().bottom > innerHeight + 800) return;
   if (shown < wanted.length) {
-    shown += chunk;
-    layout();
+    lengthen();
+    soonLook();
   } else if (next && !loading && !needsAll() && session.user) {
     page().then(layout, (e) => { if (e.status) complain(e.message); });
   }
@@ -495,8 +547,8 @@ export function startJobs() {
   });
   $('zip').addEventListener('click', zip);
   $('delete').addEventListener('click', () => remove([...chosen]));
-  addEventListener('scroll', look, { passive: true });
-  addEventListener('resize', look, { passive: true });
+  addEventListener('scroll', soonLook, { passive: true });
+  addEventListener('resize', soonLook, { passive: true });
   addEventListener('online', () => { if (session.user) refresh(); });
   document.addEventListener('visibilitychange', () => {
     if (!session.user) return;

@@ -66,6 +66,7 @@ export function close() {
 function setChapters(found) {
   chapters = found;
   list.hidden = found.length === 0;
+  box.classList.toggle('chaptered', found.length > 0);
   open(false);
   $('chapters').replaceChildren(...found.map((c) => h('li', {}, h('button', { type: 'button', class: 'plain',
     onclick: () => { jump(c.start); go(); } }, h('span', { class: 'quiet' }, clock(c.start)), h('span', {}, c.title)))));

@@ -174,6 +174,7 @@ export const text = {
   choose: (name) => `Choose ${name}`,
   chooseAll: 'Choose all',
   chosen: (n) => `${number.format(n)} chosen`,
+  zip: 'ZIP',
   zipAll: 'All as ZIP',
   zipChosen: (n) => `${few(n, 'MP3', 'MP3s')} as ZIP`,
   zipMany: 'A ZIP holds 1,000 MP3s at most: it has the first 1,000 of them.',
