@@ -24,7 +24,7 @@ type line struct {
 	up    int64         // bytes that the browser sent, in all
 	every int64         // bytes after which a connection is cut; 0 means never
 	cuts  int           // how many times more that happens
-	hold  int64         // bytes in all after which nothing goes up; 0 means never
+	hold  int64         // bytes in all after which what carries a file stands still; 0 means never
 	held  chan struct{} // closed when that has come
 	free  chan struct{} // closed when it goes on
 }
@@ -96,7 +96,7 @@ func (l *line) may(n int64, sent *int64) bool {
 	if cut {
 		l.cuts--
 	}
-	wait := l.hold > 0 && l.up > l.hold
+	wait := l.hold > 0 && l.up > l.hold && *sent > 1_000_000
 	if wait {
 		select {
 		case <-l.held:
