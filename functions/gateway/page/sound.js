@@ -7,6 +7,8 @@
 const maxIndex = 64 << 20 // bytes, all of it in memory; 12 hours at 60 frames a second need about 40 MiB
 const maxKept = 16 << 20 // bytes of it that are no tables: what the service reads
 const maxParts = 64 << 20 // bytes that soundstrip send takes for a head, and 16 for each part
+const maxWindow = 8 << 20 // bytes of the file that are read at a time
+const maxGap = 256 << 10 // bytes between two parts that are read with them: another read takes longer
 const maxTracks = 1 << 14
 const maxDescriptions = 64
 const maxChapters = 1000
@@ -18,7 +20,7 @@ const maxTitle = 1024 // bytes
  * is null where the video is to be sent as it is, because it is no such file, is broken, or is hardly larger. It never
  * throws, and reads the index only; the sound is read as the blob is.
  * @param {File} file
- * @returns {Promise<{blob: Blob, name: string, type: string} | null>}
+ * @returns {Promise<{blob: Sound, name: string, type: string} | null>}
  */
 export async function soundOf(file) {
   const blob = await soundAlone(file)
@@ -60,21 +62,80 @@ async function pick(file) {
   const end = movieDuration(find(moov, 'mvhd') ?? none)
   const head = makeHead(moov, track, joined, userData(readTags(moov), chapters, end))
 
-  const parts = [head]
-  let from = 0
-  let to = 0
-  const add = () => to > from && parts.push(file.slice(from, to))
-  for (const c of chunks(layout)) {
-    if (c.length === 0) continue
-    if (c.offset !== to) {
-      add()
-      from = c.offset
+  return new Sound(file, head, layout)
+}
+
+/**
+ * Sound is like a Blob of a head and parts of a file, but slice gives a promise. Browsers can make a Blob of slices, but
+ * of the 180,000 of a lecture that takes Chromium minutes and gigabytes.
+ */
+class Sound {
+  #file
+  #head
+  #ends // of each part in here
+  #from // where in the file each part begins
+
+  constructor(file, head, layout) {
+    const ends = []
+    const from = []
+    let size = head.length
+    let next = -1 // in the file
+    for (const c of chunks(layout)) {
+      if (c.length === 0) continue
+      size += c.length
+      if (c.offset === next) ends[ends.length - 1] = size
+      else {
+        ends.push(size)
+        from.push(c.offset)
+      }
+      next = c.offset + c.length
     }
-    to = c.offset + c.length
+    if (16 * (1 + ends.length) + head.length > maxParts) refuse('too many parts')
+    this.#file = file
+    this.#head = head
+    this.#ends = ends
+    this.#from = from
+    this.size = size
+    this.type = file.type
   }
-  add()
-  if (16 * parts.length + head.length > maxParts) refuse('too many parts')
-  return new Blob(parts, { type: file.type })
+
+  /** slice reads the bytes between two places; it throws when the file cannot be read. */
+  async slice(begin = 0, end = this.size) {
+    end = Math.min(end, this.size)
+    begin = Math.min(begin, end)
+    const out = new Uint8Array(end - begin)
+    out.set(this.#head.subarray(begin, end))
+    let at = Math.max(begin, this.#head.length) // of the next byte
+    let i = this.#part(at)
+    while (at < end) {
+      // The next parts that lie together, each from and to a place in the file.
+      const parts = []
+      for (; at < end; i++) {
+        const start = i > 0 ? this.#ends[i - 1] : this.#head.length
+        const from = this.#from[i] + at - start
+        const to = from + Math.min(end, this.#ends[i]) - at
+        const last = parts.at(-1)
+        if (last && (from < last.to || from - last.to > maxGap || to - parts[0].from > maxWindow)) break
+        parts.push({ from, to, at })
+        at += to - from
+      }
+      const window = await read(this.#file, parts[0].from, parts.at(-1).to)
+      for (const p of parts) out.set(window.subarray(p.from - parts[0].from, p.to - parts[0].from), p.at - begin)
+    }
+    return new Blob([out], { type: this.type })
+  }
+
+  /** part finds the part that has the byte at a place. */
+  #part(at) {
+    let low = 0
+    let high = this.#ends.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (this.#ends[middle] > at) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
 }
 
 // Bytes

@@ -20,15 +20,21 @@ import (
 
 // soundJS picks the sound out of the files that it is given the names of, and puts it beside them.
 const soundJS = `
-import { openAsBlob } from 'node:fs'
+import { File } from 'node:buffer'
 import { readFile, writeFile } from 'node:fs/promises'
 const { module, files } = JSON.parse(process.argv[1])
 const { soundAlone, soundOf } = await import('data:text/javascript;base64,' + await readFile(module, 'base64'))
 for (const path of files) {
-  const file = await openAsBlob(path, { type: 'video/mp4' })
-  file.name = 'talk.mp4'
+  const file = new File([await readFile(path)], 'talk.mp4', { type: 'video/mp4' })
   const alone = await soundAlone(file)
-  if (alone) await writeFile(path + '.sound', Buffer.from(await alone.arrayBuffer()))
+  if (alone) {
+    const pieces = []
+    for (let at = 0; at < alone.size; at += 50_001) pieces.push(await alone.slice(at, at + 50_001))
+    const whole = new Blob([await alone.slice()])
+    const bytes = Buffer.from(await whole.arrayBuffer())
+    if (!bytes.equals(Buffer.from(await new Blob(pieces).arrayBuffer()))) throw new Error(path + ': the pieces differ')
+    await writeFile(path + '.sound', bytes)
+  }
   const sound = await soundOf(file)
   const worth = alone !== null && alone.size <= Math.floor(file.size / 10) * 9
   if (worth !== (sound !== null)) throw new Error(path + ': soundOf gives ' + sound)
@@ -240,7 +246,7 @@ func TestPageSoundDamaged(t *testing.T) {
 	for name, args := range map[string]string{"aac.mp4": "-c:a aac -metadata title=Talk", "sowt.mov": "-c:a pcm_s16le"} {
 		whole := read(t, video(t, "js_damaged_"+name, strings.Fields(args)...))
 		index := bytes.LastIndex(whole, []byte("moov")) - 4
-		for i := range 200 {
+		for i := range 150 {
 			b := slices.Clone(whole)
 			for range 1 + random.IntN(3) {
 				b[index+random.IntN(len(b)-index)] = byte(random.IntN(256)) >> random.IntN(8)
