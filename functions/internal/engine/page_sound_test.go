@@ -149,8 +149,9 @@ func TestPageSound(t *testing.T) {
 		files[name] = read(t, filepath.Join(made.dir, "js_"+name))
 	}
 	named := []string{"-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, "-i", cover, "-i", meta,
-		"-map_metadata", "3",
-		"-map_chapters", "3", "-map", "0", "-map", "1", "-c:v:0", "mpeg4", "-c:a", "aac", "-t", "4"}
+		"-map_metadata", "3", "-map_chapters", "3", "-map", "0", "-map", "1", "-c:v:0", "mpeg4", "-c:a", "aac"}
+	files["chapters that end early"] = read(t, makeFile(t, "js_early.mov", append(named, "-t", "4.012")...))
+	named = append(named, "-t", "4")
 	files["chapters.mov"] = read(t, makeFile(t, "js_chapters.mov", named...))
 	files["chapters.mp4"] = read(t, makeFile(t, "js_chapters.mp4", append(named, "-map", "2", "-c:v:1", "copy",
 		"-disposition:v:1", "attached_pic")...))
@@ -168,7 +169,12 @@ func TestPageSound(t *testing.T) {
 	files["overlapping"] = overlapping(firstSound(pcm))
 	files["two descriptions"] = describedTwice(firstSound(aac), func([]byte) {})
 	files["two codecs"] = describedTwice(firstSound(aac), func(d []byte) { copy(d[4:], "ac-3") })
-	files["encrypted"] = describedTwice(firstSound(aac), func(d []byte) { copy(d[4:], "enca") })
+	files["encrypted"] = edit(firstSound(aac), func(stsd []byte) []byte {
+		return slices.Concat(stsd[:12], []byte("enca"), stsd[16:])
+	}, sampleTable("stsd")...)
+	files["names of a track"] = edit(firstSound(aac), func(trak []byte) []byte {
+		return slices.Concat(makeBox("meta", u32(0)), makeBox("tref"), trak, makeBox("udta", makeBox("name")))
+	}, "moov", "trak")
 	files["PCM described twice"] = describedTwice(firstSound(pcm), func([]byte) {})
 	files["compressed index"] = edit(aac, func(moov []byte) []byte {
 		return compress(t, makeBox("moov", moov))[8:]
@@ -188,7 +194,7 @@ func TestPageSound(t *testing.T) {
 	files["text"] = []byte(strings.Repeat("Lorem ipsum dolor sit amet. ", 200))
 
 	refused := []string{"frag.mp4", "video.mkv", "none.mp4", "compact sizes", "two codecs", "encrypted",
-		"compressed index", "elsewhere", "empty", "text"}
+		"compressed index", "elsewhere", "chapters that end early", "empty", "text"}
 	got := picks(t, files)
 	for name, video := range files {
 		want := alone(t, video)
