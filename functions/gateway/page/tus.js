@@ -3,6 +3,7 @@ import { Problem, address, problemOf, session } from './session.js';
 import { text } from './text.js';
 
 const piece = 64 * 1024 * 1024; // bytes in one request: proxies in front of a service may refuse more than 100 MB
+const pieceOfSound = 8 * 1024 * 1024; // which is read out of the video before it is sent
 const stall = 60_000; // how long a request may take no byte, in ms
 const answer = 600_000; // how long the service may take to store a piece that it has, in ms
 const firstWait = 500; // before the second try, in ms; each wait is twice as long as the one before
@@ -41,9 +42,10 @@ export async function maximum() {
 
 // send sends one piece from offset on, and gives the new offset, and the job when that was all. It is an XMLHttpRequest
 // because fetch does not tell how far it is.
-function send(id, blob, offset, signal, progress) {
+async function send(id, blob, offset, signal, progress) {
+  const body = await blob.slice(offset, offset + (blob instanceof Blob ? piece : pieceOfSound));
+  signal.throwIfAborted();
   return new Promise((done, fail) => {
-    const body = blob.slice(offset, offset + piece);
     const x = new XMLHttpRequest();
     let timer;
     const patience = (ms) => {
