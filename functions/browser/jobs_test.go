@@ -31,8 +31,8 @@ func TestPlay(t *testing.T) {
 	chapters := write(t, "chapters", []byte(";FFMETADATA1\n"+
 		"[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=30\ntitle=The beginning\n"+
 		"[CHAPTER]\nTIMEBASE=1/1\nSTART=30\nEND=60\ntitle=The end\n"))
-	p.pick(ffmpeg(t, "talk.mp4", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=60", "-f", "lavfi", "-i", "sine=f=440:d=60",
-		"-i", chapters, "-map_metadata", "2", "-map_chapters", "2", "-map", "0:v", "-map", "1:a"))
+	p.pick(ffmpeg(t, "talk.mp4", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=60", "-f", "lavfi",
+		"-i", "sine=f=440:d=60", "-i", chapters, "-map_metadata", "2", "-map_chapters", "2", "-map", "0:v", "-map", "1:a"))
 	p.done(1)
 	p.click("li.job .play")
 	const audio = `document.querySelector('#player audio')`

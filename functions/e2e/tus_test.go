@@ -85,8 +85,8 @@ func (c *cutBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noisyVideo writes a file that begins as a video, and has noise in each quarter of a megabyte. It gives its SHA-256. On
-// the disk it takes little room.
+// noisyVideo writes a file that begins as a video, and has noise in each quarter of a megabyte. It gives its SHA-256.
+// On the disk it takes little room.
 func noisyVideo(t *testing.T, bytes int64) (path, sum string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "noise.mp4")
