@@ -2,10 +2,13 @@
 package gateway
 
 import (
+	"cmp"
 	_ "embed"
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 
 	"sigs.k8s.io/yaml"
@@ -39,16 +42,17 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/users/me/feed, /feeds/…, /users/me/webhook    Jobs
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
-// What a page of another site has a browser send is refused (net/http's CrossOriginProtection).
+// What a page of another site has a browser send is refused (net/http's CrossOriginProtection). publicURL is the address
+// that browsers know us by, for where a proxy changes its name or path; when it is empty, the request tells.
 // To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
-func New(routes Routes) http.Handler {
+func New(routes Routes, publicURL string) http.Handler {
 	mux := http.NewServeMux()
 	s := sessions{routes}
 	reads := problem.NotAllowed(http.MethodGet, http.MethodHead)
 	mux.Handle("GET /{$}", problem.Handler(servePage))
 	mux.Handle("/{$}", reads)
 	mux.Handle("GET /assets/{hash}/{name}", problem.Handler(serveAsset))
-	mux.HandleFunc("GET /curl", serveCurl)
+	mux.Handle("GET /curl", serveCurl(publicURL))
 	mux.Handle("/curl", reads)
 	mux.Handle("POST /session", problem.Handler(s.begin))
 	mux.Handle("DELETE /session", problem.Handler(s.end))
@@ -73,6 +77,9 @@ func New(routes Routes) http.Handler {
 	mux.Handle("/users/me/webhook", routes.Jobs)
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	guard := http.NewCrossOriginProtection()
+	if u, err := url.Parse(publicURL); err == nil && u.Host != "" {
+		_ = guard.AddTrustedOrigin(u.Scheme + "://" + u.Host) // of a valid URL it is valid
+	}
 	guard.SetDenyHandler(problem.Handler(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.Forbidden, "a page of another site asked for this: open Soundstrip itself")
 	}))
@@ -103,13 +110,16 @@ func scheme(r *http.Request) string {
 	return "http"
 }
 
-func serveCurl(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	if err := curlPage.Execute(w, scheme(r)+"://"+r.Host); err != nil {
-		slog.DebugContext(r.Context(), "page not written", "error", err)
+func serveCurl(publicURL string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		address := cmp.Or(strings.TrimRight(publicURL, "/"), scheme(r)+"://"+r.Host)
+		if err := curlPage.Execute(w, address); err != nil {
+			slog.DebugContext(r.Context(), "page not written", "error", err)
+		}
 	}
 }

@@ -22,7 +22,7 @@ func named(name string) http.Handler {
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")}, "")
 	for _, tt := range []struct {
 		method, target string
 		status         int
@@ -59,10 +59,11 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestAddress sees that the page tells its own address, and that who came by https is to stay with it.
+// TestAddress sees that the page tells its own address, or the public one, and that who came by https is to stay with
+// it.
 func TestAddress(t *testing.T) {
 	t.Parallel()
-	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")}, "")
 	for proto, want := range map[string]string{
 		"":      "S=http://lectures.example.com\n",
 		"https": "S=https://lectures.example.com\n",
@@ -75,6 +76,11 @@ func TestAddress(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the page by %q has no %q", proto, want)
 		}
+		w = httptest.NewRecorder()
+		peopleAt("https://example.com/sound/").ServeHTTP(w, r)
+		if want := "S=https://example.com/sound\n"; !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the page of a public address by %q has no %q", proto, want)
+		}
 		if strict := w.Header().Get("Strict-Transport-Security"); (strict != "") != (proto == "https") {
 			t.Errorf("Strict-Transport-Security by %q = %q", proto, strict)
 		}
@@ -85,7 +91,7 @@ func TestAddress(t *testing.T) {
 func TestCurl(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	h := New(Routes{Login: named(""), Validate: named(""), Upload: named(""), Jobs: named("")})
+	h := New(Routes{Login: named(""), Validate: named(""), Upload: named(""), Jobs: named("")}, "")
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/curl", nil))
 	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
 		t.Errorf("Content-Type = %q", got)

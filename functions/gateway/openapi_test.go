@@ -28,7 +28,7 @@ func described(t *testing.T, h http.Handler) (d document) {
 // every route that TestRoutes tries.
 func TestDescription(t *testing.T) {
 	t.Parallel()
-	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")})
+	h := New(Routes{Login: named("login"), Validate: named("validate"), Upload: named("upload"), Jobs: named("jobs")}, "")
 	d := described(t, h)
 	parameter := regexp.MustCompile(`\{\w+\}`)
 	for path, operations := range d.Paths {

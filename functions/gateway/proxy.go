@@ -8,17 +8,20 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
 )
 
-// Config says where the functions are: http or https URLs.
+// Config says where the functions are, and the gateway itself: http or https URLs.
 type Config struct {
 	LoginURL    url.URL `env:"LOGIN_URL, required"`
 	ValidateURL url.URL `env:"VALIDATE_URL, required"`
 	UploadURL   url.URL `env:"UPLOAD_URL, required"`
 	JobsURL     url.URL `env:"JOBS_URL, required"`
+	// PublicURL is the address that browsers know the gateway by. Without it the request tells.
+	PublicURL string `env:"PUBLIC_URL"`
 }
 
 // Validate reports every URL that nothing can be sent to.
@@ -33,6 +36,10 @@ func (c Config) Validate() error {
 	check("VALIDATE_URL", c.ValidateURL)
 	check("UPLOAD_URL", c.UploadURL)
 	check("JOBS_URL", c.JobsURL)
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" ||
+		u.Hostname() == "" || strings.ContainsAny(c.PublicURL, "?#")) {
+		errs = append(errs, errors.New("PUBLIC_URL: want the address of the gateway, such as https://soundstrip.example.com"))
+	}
 	return errors.Join(errs...)
 }
 

@@ -340,15 +340,16 @@ func TestProxyClientFault(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	good := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "http://validate",
-		"UPLOAD_URL": "http://upload:8080", "JOBS_URL": "https://jobs"}
+		"UPLOAD_URL": "http://upload:8080", "JOBS_URL": "https://jobs",
+		"PUBLIC_URL": "https://example.com/soundstrip/"}
 	var c Config
 	if err := serve.Load(t.Context(), envconfig.MapLookuper(good), &c); err != nil || c.UploadURL.Host != "upload:8080" {
 		t.Errorf("Load(%v) = %+v, %v", good, c, err)
 	}
 	bad := map[string]string{"LOGIN_URL": "http://login", "VALIDATE_URL": "validate:8080", "UPLOAD_URL": "ftp://upload",
-		"JOBS_URL": "http://"}
+		"JOBS_URL": "http://", "PUBLIC_URL": "soundstrip.example.com"}
 	err := serve.Load(t.Context(), envconfig.MapLookuper(bad), &Config{})
-	for _, name := range []string{"VALIDATE_URL", "UPLOAD_URL", "JOBS_URL"} {
+	for _, name := range []string{"VALIDATE_URL", "UPLOAD_URL", "JOBS_URL", "PUBLIC_URL"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("Load(%v) = %v, want %s in it", bad, err, name)
 		}

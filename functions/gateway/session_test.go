@@ -11,7 +11,10 @@ import (
 )
 
 // people is a service in which one person has a password, and functions tell what they are asked.
-func people() http.Handler {
+func people() http.Handler { return peopleAt("") }
+
+// peopleAt has browsers know the service by another address.
+func peopleAt(publicURL string) http.Handler {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/upload" {
 			w.WriteHeader(http.StatusAccepted)
@@ -35,7 +38,7 @@ func people() http.Handler {
 			return nil
 		}),
 		Validate: echo, Upload: echo, Jobs: echo,
-	})
+	}, publicURL)
 }
 
 const form = "application/x-www-form-urlencoded"
@@ -121,6 +124,38 @@ func TestBearer(t *testing.T) {
 				t.Errorf("POST /validate = %d %q, want %d %q", w.Code, got, tt.status, tt.function)
 			}
 		})
+	}
+}
+
+// TestOrigin has a form sent by a browser that tells its origin only, as all do by http to another machine.
+func TestOrigin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, publicURL, host, origin string
+		status                        int
+	}{
+		{"ours", "", "sound.lan", "http://sound.lan", 303},
+		{"another", "", "sound.lan", "http://evil.lan", 403},
+		{"none", "", "sound.lan", "null", 403},
+		{"ours behind a proxy", "http://example.com/sound/", "sound.lan", "http://example.com", 303},
+		{"another behind a proxy", "http://example.com/sound/", "sound.lan", "http://evil.lan", 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodPost, "/session", strings.NewReader("password=Admin123"))
+			r.Host = tt.host
+			r.Header.Set("Origin", tt.origin)
+			r.Header.Set("Content-Type", form)
+			w := httptest.NewRecorder()
+			peopleAt(tt.publicURL).ServeHTTP(w, r)
+			if w.Code != tt.status {
+				t.Errorf("POST /session from %s = %d %s, want %d", tt.origin, w.Code, w.Body, tt.status)
+			}
+		})
+	}
+	// With no-referrer, a form of ours would have the origin null.
+	if got := get("/").Header().Get("Referrer-Policy"); got != "same-origin" {
+		t.Errorf("Referrer-Policy = %q, want same-origin", got)
 	}
 }
 

@@ -50,7 +50,7 @@ func routesTo(t *testing.T, function http.HandlerFunc) http.Handler {
 		transport.DialContext = p.dial
 		t.Cleanup(transport.CloseIdleConnections)
 	}
-	return New(routes)
+	return New(routes, "")
 }
 
 // TestNoAnswer has a function take a request and never answer.

@@ -22,5 +22,6 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
 		return err
 	}
-	return serve.Run(ctx, c.Serve, serve.Process{Name: "gateway", Handler: gateway.New(c.Gateway.Routes())})
+	h := gateway.New(c.Gateway.Routes(), c.Gateway.PublicURL)
+	return serve.Run(ctx, c.Serve, serve.Process{Name: "gateway", Handler: h})
 }

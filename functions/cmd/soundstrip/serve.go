@@ -177,7 +177,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Validate: validate.New(verifier),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
 		Jobs:     jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs),
-	}))
+	}, c.Jobs.PublicURL))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox))
 		mux.Handle("/mailbox/", loopback(mailbox))
