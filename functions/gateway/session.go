@@ -8,9 +8,8 @@ import (
 	"html/template"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
-
-	"github.com/soundstrip/soundstrip/eventing/problem"
 )
 
 // sessions are those of people who came by a browser. A session is a cookie that holds the token, and which no script
@@ -38,7 +37,6 @@ func bearer(next http.Handler) http.Handler {
 		r = r.Clone(r.Context())
 		if c, err := r.Cookie(cookieName(r)); err == nil && r.Header.Get("Authorization") == "" {
 			r.Header.Set("Authorization", "Bearer "+c.Value)
-			w = forBrowser(w, r)
 		}
 		r.Header.Del("Cookie")
 		next.ServeHTTP(w, r)
@@ -53,10 +51,10 @@ func (s sessions) begin(w http.ResponseWriter, r *http.Request) error {
 	in.Header.Set("Accept", "application/json")
 	a := ask(s.routes.Login, in)
 	if a.status != http.StatusOK {
-		a.header.Del("WWW-Authenticate") // or the browser would ask for a password itself
 		if isForm(r) {
-			return a.problem()
+			return a.show(w)
 		}
+		a.challenge()
 		a.copyTo(w)
 		return nil
 	}
@@ -135,57 +133,51 @@ func (a *answer) copyTo(w http.ResponseWriter) {
 	_, _ = w.Write(a.body.Bytes())
 }
 
-// problem is what the answer says in JSON.
-func (a *answer) problem() error {
-	var said struct {
-		Detail string `json:"detail"`
+// challenge keeps the browser from asking for a password by itself, as it does where it reads Basic.
+func (a *answer) challenge() {
+	if a.header.Get("WWW-Authenticate") != "" {
+		a.header.Set("WWW-Authenticate", `Bearer realm="soundstrip"`)
 	}
-	if err := json.Unmarshal(a.body.Bytes(), &said); err != nil {
-		return err
-	}
-	return problem.New(problem.ForStatus(a.status), "%s", said.Detail)
 }
 
-// forBrowser sends a browser without JavaScript on to the list of jobs when its form has been taken.
-func forBrowser(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	if r.Method == http.MethodPost && r.URL.Path == "/upload" && strings.Contains(r.Header.Get("Accept"), "text/html") {
-		return &formWriter{ResponseWriter: w}
+// show tells a person what a function says in JSON of why it refuses.
+func (a *answer) show(w http.ResponseWriter) error {
+	var said struct{ Detail string }
+	if err := json.Unmarshal(a.body.Bytes(), &said); err != nil || said.Detail == "" {
+		said.Detail = http.StatusText(a.status)
 	}
-	return w
-}
-
-type formWriter struct {
-	http.ResponseWriter
-	taken bool
-}
-
-// WriteHeader is of [http.ResponseWriter].
-func (w *formWriter) WriteHeader(status int) {
-	if w.taken = status == http.StatusAccepted; !w.taken {
-		w.ResponseWriter.WriteHeader(status)
-		return
+	a.challenge()
+	for _, name := range []string{"Retry-After", "WWW-Authenticate"} {
+		if values := a.header.Values(name); values != nil {
+			w.Header()[name] = values
+		}
 	}
-	w.Header().Del("Content-Length")
-	seeOther(w.ResponseWriter, "plain")
+	return writePlain(w, a.status, map[string]any{"Refused": said.Detail})
 }
 
-// Write is of [http.ResponseWriter].
-func (w *formWriter) Write(p []byte) (int, error) {
-	if w.taken {
-		return len(p), nil
+// upload answers the form of a browser without JavaScript with a page, and all else with the function's own words.
+func (s sessions) upload(w http.ResponseWriter, r *http.Request) error {
+	accept := r.Header.Get("Accept")
+	if !strings.Contains(accept, "text/html") || strings.Contains(accept, "json") {
+		s.routes.Upload.ServeHTTP(w, r)
+		return nil
 	}
-	return w.ResponseWriter.Write(p)
+	in := r.Clone(r.Context())
+	in.Header.Set("Accept", "application/json")
+	a := ask(s.routes.Upload, in)
+	if a.status != http.StatusAccepted {
+		return a.show(w)
+	}
+	seeOther(w, "plain")
+	return nil
 }
-
-// Unwrap is for http.ResponseController.
-func (w *formWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 //go:embed plain.html
 var plain string
 
 var list = template.Must(template.New("plain.html").Parse(plain))
 
-// servePlain lists the newest jobs for a browser without JavaScript.
+// servePlain lists jobs for a browser without JavaScript: the newest, or those before another.
 func (s sessions) servePlain(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Authorization") == "" {
 		seeOther(w, ".")
@@ -193,6 +185,9 @@ func (s sessions) servePlain(w http.ResponseWriter, r *http.Request) error {
 	}
 	in := r.Clone(r.Context())
 	in.URL.Path, in.URL.RawQuery = "/jobs", ""
+	if before := r.URL.Query().Get("before"); before != "" {
+		in.URL.RawQuery = url.Values{"before": {before}}.Encode()
+	}
 	in.Header.Set("Accept", "application/json")
 	a := ask(s.routes.Jobs, in)
 	if a.status == http.StatusUnauthorized || a.status == http.StatusForbidden {
@@ -201,16 +196,27 @@ func (s sessions) servePlain(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if a.status != http.StatusOK {
-		return a.problem()
+		return a.show(w)
 	}
 	var known struct {
-		Jobs []struct {
+		Refused string
+		Jobs    []struct {
 			ID, Filename, State string
 			Error               *struct{ Message string }
+			MP3                 *struct{} // the link is there before
 			Links               struct{ MP3 string }
 		}
+		Next string
 	}
 	if err := json.Unmarshal(a.body.Bytes(), &known); err != nil {
+		return err
+	}
+	return writePlain(w, http.StatusOK, known)
+}
+
+func writePlain(w http.ResponseWriter, status int, data any) error {
+	var html bytes.Buffer
+	if err := list.Execute(&html, data); err != nil {
 		return err
 	}
 	h := w.Header()
@@ -218,5 +224,7 @@ func (s sessions) servePlain(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	return list.Execute(w, known)
+	w.WriteHeader(status)
+	_, _ = w.Write(html.Bytes())
+	return nil
 }

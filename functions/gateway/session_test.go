@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
 )
@@ -21,8 +22,11 @@ func peopleAt(publicURL string) http.Handler {
 		}
 		if r.URL.Path == "/jobs" && r.Header.Get("Accept") == "application/json" {
 			_, _ = io.WriteString(w, `{"jobs": [
-				{"id": "1", "filename": "<b>talk.mp4", "state": "notified", "links": {"mp3": "/jobs/1/mp3"}},
-				{"id": "2", "filename": "cut.mp4", "state": "failed", "error": {"message": "it is cut off"}, "links": {}}]}`)
+				{"id": "1", "filename": "<b>talk.mp4", "state": "notified", "mp3": {"fid": "1"},
+					"links": {"mp3": "/jobs/1/mp3"}},
+				{"id": "2", "filename": "cut.mp4", "state": "failed", "error": {"message": "it is cut off"}, "links": {}},
+				{"id": "3", "filename": "before `+r.URL.Query().Get("before")+`", "state": "queued",
+					"links": {"mp3": "/jobs/3/mp3"}}], "next": "2"}`)
 			return
 		}
 		_, _ = io.WriteString(w, r.Header.Get("Authorization")+"|"+r.Header.Get("Cookie"))
@@ -86,7 +90,7 @@ func TestSession(t *testing.T) {
 			people().ServeHTTP(w, r)
 			h := w.Header()
 			if w.Code != tt.status || h.Get("Set-Cookie") != tt.cookie || h.Get("Location") != tt.location ||
-				h.Get("WWW-Authenticate") != "" || strings.Contains(w.Body.String(), "abc") {
+				strings.Contains(h.Get("WWW-Authenticate"), "Basic") || strings.Contains(w.Body.String(), "abc") {
 				t.Errorf("%s %s = %d %v %s, want %d, %q and %q", tt.method, tt.target, w.Code, h, w.Body, tt.status, tt.cookie,
 					tt.location)
 			}
@@ -176,11 +180,9 @@ func TestPlain(t *testing.T) {
 		w.Body.Len() > 0 {
 		t.Errorf("POST /upload of a form = %d %v %q, want 303 to plain", w.Code, w.Header(), w.Body)
 	}
-	if w := ask("POST", "/upload", false); w.Code != http.StatusAccepted {
-		t.Errorf("POST /upload without a cookie = %d, want the function's answer", w.Code)
-	}
-	got := ask("GET", "/plain", true).Body.String()
+	got := ask("GET", "/plain?before=9", true).Body.String()
 	for _, want := range []string{
+		"<li>before 9:\nqueued", `href="plain?before=2"`,
 		"<a href=\"jobs/1/mp3\">&lt;b&gt;talk.mp4</a>:\nnotified", "cut.mp4:\nfailed, it is cut off",
 	} {
 		if !strings.Contains(got, want) {
@@ -189,5 +191,56 @@ func TestPlain(t *testing.T) {
 	}
 	if w := ask("GET", "/plain", false); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "." {
 		t.Errorf("GET /plain of nobody = %d %v, want 303 to the page", w.Code, w.Header())
+	}
+}
+
+// TestPlainRefused has functions refuse what a form asks for: a page says why, when to try again, and the way back.
+// Programs get the functions' own words.
+func TestPlainRefused(t *testing.T) {
+	t.Parallel()
+	const browser = "text/html,*/*;q=0.8"
+	for _, tt := range []struct {
+		name, method, target, kind, accept string
+		page                               bool
+	}{
+		{"sign-in", "POST", "/session", form, browser, true},
+		{"sign-in by curl", "POST", "/session", "application/json", "*/*", false},
+		{"upload", "POST", "/upload", "multipart/form-data", browser, true},
+		{"upload by curl", "POST", "/upload", "multipart/form-data", "*/*", false},
+		{"upload by a script", "POST", "/upload", "multipart/form-data", "application/json, text/html", false},
+		{"list", "GET", "/plain", "", browser, true},
+	} {
+		for _, err := range []*problem.Error{
+			problem.New(problem.Unauthenticated, "not <you>").With("WWW-Authenticate", `Basic realm="x"`),
+			problem.New(problem.TooMany, "not <now>").RetryAfter(time.Second),
+		} {
+			t.Run(tt.name+" "+string(err.Code), func(t *testing.T) {
+				t.Parallel()
+				h := problem.Handler(func(http.ResponseWriter, *http.Request) error { return err })
+				r := httptest.NewRequest(tt.method, tt.target, strings.NewReader("x"))
+				r.Header.Set("Content-Type", tt.kind)
+				r.Header.Set("Accept", tt.accept)
+				r.Header.Set("Cookie", "session=abc")
+				w := httptest.NewRecorder()
+				New(Routes{Login: h, Validate: h, Upload: h, Jobs: h}, "").ServeHTTP(w, r)
+				if tt.target == "/plain" && err.Code == problem.Unauthenticated {
+					if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Set-Cookie"), "session=;") {
+						t.Errorf("GET /plain = %d %v, want 303 to sign in", w.Code, w.Header())
+					}
+					return
+				}
+				if w.Code != err.Status() || w.Header().Get("Retry-After") != err.Header.Get("Retry-After") ||
+					w.Header().Get("Set-Cookie") != "" {
+					t.Errorf("%s %s = %d %v, want %d", tt.method, tt.target, w.Code, w.Header(), err.Status())
+				}
+				if page := strings.HasPrefix(w.Header().Get("Content-Type"), "text/html"); page != tt.page ||
+					page != strings.Contains(w.Body.String(), "&lt;") || page != strings.Contains(w.Body.String(), `href="./"`) {
+					t.Errorf("%s %s has %s, %s: want a page: %v", tt.method, tt.target, w.Header().Get("Content-Type"), w.Body, tt.page)
+				}
+				if basic := strings.Contains(w.Header().Get("WWW-Authenticate"), "Basic"); basic && tt.page {
+					t.Error("the browser would ask for a password by itself")
+				}
+			})
+		}
 	}
 }
