@@ -223,7 +223,8 @@ func isVisible(css string) string {
 // text is what the page says, for whoever reads why a test failed.
 func (p *tab) text() string {
 	s, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`location.pathname + '\n' +
-		(document.body?.innerText ?? '').slice(0, 3000) + [...document.querySelectorAll('li.upload, li.job')].slice(0, 9).map(e => '\n' + e.className + ' ' +
+		(document.body?.innerText ?? '').slice(0, 3000) +
+		[...document.querySelectorAll('li.upload, li.job')].slice(0, 9).map(e => '\n' + e.className + ' ' +
 		JSON.stringify(e.dataset)).join('')`))
 	if err != nil {
 		return err.Error()
