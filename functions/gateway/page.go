@@ -107,7 +107,7 @@ func servePage(w http.ResponseWriter, r *http.Request) error {
 	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
-	h.Set("Referrer-Policy", "same-origin") // with no-referrer, the page's forms would have the origin null, and be refused
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer, forms would have the origin null, and be refused
 	h.Set("Cache-Control", "no-cache")
 	tag := `W/"` + p.hash + `"`
 	h.Set("ETag", tag)

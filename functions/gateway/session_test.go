@@ -235,7 +235,8 @@ func TestPlainRefused(t *testing.T) {
 				}
 				if page := strings.HasPrefix(w.Header().Get("Content-Type"), "text/html"); page != tt.page ||
 					page != strings.Contains(w.Body.String(), "&lt;") || page != strings.Contains(w.Body.String(), `href="./"`) {
-					t.Errorf("%s %s has %s, %s: want a page: %v", tt.method, tt.target, w.Header().Get("Content-Type"), w.Body, tt.page)
+					t.Errorf("%s %s has %s, %s: want a page: %v", tt.method, tt.target, w.Header().Get("Content-Type"), w.Body,
+						tt.page)
 				}
 				if basic := strings.Contains(w.Header().Get("WWW-Authenticate"), "Basic"); basic && tt.page {
 					t.Error("the browser would ask for a password by itself")
