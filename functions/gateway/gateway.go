@@ -43,7 +43,8 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
 // What a page of another site has a browser send is refused (net/http's CrossOriginProtection). publicURL is the
-// address that browsers know us by, for where a proxy changes its name or path; when it is empty, the request tells. To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
+// address that browsers know us by, for where a proxy changes its name or path; when it is empty, the request tells.
+// To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
 func New(routes Routes, publicURL string) http.Handler {
 	mux := http.NewServeMux()
 	s := sessions{routes}
