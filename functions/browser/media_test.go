@@ -22,9 +22,9 @@ func video(t testing.TB, name string, seconds int, args ...string) string {
 // large makes a video of about so many megabytes, of which only the whole can be sent.
 func large(t testing.TB, name string, megabytes int) string {
 	t.Helper()
-	const frame = 640 * 480 * 3 / 2
+	const frame = 320 * 240 * 3 / 2
 	frames := strconv.Itoa(megabytes * 1_000_000 / frame)
-	return ffmpeg(t, name, "-f", "lavfi", "-i", "testsrc2=s=640x480:r=10", "-f", "lavfi", "-i", "sine=f=440", "-frames:v",
+	return ffmpeg(t, name, "-f", "lavfi", "-i", "testsrc2=s=320x240:r=10", "-f", "lavfi", "-i", "sine=f=440", "-frames:v",
 		frames, "-shortest", "-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "libmp3lame")
 }
 

@@ -75,7 +75,6 @@ func TestExpired(t *testing.T) {
 	if text := eval[string](p, "document.body.innerText"); !strings.Contains(strings.ToLower(text), "again") {
 		t.Errorf("when the session has ended, the page says %q, want that one signs in again", text)
 	}
-	p.do("empty the address", chromedp.Clear(chromedp.CSS("#signin [name=email]")))
 	p.signIn()
 	if v := s.ended(1)[0]; v.State != "notified" {
 		t.Errorf("the job ended %+v", v)

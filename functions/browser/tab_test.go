@@ -261,11 +261,13 @@ func (p *tab) scheme(s string) {
 		{Name: "prefers-color-scheme", Value: s}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
 }
 
-// signIn signs in as georgio.
+// signIn signs in as georgio, whose address may be there already.
 func (p *tab) signIn() {
 	p.t.Helper()
 	p.visible("#signin")
-	p.enter("#signin [name=email]", georgio)
+	if eval[string](p, "document.querySelector('#signin [name=email]').value") == "" {
+		p.enter("#signin [name=email]", georgio)
+	}
 	p.enter("#signin [name=password]", password+"\r")
 	p.until(usable)
 }
