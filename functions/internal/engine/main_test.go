@@ -51,6 +51,10 @@ func errorsOf(errs ...error) (s string) {
 	return s
 }
 
+// everything tells whether the largest tables are to be tried whole, which takes minutes of CPU time. CI does so where it
+// names an ffmpeg; without, each format is tried once.
+func everything() bool { return os.Getenv("TEST_FFMPEG") != "" }
+
 const (
 	picture = "testsrc2=s=160x90:r=25:d=4"
 	tone    = "sine=f=440:b=2:r=44100:d=4.0123"
