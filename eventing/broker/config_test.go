@@ -70,7 +70,7 @@ triggers:
 			}
 			var queues []string
 			for _, tr := range triggers {
-				queues = append(queues, tr.queue(c.Rabbit.Exchange))
+				queues = append(queues, tr.queue(c.Rabbit.Prefix))
 			}
 			if diff := cmp.Diff(tt.queues, queues); diff != "" {
 				t.Errorf("queues (-want +got):\n%s", diff)

@@ -17,13 +17,14 @@
 //
 // # In RabbitMQ
 //
-// Events go to the topic exchange soundstrip, by type. Every trigger has a quorum queue that is bound to the exchange.
-// Events travel in the binary mode of the CloudEvents AMQP binding, with the prefix cloudEvents_.
+// Every trigger has a queue, a quorum queue unless it says classic. An event is sent to the queues of all triggers that
+// want it, by the default exchange: nothing is bound. Events travel in the binary mode of the CloudEvents AMQP binding,
+// with the prefix cloudEvents_.
 //
 // A message without CloudEvent headers is the JSON of the system that Soundstrip replaces: it becomes an event of the
 // trigger's type. The queue of a legacy trigger is written that JSON. So an old program and ours may stand on either
-// side of a queue. A queue that is there already is used as it is. One that we made is a quorum queue, and RabbitMQ
-// refuses an old program that declares it otherwise.
+// side of a queue. A queue that is there already is used as it is. RabbitMQ refuses a program that declares a
+// queue otherwise than it is: an old one that declares its own wants queueType: classic.
 //
 // A message that has to wait lies in one of the retry queues, soundstrip.retry.1s to soundstrip.retry.30m, until its
 // time there is up and it returns to its trigger's queue. The dead letters of a queue are in the queue of its name with
@@ -31,13 +32,10 @@
 //
 // # When the triggers change
 //
-// All brokers on one exchange are given the same triggers. When these change, the broker that starts with the new file
-// removes the bindings that the file no longer has: those of a trigger that left, and those of an earlier filter. AMQP
-// 0-9-1 cannot list bindings, so the brokers write theirs down, in the one message of the queue
-// soundstrip.broker.bindings. In a rolling update the broker that started last decides. An older one posts what its own
-// triggers still have in their queues, until it ends.
+// All brokers with one AMQP_PREFIX are to be given the same triggers. Each sends an event where its own file says, so
+// that in a rolling update a new trigger gets its events from the new brokers first.
 //
-// Queues are never deleted, since an old program may read them. At its start a broker logs how many messages lie in the
-// queue of a former trigger, and in a [SQLite] queue how many rows are a former trigger's. They are delivered when the
-// trigger is put back.
+// The queue of a trigger that has left the file gets nothing more. It is never deleted, since an old program may read
+// it. The first broker that starts without the trigger logs how many messages lie there; over [SQLite], how many rows are
+// a former trigger's. They are delivered when the trigger is put back.
 package broker

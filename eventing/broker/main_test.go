@@ -78,8 +78,8 @@ func amqpURL(t *testing.T) string {
 // rabbit is a queue on a real RabbitMQ under names of its own, which go with the test.
 type rabbit struct {
 	*Rabbit
-	exchange string
-	admin    *amqp.Channel
+	prefix string
+	admin  *amqp.Channel
 }
 
 func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
@@ -96,7 +96,7 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 	if err := admin.Confirm(false); err != nil {
 		t.Fatalf("Confirm() = %v", err)
 	}
-	exchange := "test-" + rand.Text()
+	prefix := "test-" + rand.Text()
 	t.Cleanup(func() {
 		defer conn.Close()
 		ch, err := conn.Channel() // the test may have had the other one closed
@@ -104,27 +104,26 @@ func newRabbit(t *testing.T, triggers Triggers, through ...string) rabbit {
 			t.Errorf("Channel() = %v", err)
 			return
 		}
-		deleteQueues(ch, exchange, triggers)
+		deleteQueues(ch, prefix, triggers)
 		for _, d := range retryDelays {
-			name := exchange + ".retry." + short(d)
+			name := prefix + ".retry." + short(d)
 			_, _ = ch.QueueDelete(name, false, false, false)
 			_ = ch.ExchangeDelete(name, false, false)
 		}
-		_, _ = ch.QueueDelete(exchange+recordSuffix, false, false, false)
-		_ = ch.ExchangeDelete(exchange, false, false)
+		_, _ = ch.QueueDelete(prefix+recordSuffix, false, false, false)
 	})
-	config := RabbitConfig{URL: cmp.Or(append(through, u)...), Exchange: exchange}
-	r := rabbit{openRabbit(t, config, triggers), exchange, admin}
+	config := RabbitConfig{URL: cmp.Or(append(through, u)...), Prefix: prefix}
+	r := rabbit{openRabbit(t, config, triggers), prefix, admin}
 	if _, err := r.connected(testContext(t)); err != nil {
 		t.Fatalf("connected() = %v", err)
 	}
 	return r
 }
 
-func deleteQueues(ch *amqp.Channel, exchange string, triggers Triggers) {
+func deleteQueues(ch *amqp.Channel, prefix string, triggers Triggers) {
 	for _, tr := range triggers {
-		_, _ = ch.QueueDelete(tr.queue(exchange), false, false, false)
-		_, _ = ch.QueueDelete(tr.queue(exchange)+deadSuffix, false, false, false)
+		_, _ = ch.QueueDelete(tr.queue(prefix), false, false, false)
+		_, _ = ch.QueueDelete(tr.queue(prefix)+deadSuffix, false, false, false)
 	}
 }
 

@@ -16,13 +16,13 @@ import (
 
 // RabbitConfig says where RabbitMQ is.
 type RabbitConfig struct {
-	URL      string `env:"AMQP_URL, required"`                // amqp:// or amqps://
-	Exchange string `env:"AMQP_EXCHANGE, default=soundstrip"` // a topic exchange; names of queues begin with it
+	URL    string `env:"AMQP_URL, required"`              // amqp:// or amqps://
+	Prefix string `env:"AMQP_PREFIX, default=soundstrip"` // with which the names of queues and exchanges begin
 }
 
 const (
-	defaultExchange = "soundstrip"
-	deadSuffix      = ".dead"
+	defaultPrefix = "soundstrip"
+	deadSuffix    = ".dead"
 )
 
 // retryDelays are how long a message can wait before it is tried again: each has a queue. Any other delay is rounded up
@@ -47,17 +47,16 @@ type Rabbit struct {
 	done     chan struct{}
 
 	declaring sync.Mutex
-	started   int64 // as in record; 0 until the first declare
+	started   bool // whether it has declared once
 
 	mu      sync.Mutex
 	session *session      // nil while there is no connection
 	away    error         // why there is none
 	changed chan struct{} // closed, and made anew, when session changes
-	unbound []binding     // those of the triggers that a later broker does not have
 }
 
-// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers, and removes the bindings of triggers
-// that earlier brokers on the exchange had: all brokers on one exchange must be given the same triggers.
+// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers. All brokers with one prefix are to be
+// given the same triggers: each sends an event to the queues of its own.
 func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
 	return connectRabbit(config, triggers, true)
 }
@@ -172,7 +171,7 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 	err = r.declare(ctx, conn)
 	for i := 0; i < publishers && err == nil; i++ {
 		var p *publisher
-		p, err = newPublisher(conn, len(r.triggers)+1)
+		p, err = newPublisher(conn, len(r.triggers))
 		s.publishers <- p
 	}
 	if err != nil {
@@ -190,23 +189,17 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 	}
 	r.declaring.Lock()
 	defer r.declaring.Unlock()
-	err := onChannel(conn, func(ch *amqp.Channel) error {
-		return ch.ExchangeDeclare(r.config.Exchange, amqp.ExchangeTopic, true, false, false, false, nil)
-	})
-	if err != nil {
-		return fmt.Errorf("declare exchange %s: %w", r.config.Exchange, err)
-	}
 	for _, t := range r.triggers {
 		existing, err := r.declareQueues(conn, t)
 		if err != nil {
 			return fmt.Errorf("declare queues of trigger %s: %w", t.Name, err)
 		}
 		if existing {
-			slog.WarnContext(ctx, "the queue is there already, maybe an old system's: it is used as it is, without replication",
-				"queue", t.queue(r.config.Exchange))
+			slog.WarnContext(ctx, "the queue is there already with other properties, maybe an old system's: it is used as it is",
+				"queue", t.queue(r.config.Prefix))
 		}
 	}
-	err = onChannel(conn, func(ch *amqp.Channel) error {
+	err := onChannel(conn, func(ch *amqp.Channel) error {
 		for _, d := range retryDelays {
 			name := r.retryQueue(d)
 			args := quorum("")
@@ -224,20 +217,43 @@ func (r *Rabbit) declare(ctx context.Context, conn *amqp.Connection) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || r.started {
 		return err
 	}
-	return r.bind(ctx, conn)
+	if err := r.unbind(conn); err != nil {
+		return err
+	}
+	if err := r.tellFormer(ctx, conn); err != nil {
+		return err
+	}
+	r.started = true
+	return nil
+}
+
+// unbind deletes the exchange to which brokers of earlier versions bound the queues, and their record of it. One that
+// still runs makes it anew, for what it takes itself.
+func (r *Rabbit) unbind(conn *amqp.Connection) error {
+	return onChannel(conn, func(ch *amqp.Channel) error {
+		if err := ch.ExchangeDelete(r.config.Prefix, false, false); err != nil {
+			return fmt.Errorf("delete exchange %s: %w", r.config.Prefix, err)
+		}
+		_, err := ch.QueueDelete(r.config.Prefix+".broker.bindings", false, false, false)
+		return err
+	})
 }
 
 // declareQueues makes a trigger's queue and its dead-letter queue. It says whether the queue existed with other
 // properties.
 func (r *Rabbit) declareQueues(conn *amqp.Connection, t Trigger) (existing bool, err error) {
-	queue := t.queue(r.config.Exchange)
+	queue := t.queue(r.config.Prefix)
 	err = onChannel(conn, func(ch *amqp.Channel) error {
 		// We bury messages ourselves. But RabbitMQ 4 gives up on a message that has returned to its queue 20 times, and drops
 		// it unless the queue has a place for dead letters.
-		_, err := ch.QueueDeclare(queue, true, false, false, false, quorum(queue+deadSuffix))
+		args := quorum(queue + deadSuffix)
+		if t.QueueType == amqp.QueueTypeClassic {
+			args = nil // as queue_declare(queue, durable=True) has it
+		}
+		_, err := ch.QueueDeclare(queue, true, false, false, false, args)
 		return err
 	})
 	if isCode(err, amqp.PreconditionFailed) {
@@ -268,7 +284,7 @@ func quorum(dead string) amqp.Table {
 	return args
 }
 
-func (r *Rabbit) retryQueue(d time.Duration) string { return r.config.Exchange + ".retry." + short(d) }
+func (r *Rabbit) retryQueue(d time.Duration) string { return r.config.Prefix + ".retry." + short(d) }
 
 // short writes whole seconds or minutes without the zeroes: 5m, not 5m0s.
 func short(d time.Duration) string {
@@ -276,6 +292,11 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%dm", d/time.Minute)
 	}
 	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func isCode(err error, code int) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Code == code
 }
 
 func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {

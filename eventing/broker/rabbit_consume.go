@@ -30,7 +30,7 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	}
 	sub := &rabbitSubscription{rabbit: r, trigger: t, ch: ch}
 	if err = ch.Qos(1, 0, false); err == nil {
-		sub.messages, err = ch.Consume(t.queue(r.config.Exchange), "", false, false, false, false, nil)
+		sub.messages, err = ch.Consume(t.queue(r.config.Prefix), "", false, false, false, false, nil)
 	}
 	if err == nil {
 		return sub, nil
@@ -51,7 +51,7 @@ func (r *Rabbit) Replay(ctx context.Context, trigger string) (n int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	queue := t.queue(r.config.Exchange)
+	queue := t.queue(r.config.Prefix)
 	err = onChannel(s.conn, func(ch *amqp.Channel) error {
 		dead, err := ch.QueueDeclarePassive(queue+deadSuffix, true, false, false, false, nil)
 		if err != nil {
@@ -85,8 +85,8 @@ type rabbitSubscription struct {
 	messages <-chan amqp.Delivery
 }
 
-// Next gives the next event that the trigger wants. The queue gets more than that, since it is bound by type only: an
-// event that the trigger does not want is acknowledged. A message that cannot be read is buried.
+// Next gives the next event that the trigger wants. The queue may have others, of an earlier filter: an event that the
+// trigger does not want is acknowledged. A message that cannot be read is buried.
 func (s *rabbitSubscription) Next(ctx context.Context) (Message, error) {
 	for {
 		var d amqp.Delivery
@@ -145,7 +145,7 @@ func (m *rabbitMessage) Ack(context.Context) error {
 func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
 	message := again(m.delivery)
 	message.Headers[attemptsHeader] = int64(attempts)
-	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange), message: message}
+	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Prefix), message: message}
 	if after > 0 {
 		i, _ := slices.BinarySearch(retryDelays, min(after, MaxDelay))
 		o.exchange = m.from.rabbit.retryQueue(retryDelays[i])
@@ -160,7 +160,7 @@ func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
 	}
 	message.Headers[reasonHeader] = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	message.Headers[triggerHeader] = m.from.trigger.Name
-	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Exchange) + deadSuffix, message: message})
+	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Prefix) + deadSuffix, message: message})
 }
 
 // move acknowledges the message once RabbitMQ has confirmed its copy.

@@ -9,33 +9,31 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// outgoing is one message to send; one that is optional may find no queue.
+// outgoing is one message to send.
 type outgoing struct {
 	exchange, key string
 	message       amqp.Publishing
-	optional      bool
 }
 
-// Publish sends the event to the exchange, and the JSON of it to the queues of legacy triggers that want it, and
-// returns when RabbitMQ has confirmed all.
+// Publish sends the event to the queues of the triggers that want it, as the old system's JSON where the trigger is a
+// legacy one, and returns when RabbitMQ has confirmed all.
 func (r *Rabbit) Publish(ctx context.Context, e event.Event) error {
 	message, err := encode(e)
 	if err != nil {
 		return err
 	}
-	out := []outgoing{{exchange: r.config.Exchange, key: e.Type(), message: message, optional: true}}
+	var out []outgoing
 	for _, t := range r.triggers {
-		switch {
-		case !t.Matches(e) || !r.queues(t):
-		case t.Legacy:
-			legacy, err := encodeLegacy(e)
-			if err != nil {
+		if !t.Matches(e) {
+			continue
+		}
+		o := outgoing{key: t.queue(r.config.Prefix), message: message}
+		if t.Legacy {
+			if o.message, err = encodeLegacy(e); err != nil {
 				return err
 			}
-			out = append(out, outgoing{key: t.queue(r.config.Exchange), message: legacy})
-		default:
-			out[0].optional = false
 		}
+		out = append(out, o)
 	}
 	if err := r.send(ctx, out...); err != nil {
 		return fmt.Errorf("publish event %s: %w", e.ID(), err)
@@ -64,7 +62,7 @@ func (s *session) send(ctx context.Context, out []outgoing) error {
 	select {
 	case p := <-s.publishers:
 		defer func() { s.publishers <- p }()
-		if p.ch.IsClosed() { // someone has deleted the exchange: a new connection begins with declaring everything
+		if p.ch.IsClosed() { // someone has deleted an exchange: a new connection begins with declaring everything
 			s.close()
 			return errors.New("RabbitMQ has closed the channel")
 		}
@@ -116,7 +114,7 @@ func (p *publisher) send(ctx context.Context, out []outgoing) error {
 	}
 	for _, r := range p.returned() { // RabbitMQ returns a message before it confirms it
 		for _, o := range out {
-			if o.exchange == r.Exchange && o.key == r.RoutingKey && !o.optional {
+			if o.exchange == r.Exchange && o.key == r.RoutingKey {
 				err = errors.Join(err, fmt.Errorf("exchange %q, key %q: %w", o.exchange, o.key, errNoQueue))
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/binding/spec"
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"sigs.k8s.io/yaml"
 )
 
@@ -26,10 +27,11 @@ type Trigger struct {
 	Subscriber  string   `json:"subscriber"`  // URL; empty only for a legacy trigger whose queue an old program reads
 	Parallelism int      `json:"parallelism"` // posts at a time; 0 means 1
 	Delivery    Delivery `json:"delivery"`
-	Queue       string   `json:"queue"`    // in RabbitMQ; empty means soundstrip.NAME
-	Audience    string   `json:"audience"` // whom the posts are signed for; empty means the name
-	Type        string   `json:"type"`     // of messages without CloudEvent headers; empty means that of the filter
-	Legacy      bool     `json:"legacy"`   // its queue is written the JSON of the old system
+	Queue       string   `json:"queue"`     // in RabbitMQ; empty means soundstrip.NAME
+	QueueType   string   `json:"queueType"` // quorum, which is the default, or classic, as old programs declare theirs
+	Audience    string   `json:"audience"`  // whom the posts are signed for; empty means the name
+	Type        string   `json:"type"`      // of messages without CloudEvent headers; empty means that of the filter
+	Legacy      bool     `json:"legacy"`    // its queue is written the JSON of the old system
 }
 
 // Filter selects events by their attributes, extensions included; all that is given must hold.
@@ -115,12 +117,15 @@ func (ts Triggers) Validate() error {
 		if names[t.Name] {
 			bad("name is taken by another trigger")
 		}
-		if q := t.queue(defaultExchange); queues[q] {
+		if q := t.queue(defaultPrefix); queues[q] {
 			bad("queue=%s is another trigger's", q)
 		} else if len(q)+len(deadSuffix) > maxShort {
 			bad("queue: want at most %d bytes", maxShort-len(deadSuffix))
 		}
-		names[t.Name], queues[t.queue(defaultExchange)] = true, true
+		if !slices.Contains([]string{"", amqp.QueueTypeQuorum, amqp.QueueTypeClassic}, t.QueueType) {
+			bad("queueType=%q: want quorum or classic", t.QueueType)
+		}
+		names[t.Name], queues[t.queue(defaultPrefix)] = true, true
 		for _, m := range []map[string]string{t.Filter.Attributes, t.Filter.Prefix, t.Filter.Suffix} {
 			for _, k := range slices.Sorted(maps.Keys(m)) {
 				if !attributeName.MatchString(k) || m[k] == "" {
@@ -195,7 +200,7 @@ func attribute(e event.Event, name string) (string, bool) {
 	return s, err == nil
 }
 
-func (t Trigger) queue(exchange string) string { return cmp.Or(t.Queue, exchange+"."+t.Name) }
+func (t Trigger) queue(prefix string) string { return cmp.Or(t.Queue, prefix+"."+t.Name) }
 
 func (t Trigger) wrapType() string { return cmp.Or(t.Type, t.Filter.Attributes["type"]) }
 

@@ -121,8 +121,8 @@ func TestReplay(t *testing.T) {
 	if u == "" {
 		t.Skip(`start the servers with .ci/servers start, then eval "$(.ci/servers env)"`)
 	}
-	exchange := "test-" + rand.Text()
-	env := envconfig.MapLookuper(map[string]string{"AMQP_URL": u, "AMQP_EXCHANGE": exchange,
+	prefix := "test-" + rand.Text()
+	env := envconfig.MapLookuper(map[string]string{"AMQP_URL": u, "AMQP_PREFIX": prefix,
 		"BROKER_TRIGGERS": triggersFile(t)})
 	conn, err := amqp.Dial(u)
 	if err != nil {
@@ -137,13 +137,12 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("Confirm() = %v", err)
 	}
 	defer func() {
-		for _, queue := range []string{".convert", ".convert.dead", ".broker.bindings"} {
-			_, _ = ch.QueueDelete(exchange+queue, false, false, false)
+		for _, queue := range []string{".convert", ".convert.dead", ".broker.triggers"} {
+			_, _ = ch.QueueDelete(prefix+queue, false, false, false)
 		}
-		_ = ch.ExchangeDelete(exchange, false, false)
 		for _, d := range strings.Fields("1s 2s 5s 10s 30s 1m 2m 5m 10m 30m") {
-			_, _ = ch.QueueDelete(exchange+".retry."+d, false, false, false)
-			_ = ch.ExchangeDelete(exchange+".retry."+d, false, false)
+			_, _ = ch.QueueDelete(prefix+".retry."+d, false, false, false)
+			_ = ch.ExchangeDelete(prefix+".retry."+d, false, false)
 		}
 	}()
 	if err := command([]string{"replay", "--trigger", "convert"}, io.Discard)(t.Context(), env); err == nil {
@@ -157,7 +156,7 @@ func TestReplay(t *testing.T) {
 			t.Fatalf("broker replay = %q, %v, want %q", &out, err, want)
 		}
 		for range 2 {
-			c, err := ch.PublishWithDeferredConfirm("", exchange+".convert.dead", true, false,
+			c, err := ch.PublishWithDeferredConfirm("", prefix+".convert.dead", true, false,
 				amqp.Publishing{DeliveryMode: amqp.Persistent})
 			if err != nil || !c.Wait() {
 				t.Fatalf("publish a dead letter: %v", err)
