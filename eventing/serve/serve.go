@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -177,7 +178,7 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
-	mux.Handle("/", withStallTimeout(stall, c.RequestTimeout, c.AnswerTimeout, p.Handler))
+	mux.Handle("/", withStallTimeout(stall, c.RequestTimeout, c.AnswerTimeout, uncompressed(p.Handler)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), endingKey{}, running.Done())
 		r = r.WithContext(eventing.WithTrace(ctx, eventing.TraceOf(r.Header)))
@@ -202,6 +203,19 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 		answer.begin()
 		slog.DebugContext(r.Context(), "served",
 			"method", r.Method, "path", problem.Path(r), "seconds", time.Since(start).Seconds())
+	})
+}
+
+// uncompressed refuses bodies that are compressed: nothing here would take them for what they are.
+func uncompressed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		coding := strings.Join(r.Header.Values("Content-Encoding"), ", ")
+		if coding == "" || strings.EqualFold(coding, "identity") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		problem.Write(w, r, problem.New(problem.Unsupported, // RFC 9110, section 15.5.16
+			"the body is compressed (Content-Encoding: %s): send it as it is", coding).With("Accept-Encoding", "identity"))
 	})
 }
 

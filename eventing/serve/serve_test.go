@@ -112,6 +112,37 @@ func TestHealth(t *testing.T) {
 }
 
 // TestExpect has a client ask to be told to go on. Behind Knative it is not.
+func TestCompressedBody(t *testing.T) {
+	t.Parallel()
+	r := run(t, serve.Config{Drain: time.Second}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+	})
+	for coding, want := range map[string]int{"": 418, "identity": 418, "gzip": 415, "identity, br": 415} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url, strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Close = true
+		if coding != "" {
+			request.Header.Set("Content-Encoding", coding)
+		}
+		res, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != want || want == 415 &&
+			(res.Header.Get("Accept-Encoding") != "identity" || !strings.Contains(string(body), coding)) {
+			t.Errorf("POST with Content-Encoding %q = %d %v %s, want %d, and of 415 the name", coding, res.StatusCode,
+				res.Header, body, want)
+		}
+	}
+	if err := r.end(t); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestExpect(t *testing.T) {
 	t.Parallel()
 	store := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
