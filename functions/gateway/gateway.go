@@ -85,7 +85,7 @@ func New(routes Routes, publicURL string) http.Handler {
 	guard.SetDenyHandler(problem.Handler(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.Forbidden, "a page of another site asked for this: open Soundstrip itself")
 	}))
-	guarded := guard.Handler(bearer(mux))
+	guarded := guard.Handler(bearer(landing(mux)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if scheme(r) == "https" {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
