@@ -23,7 +23,7 @@ const (
 
 // form takes a multipart form with one file in it (RFC 7578). It reads part by part, and keeps the file neither in
 // memory nor on a disk.
-func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
+func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error {
 	fields, _, err := query(r)
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 		if _, err := parseOptions(fields); err != nil {
 			return err
 		}
-		video, err = u.receive(r.Context(), cleanName(name), http.MaxBytesReader(w, part, u.maxBytes))
+		video, err = u.receive(r.Context(), k, cleanName(name), http.MaxBytesReader(w, part, u.maxBytes))
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return u.accept(w, r, video, o)
+	return u.accept(w, r, k, video, o)
 }
 
 // field adds an option to the fields, and tells how many bytes are left for others.
@@ -102,10 +102,15 @@ func (u *uploader) field(part *multipart.Part, fields url.Values, left int) (int
 	return left, nil
 }
 
+// unescape undoes what browsers write for characters that a quoted name cannot have, and for no others:
+// https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data.
+var unescape = strings.NewReplacer("%22", `"`, "%0D", "\r", "%0A", "\n")
+
 // fileName gives the name of a part's file. A part without a file name is a field; a file name may be empty (RFC 7578,
 // section 4.2).
 func fileName(part *multipart.Part) (name string, isFile bool, err error) {
-	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+	header := part.Header.Get("Content-Disposition")
+	disposition, params, err := mime.ParseMediaType(header)
 	if err == nil && disposition != "form-data" {
 		err = errors.New(disposition)
 	}
@@ -114,6 +119,9 @@ func fileName(part *multipart.Part) (name string, isFile bool, err error) {
 			"a part of the form is malformed: want Content-Disposition: form-data; name=\"file\"; filename=\"video.mp4\"")
 	}
 	name, isFile = params["filename"]
+	if !strings.Contains(header, "filename*") { // which has its own way
+		name = unescape.Replace(name)
+	}
 	return name, isFile, nil
 }
 

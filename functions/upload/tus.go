@@ -44,13 +44,12 @@ var checksums = map[string]func() hash.Hash{
 // tus takes a video in several requests. The protocol is tusd's; its stores, errors, checksums and ends are ours.
 type tus struct {
 	*uploader
-	uploads  Uploads
 	expires  time.Duration
 	protocol *handler.UnroutedHandler
 }
 
-func newTus(u *uploader, uploads Uploads, v token.Verifier, expires time.Duration) http.Handler {
-	t := &tus{uploader: u, uploads: uploads, expires: expires}
+func newTus(u *uploader, v token.Verifier, expires time.Duration) http.Handler {
+	t := &tus{uploader: u, expires: expires}
 	parts := handler.NewStoreComposer()
 	parts.UseCore(t)
 	parts.UseLocker(t)

@@ -120,8 +120,8 @@ func (t *tus) GetUpload(ctx context.Context, id string) (handler.Upload, error) 
 // own gives an upload of the client.
 func (t *tus) own(ctx context.Context, id string) (job.Upload, error) {
 	u, err := t.uploads.Get(ctx, id)
-	if err == nil && u.Owner != token.FromContext(ctx).Username {
-		err = fmt.Errorf("upload %s is another's: %w", id, job.ErrNotFound)
+	if err == nil && (u.Owner != token.FromContext(ctx).Username || u.Job != "") {
+		err = fmt.Errorf("upload %s is another's, or a key's: %w", id, job.ErrNotFound)
 	}
 	if err != nil {
 		return u, noUpload(err)

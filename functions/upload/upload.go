@@ -30,11 +30,12 @@ const (
 // Jobs is the part of [job.Store] that an upload needs.
 type Jobs interface {
 	Create(ctx context.Context, j job.Job) (job.Job, error)
+	Get(ctx context.Context, id string) (job.Job, error)
 	Queued(ctx context.Context, id string) error
 	Delete(ctx context.Context, id string) error
 }
 
-// Uploads is the part of [job.Uploads] that uploads in several requests need.
+// Uploads is the part of [job.Uploads] that uploads in several requests, or with an Idempotency-Key, need.
 type Uploads interface {
 	Begin(ctx context.Context, u job.Upload, ttl time.Duration) (job.Upload, error)
 	Get(ctx context.Context, id string) (job.Upload, error)
@@ -71,6 +72,7 @@ func (c Config) Validate() error {
 type uploader struct {
 	videos   media.Store
 	jobs     Jobs
+	uploads  Uploads
 	events   Sender
 	maxBytes int64
 }
@@ -84,18 +86,21 @@ type uploader struct {
 //
 // A 2xx to the last byte means that the video and its job are stored. Whatever dies then, it will be converted, or its
 // owner told why not. Any other answer means that nothing of it is kept, unless it is an upload in several requests.
+//
+// A POST or PUT of a whole video may have an Idempotency-Key: requests that have the same one, within a day, make one
+// job.
 func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
-	u := &uploader{videos: videos, jobs: jobs, events: events, maxBytes: cfg.MaxBytes}
-	form, raw := token.Required(v, problem.Handler(u.form)), token.Required(v, problem.Handler(u.raw))
+	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes}
+	form, raw := token.Required(v, u.once(u.form)), token.Required(v, u.once(u.raw))
 	mux := http.NewServeMux()
 	mux.Handle("POST /{$}", form)
 	mux.Handle("POST /upload", form)
 	mux.Handle("PUT /upload/{filename}", raw)
 	mux.Handle("PUT /upload/{$}", raw) // without a name, which raw says
 	mux.Handle("PUT /upload", raw)
-	resumable := newTus(u, uploads, v, cfg.Expires)
+	resumable := newTus(u, v, cfg.Expires)
 	for _, pattern := range []string{
 		"OPTIONS /files", "POST /files", "OPTIONS /files/{$}", "POST /files/{$}",
 		"HEAD /files/{id}", "PATCH /files/{id}", "DELETE /files/{id}", "OPTIONS /files/{id}",
@@ -114,7 +119,7 @@ func New(
 }
 
 // raw takes a request whose body is the video.
-func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
+func (u *uploader) raw(w http.ResponseWriter, r *http.Request, k *keyed) error {
 	if r.PathValue("filename") == "" {
 		return problem.New(problem.Invalid, "the video has no name: PUT it to /upload/NAME (curl -T video.mp4 …/upload/)")
 	}
@@ -130,17 +135,19 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request) error {
 		return u.tooLarge()
 	}
 	name := cleanName(r.PathValue("filename"))
-	video, err := u.receive(r.Context(), name, http.MaxBytesReader(w, r.Body, u.maxBytes))
+	video, err := u.receive(r.Context(), k, name, http.MaxBytesReader(w, r.Body, u.maxBytes))
 	if err != nil {
 		return err
 	}
 	defer u.abort(r.Context(), video)
-	return u.accept(w, r, video, o)
+	return u.accept(w, r, k, video, o)
 }
 
 // receive streams a video into the store. Nothing of it is visible before its Commit. Nothing is left when receive
 // fails.
-func (u *uploader) receive(ctx context.Context, name string, content io.Reader) (media.Writer, error) {
+func (u *uploader) receive(
+	ctx context.Context, k *keyed, name string, content io.Reader,
+) (media.Writer, error) {
 	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
 	head, err := buffered.Peek(container.SniffLen)
 	if err != nil && err != io.EOF { //nolint:errorlint // bufio returns it bare
@@ -149,7 +156,7 @@ func (u *uploader) receive(ctx context.Context, name string, content io.Reader) 
 	if err := sniff(name, head); err != nil {
 		return nil, err
 	}
-	video, err := u.videos.Create(ctx, media.Info{ID: media.NewID(), Name: name, Owner: token.FromContext(ctx).Username})
+	video, err := u.create(ctx, k, media.Info{Name: name, Owner: token.FromContext(ctx).Username})
 	if err != nil {
 		return nil, notStored(err)
 	}
@@ -161,6 +168,19 @@ func (u *uploader) receive(ctx context.Context, name string, content io.Reader) 
 		return nil, notStored(err)
 	}
 	return video, nil
+}
+
+// create begins a video, with the id that its job is to have.
+func (u *uploader) create(ctx context.Context, k *keyed, info media.Info) (media.Writer, error) {
+	switch {
+	case k == nil:
+		info.ID = media.NewID()
+	case k.before != nil:
+		return k.again(info), nil
+	default:
+		info.ID = k.record.Job
+	}
+	return u.videos.Create(ctx, info)
 }
 
 // sniff refuses what is no media file, by its first [container.SniffLen] bytes.
@@ -211,17 +231,18 @@ func notStored(err error) error {
 }
 
 // accept makes a job of a video that is all there. From here on it does not matter whether the client leaves.
-func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Writer, o options) error {
+func (u *uploader) accept(
+	w http.ResponseWriter, r *http.Request, k *keyed, video media.Writer, o options,
+) error {
 	info, err := video.Commit(r.Context())
 	if err != nil {
 		return notStored(fmt.Errorf("commit video: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), finishFor)
 	defer cancel()
-	j, err := u.begin(ctx, info, o)
+	j, err := u.beginOnce(ctx, k, info, o)
 	if err != nil {
-		u.forget(ctx, info.ID)
-		return notStored(err)
+		return err
 	}
 	links := j.Links()
 	w.Header().Set("Location", links.Self)
@@ -229,6 +250,25 @@ func (u *uploader) accept(w http.ResponseWriter, r *http.Request, video media.Wr
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(map[string]any{"job_id": j.ID, "video_fid": j.ID, "state": j.State, "links": links})
 	return nil
+}
+
+// beginOnce makes the job of a video, or gives the one that its key has. When it fails the video is gone.
+func (u *uploader) beginOnce(ctx context.Context, k *keyed, video media.Info, o options) (j job.Job, err error) {
+	if k != nil && k.before != nil {
+		return k.same(video, o)
+	}
+	if k != nil {
+		err = u.still(ctx, k)
+	}
+	if err == nil {
+		if j, err = u.begin(ctx, video, o); err != nil {
+			err = notStored(err)
+		}
+	}
+	if err != nil {
+		u.forget(ctx, video.ID)
+	}
+	return j, err
 }
 
 // begin makes the job of a video that is stored. A job that is there already is job.ErrExists.

@@ -144,6 +144,16 @@ func (s *jobStore) Create(ctx context.Context, j job.Job) (job.Job, error) {
 	return j, nil
 }
 
+func (s *jobStore) Get(_ context.Context, id string) (job.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, there := s.jobs[id]
+	if !there {
+		return j, job.ErrNotFound
+	}
+	return j, nil
+}
+
 func (s *jobStore) Queued(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,6 +302,18 @@ func TestTaken(t *testing.T) {
 			"extended name", formRequest(t, "/upload", part{"file", string(video),
 				`filename="_.mp4"; filename*=UTF-8''%C3%9Cbung.mp4`}),
 			"Übung.mp4", eventing.Options{},
+		},
+		{
+			"a quote as browsers write it",
+			formRequest(t, "/upload", part{"file", string(video), `filename="a %22b%22%0D%0A %41.mp4"`}), `a "b" %41.mp4`,
+			eventing.Options{},
+		},
+		{"a quote as curl writes it", formRequest(t, "/upload", part{"file", string(video), `filename="a \"b\".mp4"`}),
+			`a "b".mp4`, eventing.Options{}},
+		{
+			"a name that looks like an escaped one",
+			formRequest(t, "/upload", part{"file", string(video), `filename*=UTF-8''100%2522.mp4`}), "100%22.mp4",
+			eventing.Options{},
 		},
 		{
 			"options before the file", formRequest(t, "/upload", part{"bitrate", "192", ""}, part{"title", "A talk", ""},

@@ -19,6 +19,7 @@ type Upload struct {
 	Length   int64             `bson:"length"`             // bytes; Unknown until the client tells
 	Partial  bool              `bson:"partial,omitempty"`  // it has no job, and becomes a part of another
 	Parts    []string          `bson:"parts,omitempty"`    // the ids of the uploads that it is made of
+	Job      string            `bson:"job,omitempty"`      // of the one request of an Idempotency-Key: the job to be
 	Progress Progress          `bson:"progress"`
 	Lease    Lease             `bson:"lease"`
 	Wanted   bool              `bson:"wanted,omitempty"` // somebody waits for the lease
@@ -42,7 +43,7 @@ func (u *Upload) Complete() bool { return u.Length != Unknown && u.Progress.Offs
 // Uploads is what [MongoUploads] and [SQLiteUploads] both do. Methods are as those of [Store]: an upload that is not
 // there is ErrNotFound.
 type Uploads interface {
-	// Begin keeps a new upload, which ends after ttl.
+	// Begin keeps a new upload, which ends after ttl. ErrExists when its id is taken.
 	Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error)
 	// Get gives one upload.
 	Get(ctx context.Context, id string) (Upload, error)
@@ -52,7 +53,7 @@ type Uploads interface {
 	// Hold prolongs the lease, and tells whether somebody waits for it. ErrLost when the epoch is not the upload's any
 	// more.
 	Hold(ctx context.Context, id string, epoch int, lease time.Duration) (wanted bool, err error)
-	// Save records length and progress, and lets the upload live for ttl from now on. ErrLost as with Hold.
+	// Save records length, progress and job, and lets the upload live for ttl from now on. ErrLost as with Hold.
 	Save(ctx context.Context, u Upload, ttl time.Duration) error
 	// Unlock gives the lease back, unless the epoch is not the upload's any more.
 	Unlock(ctx context.Context, id string, epoch int) error
@@ -131,7 +132,7 @@ func (s uploadSteps) Hold(ctx context.Context, id string, epoch int, lease time.
 // Save is of [Uploads].
 func (s uploadSteps) Save(ctx context.Context, u Upload, ttl time.Duration) error {
 	_, err := s.held(ctx, u.ID, u.Lease.Epoch, func(r *uploadRecord, now time.Time) error {
-		r.Length, r.Progress, r.Expires = u.Length, u.Progress, now.Add(ttl)
+		r.Length, r.Progress, r.Job, r.Expires = u.Length, u.Progress, u.Job, now.Add(ttl)
 		return nil
 	})
 	return err

@@ -37,7 +37,9 @@ func (m *MongoUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (
 	if err := m.make(ctx, m.uploads, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}}); err != nil {
 		return Upload{}, err
 	}
-	if _, err := m.uploads.InsertOne(ctx, uploadRecord{Upload: u}); err != nil {
+	if _, err := m.uploads.InsertOne(ctx, uploadRecord{Upload: u}); mongo.IsDuplicateKeyError(err) {
+		return Upload{}, fmt.Errorf("keep upload %s: %w", u.ID, ErrExists)
+	} else if err != nil {
 		return Upload{}, fmt.Errorf("keep upload %s: %w", u.ID, err)
 	}
 	return m.expireAfter(ctx, u.ID, ttl)

@@ -54,8 +54,15 @@ func (s *SQLiteUploads) change(
 func (s *SQLiteUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error) {
 	u.Expires = clock().Add(ttl)
 	row, err := (&uploadRecord{Upload: u}).row()
+	var res sql.Result
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, "INSERT INTO uploads (expires, doc, id) VALUES (?, ?, ?)", row...)
+		res, err = s.db.ExecContext(ctx, "INSERT INTO uploads (expires, doc, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+			row...)
+	}
+	if err == nil {
+		if n, _ := res.RowsAffected(); n == 0 { // which SQLite always knows
+			err = ErrExists
+		}
 	}
 	if err != nil {
 		return Upload{}, fmt.Errorf("keep upload %s: %w", u.ID, err)

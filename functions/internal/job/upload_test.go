@@ -93,9 +93,8 @@ func testBegin(t *testing.T, s job.Uploads) {
 	if diff := cmp.Diff(u, getUpload(t, s, u.ID), cmpopts.EquateApproxTime(0)); diff != "" {
 		t.Errorf("Get differs from Begin (-begun +got):\n%s", diff)
 	}
-	if _, err := s.Begin(t.Context(), u, time.Hour); err == nil {
-		t.Error("Begin with an id that is taken succeeded")
-	}
+	_, err := s.Begin(t.Context(), u, time.Hour)
+	wantErr(t, "Begin with an id that is taken", err, job.ErrExists)
 }
 
 func testNoUpload(t *testing.T, s job.Uploads) {
