@@ -216,7 +216,7 @@ func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Jo
 		MP3:      &mp3,
 		Progress: 100,
 	})
-	if err == nil && !j.State.Finished() {
+	if err == nil && (!j.State.Finished() || j.State == job.HandedOver && j.MP3 == nil) {
 		if j, err = f.jobs.Claim(ctx, j.ID, "another converter", recording); err == nil {
 			j, err = f.jobs.Finish(ctx, j.ID, j.Lease.Epoch, mp3)
 		}

@@ -4,6 +4,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type Jobs interface {
 	Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]job.Job, error)
 	Resent(ctx context.Context, id string) error
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
+	HandOver(ctx context.Context, id string) (job.Job, error)
 	Expire(ctx context.Context, limit int) (int, error)
 }
 
@@ -48,6 +50,7 @@ type Sender interface {
 type Report struct {
 	Sent    int `json:"sent"`     // events sent again, or for a job that was given up
 	GivenUp int `json:"given_up"` // jobs
+	Handed  int `json:"handed"`   // jobs left to old programs
 	Expired int `json:"expired"`  // jobs
 	Uploads int `json:"uploads"`  // removed, whose time was up
 	Videos  int `json:"videos"`   // removed
@@ -155,7 +158,8 @@ func (s *Sweeper) expire(ctx context.Context, r *Report) error {
 // unstick deals with every stuck job, until the broker seems to be away.
 func (s *Sweeper) unstick(ctx context.Context, r *Report) error {
 	for {
-		stuck, err := s.jobs.Stuck(ctx, min(s.cfg.Unsent, s.cfg.Stuck), s.cfg.Stuck, page)
+		silent := cmp.Or(s.cfg.HandedOver, s.cfg.Stuck)
+		stuck, err := s.jobs.Stuck(ctx, min(s.cfg.Unsent, silent), silent, page)
 		if err != nil || len(stuck) == 0 {
 			return err
 		}
@@ -187,13 +191,41 @@ func (s *Sweeper) exhausted(j job.Job) bool {
 	return !j.State.Finished() && (j.Abandoned() >= s.cfg.MaxAttempts || len(j.Attempts) >= maxReleased*s.cfg.MaxAttempts)
 }
 
-// advance sends the event that a stuck job owes. A job that was tried too often is given up first.
+// handedOver reports whether an old program is to be left alone with a job: it has the event, and answers none. One that
+// is a week without a notice goes the same way.
+func (s *Sweeper) handedOver(j job.Job) bool {
+	return s.cfg.HandedOver > 0 && (j.State == job.Queued || j.State == job.Converted) ||
+		j.State == job.Converted && s.unanswered(j)
+}
+
+func (s *Sweeper) unanswered(j job.Job) bool { return time.Since(j.Updated) >= s.cfg.Unanswered }
+
+// failure says why a stuck job is to be given up; nil when it is not.
+func (s *Sweeper) failure(j job.Job) *eventing.Failure {
+	switch {
+	case s.exhausted(j):
+		return &eventing.Failure{Code: "exhausted",
+			Message: fmt.Sprintf("the conversion was tried %d times and did not come to an end", len(j.Attempts))}
+	case !j.State.Finished() && s.unanswered(j):
+		return &eventing.Failure{Code: "exhausted", Message: "no converter took the video for " + s.cfg.Unanswered.String()}
+	}
+	return nil
+}
+
+// advance sends the event that a stuck job owes. A job that was tried too often, or waited too long, is given up first.
 func (s *Sweeper) advance(ctx context.Context, j job.Job, r *Report) error {
-	if s.exhausted(j) {
-		given, err := s.jobs.GiveUp(ctx, j.ID, eventing.Failure{
-			Code:    "exhausted",
-			Message: fmt.Sprintf("the conversion was tried %d times and did not come to an end", len(j.Attempts)),
-		})
+	if s.handedOver(j) {
+		_, err := s.jobs.HandOver(ctx, j.ID)
+		if moved(err) {
+			return nil
+		}
+		if err == nil {
+			r.Handed++
+		}
+		return err
+	}
+	if f := s.failure(j); f != nil {
+		given, err := s.jobs.GiveUp(ctx, j.ID, *f)
 		if moved(err) {
 			return nil
 		}

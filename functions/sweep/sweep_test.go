@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,7 +87,8 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 
 // soon is a configuration to which whatever is a moment old is stuck, or left behind.
 var soon = sweep.Config{
-	Unsent: time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3, Interval: time.Millisecond,
+	Unanswered: time.Hour,
+	Unsent:     time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3, Interval: time.Millisecond,
 }
 
 func (s setup) create(t *testing.T, expires *time.Time) string {
@@ -245,6 +247,54 @@ func TestSweepJobs(t *testing.T) {
 			}
 			if got := s.state(t, id); got != tt.state {
 				t.Errorf("after Sweep the job is %s, want %s", got, tt.state)
+			}
+		})
+	}
+}
+
+// TestSweepUnanswered has nobody answer an event, for a week or beside programs of the old system.
+func TestSweepUnanswered(t *testing.T) {
+	t.Parallel()
+	week, old := soon, soon
+	week.Unanswered, old.HandedOver = time.Millisecond, time.Millisecond
+	for _, tt := range []struct {
+		name      string
+		cfg       sweep.Config
+		converted bool
+		sent      []string
+		state     job.State
+	}{
+		{"queued for a week", week, false, []string{eventing.TypeConversionFailed}, job.Failed},
+		{"converted for a week", week, true, nil, job.HandedOver},
+		{"queued for an old converter", old, false, nil, job.HandedOver},
+		{"converted for an old notification", old, true, nil, job.HandedOver},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, tt.cfg)
+			id := s.create(t, nil)
+			if err := s.jobs.Queued(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			if tt.converted {
+				epoch := s.claim(t, id, over).Lease.Epoch
+				if _, err := s.jobs.Finish(t.Context(), id, epoch, job.MP3{FID: put(t, s.mp3s, "ann")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				aMoment(t)
+				if _, err := s.Sweep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var types []string
+			for _, e := range s.events.sent[id] {
+				types = append(types, e.Type())
+			}
+			slices.Sort(types)
+			if types = slices.Compact(types); !slices.Equal(types, tt.sent) || s.state(t, id) != tt.state {
+				t.Errorf("sweeps sent %q and left the job %s, want %q and %s", types, s.state(t, id), tt.sent, tt.state)
 			}
 		})
 	}
@@ -457,7 +507,7 @@ func TestSweepWithoutJobs(t *testing.T) {
 
 func TestServeHTTP(t *testing.T) {
 	t.Parallel()
-	const wantBody = `{"sent":0,"given_up":0,"expired":0,"uploads":0,"videos":1,"mp3s":0}`
+	const wantBody = `{"sent":0,"given_up":0,"handed":0,"expired":0,"uploads":0,"videos":1,"mp3s":0}`
 	tests := []struct {
 		name   string
 		method string
@@ -528,7 +578,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("Validate = %v", err)
 	}
 	err := sweep.Config{}.Validate()
-	for _, name := range []string{"SWEEP_UNSENT", "SWEEP_STUCK", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL"} {
+	for _, name := range []string{"SWEEP_UNSENT", "SWEEP_STUCK", "SWEEP_UNANSWERED", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL"} {
 		if err == nil || !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("Validate of the zero value = %v, want a line about %s", err, name)
 		}

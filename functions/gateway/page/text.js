@@ -166,7 +166,8 @@ export const text = {
   filter: 'State',
   sort: 'Order',
   states: { '': 'All states', running: 'In work', ready: 'Ready', failed: 'Failed', cancelled: 'Cancelled',
-    expired: 'Expired' },
+    expired: 'Expired',
+    handed_over: 'Left to the old system' },
   sorts: { new: 'Newest first', old: 'Oldest first', name: 'By name', long: 'Longest first', big: 'Largest first' },
   count: (shown, all, open) => shown === all ? `${number.format(all)}${open ? '+' : ''}` :
     `${number.format(shown)} of ${number.format(all)}${open ? '+' : ''}`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -125,7 +126,7 @@ func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) 
 
 // take moves a job that nobody holds.
 func (r *record) take(t transition, now time.Time) error {
-	if left := r.Lease.Until.Sub(now); left > 0 && !r.State.Finished() {
+	if left := r.Lease.Until.Sub(now); left > 0 && slices.Contains(t.from, r.State) {
 		return &BusyError{For: left}
 	}
 	return r.move(t)
@@ -222,6 +223,11 @@ func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, 
 	})
 }
 
+// HandOver is of [Store].
+func (s steps) HandOver(ctx context.Context, id string) (Job, error) {
+	return s.step(ctx, id, func(r *record, _ time.Time) error { return r.move(handedOver) })
+}
+
 // Tell is of [Store].
 func (s steps) Tell(ctx context.Context, id string, ttl time.Duration) (Job, error) {
 	return s.change(ctx, id, func(r *record, now time.Time) error {
@@ -237,7 +243,7 @@ func (s steps) Tell(ctx context.Context, id string, ttl time.Duration) (Job, err
 func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) error {
 	_, err := s.step(ctx, id, func(r *record, now time.Time) error {
 		told := r.Told(n.Event, n.Channel)
-		done := done && (r.State == Converted || r.State == Failed && r.Owes)
+		done := done && (slices.Contains(noticed.from, r.State) || r.State == Failed && r.Owes)
 		if told && !done {
 			return errSame
 		}

@@ -5,7 +5,7 @@
 //	   │          │  <──────── │              │            │
 //	   └──────────┴─────┬──────┘              └─────┬──────┘
 //	                    v                           v
-//	           failed, cancelled ──────────────> expired
+//	    failed, cancelled, handed_over ────────> expired
 //
 //	stored      The video is kept, and its event is still to be sent. The broker takes the event, or a worker claims it.
 //	queued      The broker has the event. A worker claims the job.
@@ -15,19 +15,22 @@
 //	failed      There will be no MP3. The owner may start the job anew.
 //	cancelled   The owner wanted no MP3 any more, and may start the job anew.
 //	expired     The files are gone. It is not left.
+//	handed_over An old program took the event, and nothing more was heard. The owner may start the job anew; a worker may
+//	            still claim it.
 //
 // The document is deleted by its owner only, in any state. These are all transitions, from the table in the code:
 //
-//	step    from                                    to         who           guard
-//	Queued  stored                                  queued     upload, jobs  the broker took the event
-//	Resent  stored                                  queued     sweep         the broker took the event
-//	Claim   stored, queued, converting              converting convert       no lease runs
-//	Finish  converting                              converted  convert       the epoch is the worker's
-//	Fail    converting                              failed     convert       the epoch is the worker's
-//	Release converting                              queued     convert       the epoch is the worker's
-//	GiveUp  stored, queued, converting              failed     sweep         no lease runs
-//	Noticed converted                               notified   notify        every channel is done
-//	Cancel  stored, queued, converting              cancelled  the owner
-//	Retry   failed, cancelled                       stored     the owner
-//	Expire  converted, notified, failed, cancelled  expired    sweep         its time is up
+//	step     from                                                 to          who           guard
+//	Queued   stored                                               queued      upload, jobs  the broker took the event
+//	Resent   stored                                               queued      sweep         the broker took the event
+//	Claim    stored, queued, converting, handed_over              converting  convert       no lease runs
+//	Finish   converting                                           converted   convert       the epoch is the worker's
+//	Fail     converting                                           failed      convert       the epoch is the worker's
+//	Release  converting                                           queued      convert       the epoch is the worker's
+//	GiveUp   stored, queued, converting                           failed      sweep         no lease runs
+//	Noticed  converted, handed_over                               notified    notify        every channel is done
+//	Cancel   stored, queued, converting                           cancelled   the owner
+//	Retry    failed, cancelled, handed_over                       stored      the owner
+//	Expire   converted, notified, failed, cancelled, handed_over  expired     sweep         its time is up
+//	HandOver queued, converted                                    handed_over sweep         nobody answered the event
 package job

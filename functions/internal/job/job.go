@@ -24,10 +24,11 @@ const (
 	Failed     State = "failed"
 	Cancelled  State = "cancelled"
 	Expired    State = "expired"
+	HandedOver State = "handed_over" // its event was taken, and nothing more is known
 )
 
 // States lists them all.
-var States = []State{Stored, Queued, Converting, Converted, Notified, Failed, Cancelled, Expired}
+var States = []State{Stored, Queued, Converting, Converted, Notified, Failed, Cancelled, Expired, HandedOver}
 
 // Finished reports whether nothing is left to convert.
 func (s State) Finished() bool { return !slices.Contains(unfinished, s) }
@@ -156,7 +157,10 @@ func (j *Job) Event(source string) (event.Event, error) {
 	switch j.State {
 	case Stored, Queued, Converting:
 		p = eventing.VideoUploaded{Reference: j.reference(), Filename: j.Filename, Options: j.Options}
-	case Converted, Notified:
+	case Converted, Notified, HandedOver:
+		if j.MP3 == nil { // an old program has the video
+			return event.Event{}, fmt.Errorf("event of job %s, which is %s: %w", j.ID, j.State, ErrState)
+		}
 		p = eventing.AudioConverted{Reference: j.reference(), Filename: j.Filename, Options: j.Options,
 			Duration: j.MP3.Duration, Bytes: j.MP3.Length, SHA256: j.MP3.SHA256}
 	case Failed:

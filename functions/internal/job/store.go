@@ -30,7 +30,7 @@ type Store interface {
 	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the
 	// job out for as long again as it has been unchanged, an hour at most.
 	Resent(ctx context.Context, id string) error
-	// Claim gives an unfinished job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
+	// Claim gives an unfinished or HandedOver job to the worker: Converting, with a new epoch, a lease that runs for ttl, and an attempt
 	// begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
 	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost
@@ -46,15 +46,18 @@ type Store interface {
 	Release(ctx context.Context, id string, epoch int, reason string) error
 	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
+	// HandOver leaves a Queued or Converted job to an old program that has taken its event, of which nothing more may be
+	// heard: HandedOver. ErrState otherwise.
+	HandOver(ctx context.Context, id string) (Job, error)
 	// Tell leaves it to one caller, for ttl, to tell the owner how the job ended; 0 gives that back. *BusyError while
 	// another has it.
 	Tell(ctx context.Context, id string, ttl time.Duration) (Job, error)
 	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified,
-	// and neither it nor a Failed one owes an event any more.
+	// as does a HandedOver one, and neither it nor a Failed one owes an event any more.
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)
-	// Retry starts a Failed or Cancelled job anew: Stored, in the next round, without attempts. ErrState otherwise.
+	// Retry starts a Failed, Cancelled or HandedOver job anew: Stored, in the next round, without attempts. ErrState otherwise.
 	Retry(ctx context.Context, id string) (Job, error)
 	// Delete forgets the job; one that is not there is no error.
 	Delete(ctx context.Context, id string) error

@@ -22,20 +22,22 @@ var unfinished = []State{Stored, Queued, Converting}
 var (
 	queued    = transition{"Queued", []State{Stored}, Queued, "upload, jobs", "the broker took the event"}
 	resent    = transition{"Resent", []State{Stored}, Queued, "sweep", "the broker took the event"}
-	claimed   = transition{"Claim", unfinished, Converting, "convert", "no lease runs"}
+	claimed   = transition{"Claim", append(slices.Clone(unfinished), HandedOver), Converting, "convert", "no lease runs"}
 	finished  = transition{"Finish", []State{Converting}, Converted, "convert", "the epoch is the worker's"}
 	failed    = transition{"Fail", []State{Converting}, Failed, "convert", "the epoch is the worker's"}
 	released  = transition{"Release", []State{Converting}, Queued, "convert", "the epoch is the worker's"}
 	givenUp   = transition{"GiveUp", unfinished, Failed, "sweep", "no lease runs"}
-	noticed   = transition{"Noticed", []State{Converted}, Notified, "notify", "every channel is done"}
+	noticed   = transition{"Noticed", []State{Converted, HandedOver}, Notified, "notify", "every channel is done"}
 	cancelled = transition{"Cancel", unfinished, Cancelled, "the owner", ""}
-	retried   = transition{"Retry", []State{Failed, Cancelled}, Stored, "the owner", ""}
-	expired   = transition{"Expire", []State{Converted, Notified, Failed, Cancelled}, Expired, "sweep", "its time is up"}
+	retried   = transition{"Retry", []State{Failed, Cancelled, HandedOver}, Stored, "the owner", ""}
+	expired   = transition{"Expire", []State{Converted, Notified, Failed, Cancelled, HandedOver}, Expired, "sweep",
+		"its time is up"}
+	handedOver = transition{"HandOver", []State{Queued, Converted}, HandedOver, "sweep", "nobody answered the event"}
 )
 
 // transitions is the table.
 var transitions = []transition{
-	queued, resent, claimed, finished, failed, released, givenUp, noticed, cancelled, retried, expired,
+	queued, resent, claimed, finished, failed, released, givenUp, noticed, cancelled, retried, expired, handedOver,
 }
 
 // move takes the job along a transition, or says that its state does not allow that.
@@ -53,6 +55,6 @@ func (t transition) String() string {
 	for i, s := range t.from {
 		from[i] = string(s)
 	}
-	row := fmt.Sprintf("%-8s%-40s%-11s%-14s%s", t.step, strings.Join(from, ", "), t.to, t.who, t.guard)
+	row := fmt.Sprintf("%-9s%-53s%-12s%-14s%s", t.step, strings.Join(from, ", "), t.to, t.who, t.guard)
 	return strings.TrimRight(row, " ")
 }

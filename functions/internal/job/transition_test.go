@@ -57,26 +57,28 @@ func TestTransitions(t *testing.T) {
 			_, err := s.GiveUp(ctx, "1", eventing.Failure{})
 			return err
 		},
-		"Noticed": func(ctx context.Context, s steps, _ int) error { return s.Noticed(ctx, "1", Notice{Event: "e"}, true) },
-		"Cancel":  func(ctx context.Context, s steps, _ int) error { _, err := s.Cancel(ctx, "1"); return err },
-		"Retry":   func(ctx context.Context, s steps, _ int) error { _, err := s.Retry(ctx, "1"); return err },
-		"Expire":  func(ctx context.Context, s steps, _ int) error { _, err := s.expire(ctx, []Job{{ID: "1"}}); return err },
+		"HandOver": func(ctx context.Context, s steps, _ int) error { _, err := s.HandOver(ctx, "1"); return err },
+		"Noticed":  func(ctx context.Context, s steps, _ int) error { return s.Noticed(ctx, "1", Notice{Event: "e"}, true) },
+		"Cancel":   func(ctx context.Context, s steps, _ int) error { _, err := s.Cancel(ctx, "1"); return err },
+		"Retry":    func(ctx context.Context, s steps, _ int) error { _, err := s.Retry(ctx, "1"); return err },
+		"Expire":   func(ctx context.Context, s steps, _ int) error { _, err := s.expire(ctx, []Job{{ID: "1"}}); return err },
 	}
 	// What each step makes of each state where its guard holds; an empty place means that the state stays. A row's states
-	// are stored, queued, converting, converted, notified, failed, cancelled, expired.
+	// are stored, queued, converting, converted, notified, failed, cancelled, expired, handed over.
 	want := map[string][]State{
-		"Queued":    {Queued, "", "", "", "", "", "", ""},
-		"Resent":    {Queued, "", "", "", "", "", "", ""},
-		"Claim":     {Converting, Converting, Converting, "", "", "", "", ""},
-		"Heartbeat": {"", "", "", "", "", "", "", ""},
-		"Finish":    {"", "", Converted, "", "", "", "", ""},
-		"Fail":      {"", "", Failed, "", "", "", "", ""},
-		"Release":   {"", "", Queued, "", "", "", "", ""},
-		"GiveUp":    {Failed, Failed, Failed, "", "", "", "", ""},
-		"Noticed":   {"", "", "", Notified, "", "", "", ""},
-		"Cancel":    {Cancelled, Cancelled, Cancelled, "", "", "", "", ""},
-		"Retry":     {"", "", "", "", "", Stored, Stored, ""},
-		"Expire":    {"", "", "", Expired, Expired, Expired, Expired, ""},
+		"Queued":    {Queued, "", "", "", "", "", "", "", ""},
+		"Resent":    {Queued, "", "", "", "", "", "", "", ""},
+		"Claim":     {Converting, Converting, Converting, "", "", "", "", "", Converting},
+		"Heartbeat": {"", "", "", "", "", "", "", "", ""},
+		"Finish":    {"", "", Converted, "", "", "", "", "", ""},
+		"Fail":      {"", "", Failed, "", "", "", "", "", ""},
+		"Release":   {"", "", Queued, "", "", "", "", "", ""},
+		"GiveUp":    {Failed, Failed, Failed, "", "", "", "", "", ""},
+		"HandOver":  {"", HandedOver, "", HandedOver, "", "", "", "", ""},
+		"Noticed":   {"", "", "", Notified, "", "", "", "", Notified},
+		"Cancel":    {Cancelled, Cancelled, Cancelled, "", "", "", "", "", ""},
+		"Retry":     {"", "", "", "", "", Stored, Stored, "", Stored},
+		"Expire":    {"", "", "", Expired, Expired, Expired, Expired, "", Expired},
 	}
 	for step, call := range methods {
 		for i, state := range States {
@@ -106,7 +108,8 @@ func TestTransitions(t *testing.T) {
 						next, refused = "", &BusyError{For: time.Minute}
 					case held && state != Converting && (step != "Fail" || state != Failed) && (step != "Release" || state != Queued):
 						refused = ErrLost
-					case next == "" && (step == "Claim" || step == "GiveUp" || step == "Cancel" || step == "Retry"):
+					case next == "" && (step == "Claim" || step == "GiveUp" || step == "Cancel" || step == "Retry" ||
+						step == "HandOver"):
 						refused = ErrState
 					}
 					if next == "" {
