@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -262,8 +263,10 @@ func deploy(t *testing.T) *system {
 		s.converters = append(s.converters, run("convert", with(stores, events, lease)))
 	}
 	s.front.set(t, s.converters...)
+	maps.Copy(users, tokens)
+	tokens["LOGIN_URL"] = run("login", users).url
 	routes := map[string]string{
-		"LOGIN_URL":    run("login", with(users, tokens)).url,
+		"LOGIN_URL":    tokens["LOGIN_URL"],
 		"VALIDATE_URL": run("validate", tokens).url,
 		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
 		"JOBS_URL":     run("jobs", with(stores, tokens, links, events, sink)).url,

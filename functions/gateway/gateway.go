@@ -35,7 +35,8 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/curl                                          a page that says how to use the service by curl
 //	/session, /session/end                         the page's cookie, made of Login's token
 //	/plain                                         the list of jobs for a browser without JavaScript
-//	/login, /users, /.well-known/jwks.json         Login
+//	/login, /token, /users                         Login
+//	/.well-known/jwks.json, …/tokens-after         Login
 //	/validate                                      Validate
 //	/upload, /upload/{filename}, /files, /files/…  Upload
 //	/jobs, /jobs/…, /download                      Jobs
@@ -63,8 +64,10 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("GET /openapi.json", problem.Handler(serveDescription))
 	mux.Handle("/openapi.json", reads)
 	mux.Handle("/login", routes.Login)
+	mux.Handle("/token", routes.Login)
 	mux.Handle("/users", routes.Login)
 	mux.Handle("/.well-known/jwks.json", routes.Login)
+	mux.Handle("/.well-known/tokens-after", routes.Login)
 	mux.Handle("/validate", routes.Validate)
 	mux.Handle("/upload", routes.Upload)
 	mux.Handle("POST /upload", problem.Handler(s.upload))
@@ -85,7 +88,7 @@ func New(routes Routes, publicURL string) http.Handler {
 	guard.SetDenyHandler(problem.Handler(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.Forbidden, "a page of another site asked for this: open Soundstrip itself")
 	}))
-	guarded := guard.Handler(bearer(landing(mux)))
+	guarded := guard.Handler(s.bearer(landing(mux)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if scheme(r) == "https" {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")

@@ -31,6 +31,8 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/login", 200, "login POST /login"},
 		{"POST", "/users", 200, "login POST /users"},
 		{"GET", "/.well-known/jwks.json", 200, "login GET /.well-known/jwks.json"},
+		{"GET", "/.well-known/tokens-after", 200, "login GET /.well-known/tokens-after"},
+		{"POST", "/token", 200, "login POST /token"},
 		{"POST", "/validate", 200, "validate POST /validate"},
 		{"POST", "/upload?mono=true", 200, "upload POST /upload?mono=true"},
 		{"PUT", "/upload/", 200, "upload PUT /upload/"},

@@ -48,7 +48,7 @@ func TestDescription(t *testing.T) {
 		}
 	}
 	for _, route := range []string{
-		"POST /login", "POST /users", "GET /.well-known/jwks.json", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
+		"POST /login", "POST /token", "POST /users", "GET /.well-known/jwks.json", "GET /.well-known/tokens-after", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
 		"POST /session", "DELETE /session", "POST /session/end",
 		"OPTIONS /files", "POST /files", "HEAD /files/1", "PATCH /files/1", "DELETE /files/1",
 		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",

@@ -2,14 +2,18 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"html/template"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // sessions are those of people who came by a browser. A session is a cookie that holds the token, and which no script
@@ -31,16 +35,74 @@ func cookie(r *http.Request, value string, seconds int) *http.Cookie {
 	}
 }
 
-// bearer makes a bearer of the cookie, unless the request has one.
-func bearer(next http.Handler) http.Handler {
+// bearer makes a bearer of the cookie, unless the request has one. Where the page asks for jobs, a token of which more
+// than half of its time is over is replaced on the way, so that a session lasts for as long as somebody is there. No
+// cache keeps those answers.
+func (s sessions) bearer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
-		if c, err := r.Cookie(cookieName(r)); err == nil && r.Header.Get("Authorization") == "" {
-			r.Header.Set("Authorization", "Bearer "+c.Value)
-		}
+		c, err := r.Cookie(cookieName(r))
 		r.Header.Del("Cookie")
+		if err == nil && r.Header.Get("Authorization") == "" {
+			r.Header.Set("Authorization", "Bearer "+c.Value)
+			switch r.URL.Path {
+			case "/jobs", "/jobs/events", "/plain", "/users/me":
+				if halfOver(c.Value, time.Now()) {
+					s.renew(w, r)
+				}
+			}
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// halfOver reports whether more than half of a token's time is over. It trusts no claim: others check the token.
+func halfOver(token string, now time.Time) bool {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return false
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var times struct{ Iat, Exp int64 }
+	return err == nil && json.Unmarshal(claims, &times) == nil &&
+		now.Unix() > times.Iat+(times.Exp-times.Iat)/2 && now.Unix() < times.Exp
+}
+
+// renewWithin bounds how long a request waits for another token.
+const renewWithin = 5 * time.Second
+
+// renew sets a new cookie. When login gives no token, the one that there is serves until it ends.
+func (s sessions) renew(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), renewWithin)
+	defer cancel()
+	in := r.Clone(ctx)
+	in.Method, in.Body, in.ContentLength = http.MethodPost, http.NoBody, 0
+	in.URL.Path, in.URL.RawPath, in.URL.RawQuery, in.RequestURI = "/token", "", "", ""
+	for _, name := range []string{"Content-Length", "Content-Type", "Transfer-Encoding", "Expect"} {
+		in.Header.Del(name)
+	}
+	in.TransferEncoding = nil
+	in.Header.Set("Accept", "application/json")
+	a := ask(s.routes.Login, in)
+	if a.status != http.StatusOK {
+		return
+	}
+	if err := s.keep(w, r, a); err != nil {
+		slog.WarnContext(ctx, "session not renewed", "error", err)
+	}
+}
+
+// keep sets the cookie to the token that login has given.
+func (s sessions) keep(w http.ResponseWriter, r *http.Request, a *answer) error {
+	var given struct {
+		Access  string `json:"access_token"`
+		Expires int    `json:"expires_in"`
+	}
+	if err := json.Unmarshal(a.body.Bytes(), &given); err != nil || given.Access == "" {
+		return errors.Join(errors.New("login's answer has no token"), err)
+	}
+	http.SetCookie(w, cookie(r, given.Access, given.Expires))
+	return nil
 }
 
 // begin logs in, with JSON from the page or with a form from one without JavaScript.
@@ -58,14 +120,9 @@ func (s sessions) begin(w http.ResponseWriter, r *http.Request) error {
 		a.copyTo(w)
 		return nil
 	}
-	var token struct {
-		Access  string `json:"access_token"`
-		Expires int    `json:"expires_in"`
+	if err := s.keep(w, r, a); err != nil {
+		return err
 	}
-	if err := json.Unmarshal(a.body.Bytes(), &token); err != nil || token.Access == "" {
-		return errors.Join(errors.New("login's answer has no token"), err)
-	}
-	http.SetCookie(w, cookie(r, token.Access, token.Expires))
 	s.done(w, r)
 	return nil
 }

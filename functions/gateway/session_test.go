@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -126,6 +129,65 @@ func TestBearer(t *testing.T) {
 			people().ServeHTTP(w, r)
 			if got := w.Body.String(); w.Code != tt.status || !strings.Contains(got, tt.function) {
 				t.Errorf("POST /validate = %d %q, want %d %q", w.Code, got, tt.status, tt.function)
+			}
+		})
+	}
+}
+
+// TestSessionIsRenewed has a token of which more than half of the time is over replaced where jobs are asked for, and
+// nowhere else: caches keep other answers.
+func TestSessionIsRenewed(t *testing.T) {
+	t.Parallel()
+	tokenOf := func(begin, end time.Duration) string {
+		claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, time.Now().Add(begin).Unix(), time.Now().Add(end).Unix())
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".x"
+	}
+	old, young, over := tokenOf(-time.Hour, time.Minute), tokenOf(-time.Minute, time.Hour), tokenOf(-time.Hour, -time.Minute)
+	for _, tt := range []struct {
+		name, method, target, cookie, authorization string
+		refuse                                      bool
+		renewed                                     bool
+	}{
+		{name: "old", target: "/jobs", cookie: old, renewed: true},
+		{name: "live", target: "/jobs/events", cookie: old, renewed: true},
+		{name: "young", target: "/jobs", cookie: young},
+		{name: "over", target: "/jobs", cookie: over},
+		{name: "no token", target: "/jobs", cookie: "a.!.c"},
+		{name: "a bearer beside it", target: "/jobs", cookie: old, authorization: "Bearer x"},
+		{name: "what a cache may keep", target: "/jobs/1/mp3", cookie: old},
+		{name: "refused", target: "/jobs", cookie: old, refuse: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got string
+			h := New(Routes{
+				Login: problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
+					body, _ := io.ReadAll(r.Body)
+					if r.Method != http.MethodPost || r.URL.Path != "/token" || r.URL.RawQuery != "" || len(body) > 0 ||
+						r.Header.Get("Authorization") != "Bearer "+old {
+						t.Errorf("login is asked %s %s %v", r.Method, r.URL, r.Header)
+					}
+					if tt.refuse {
+						return problem.New(problem.Forbidden, "ended")
+					}
+					_, _ = io.WriteString(w, `{"access_token": "new", "token_type": "Bearer", "expires_in": 60}`)
+					return nil
+				}),
+				Validate: http.NotFoundHandler(), Upload: http.NotFoundHandler(),
+				Jobs: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }),
+			}, "")
+			r := httptest.NewRequest(http.MethodGet, tt.target+"?a=b", nil)
+			r.Header.Set("Cookie", "session="+tt.cookie)
+			if tt.authorization != "" {
+				r.Header.Set("Authorization", tt.authorization)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if renewed := strings.HasPrefix(w.Header().Get("Set-Cookie"), "session=new;"); renewed != tt.renewed {
+				t.Errorf("GET %s sets the cookie %q, want a new one: %v", tt.target, w.Header().Get("Set-Cookie"), tt.renewed)
+			}
+			if want := cmp.Or(tt.authorization, "Bearer "+tt.cookie); got != want {
+				t.Errorf("the function gets %q, want %q: the token that there is still counts", got, want)
 			}
 		})
 	}

@@ -6,6 +6,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
@@ -27,8 +30,9 @@ import (
 // Users is what a login needs of the users.
 type Users interface {
 	Authenticate(ctx context.Context, email, password string) (account.User, error)
-	ByEmail(ctx context.Context, email string) (account.User, error)
+	ByID(ctx context.Context, id string) (account.User, error)
 	Create(ctx context.Context, email, password string, admin bool) error
+	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
 }
 
 // Config says who may become a user, and which proxies stand before us.
@@ -39,18 +43,33 @@ type Config struct {
 	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
 	// TrustProxy are the networks of the proxies whose X-Forwarded-For is believed.
 	TrustProxy []netip.Prefix `env:"LOGIN_TRUST_PROXY"`
+	// Session is for how long one token follows from another before the password is asked for again.
+	Session time.Duration `env:"LOGIN_SESSION, default=720h"`
 }
 
-// Validate reports an unknown LOGIN_SIGNUP.
+// Validate reports an unknown LOGIN_SIGNUP, and a LOGIN_SESSION that nobody could use.
 func (c *Config) Validate() error {
+	var errs []error
 	if c.SignUp != "open" && c.SignUp != "closed" {
-		return fmt.Errorf("LOGIN_SIGNUP is %q: want open or closed", c.SignUp)
+		errs = append(errs, fmt.Errorf("LOGIN_SIGNUP is %q: want open or closed", c.SignUp))
 	}
-	return nil
+	if c.Session <= 0 {
+		errs = append(errs, fmt.Errorf("LOGIN_SESSION is %v: want a duration above 0", c.Session))
+	}
+	return errors.Join(errs...)
 }
 
 // maxBody is the most, in bytes, that is read of credentials.
 const maxBody = 4 << 10
+
+// Local is what verifiers in the process of the users ask.
+type Local struct{ Users Users }
+
+// TokensAfter is of [token.Login].
+func (l Local) TokensAfter(ctx context.Context, since int64) (token.Ended, error) {
+	after, now, err := l.Users.TokensAfter(ctx, since)
+	return token.Ended{Now: now, TokensAfter: after}, err
+}
 
 type handler struct {
 	users     Users
@@ -85,10 +104,14 @@ func (h *handler) routes() http.Handler {
 		mux.HandleFunc("POST "+path, h.login)
 		mux.Handle(path, problem.NotAllowed(http.MethodPost))
 	}
+	mux.Handle("POST /token", problem.Handler(h.refresh))
+	mux.Handle("/token", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users", problem.Handler(h.signUp))
 	mux.Handle("/users", problem.NotAllowed(http.MethodPost))
 	mux.Handle("GET /.well-known/jwks.json", problem.Handler(h.jwks))
 	mux.Handle("/.well-known/jwks.json", problem.NotAllowed(http.MethodGet, http.MethodHead))
+	mux.Handle("GET /.well-known/tokens-after", problem.Handler(h.tokensAfter))
+	mux.Handle("/.well-known/tokens-after", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	return mux
 }
@@ -120,6 +143,10 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, from netip.Prefix
 	if err != nil {
 		return answer(err)
 	}
+	return give(w, r, issued)
+}
+
+func give(w http.ResponseWriter, r *http.Request, issued TokenIssued) error {
 	w.Header().Set("Cache-Control", "no-store")
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
@@ -145,11 +172,66 @@ func (h *handler) issue(ctx context.Context, from netip.Prefix, email, password 
 	if err != nil {
 		return TokenIssued{}, err
 	}
-	raw, err := h.signer.Sign(strconv.FormatInt(u.ID, 10), u.Email, u.Admin || h.cfg.LegacyAdmin)
+	return h.sign(u, now)
+}
+
+// sign makes a token for a user who showed the password at the given time. Where the user's tokens were ended within
+// this second, it is given in the next one, which is the first that counts.
+func (h *handler) sign(u account.User, authenticated time.Time) (TokenIssued, error) {
+	c := token.Claims{Username: u.Email, Admin: u.Admin || h.cfg.LegacyAdmin, AuthTime: jwt.NewNumericDate(authenticated)}
+	c.Subject, c.IssuedAt = u.ID, jwt.NewNumericDate(time.Unix(u.TokensAfter, 0))
+	raw, err := h.signer.Sign(c)
 	if err != nil {
 		return TokenIssued{}, err
 	}
 	return TokenIssued{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int(h.signer.TTL().Seconds())}, nil
+}
+
+// bearer gives the user of a request's token, by what the store knows now.
+func (h *handler) bearer(r *http.Request) (account.User, token.Claims, error) {
+	c, err := token.FromRequest(r, h.verifier)
+	if err != nil {
+		return account.User{}, c, err
+	}
+	u, err := h.users.ByID(r.Context(), c.Subject)
+	switch {
+	case errors.Is(err, account.ErrNotFound) || err == nil && (u.Disabled || !c.GivenSince(u.TokensAfter)):
+		return u, c, token.Refused(token.ErrEnded)
+	case err != nil:
+		return u, c, answer(err)
+	}
+	return u, c, nil
+}
+
+// refresh gives a new token for one that is still valid.
+func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
+	u, c, err := h.bearer(r)
+	if err != nil {
+		return err
+	}
+	if c.AuthTime == nil || h.now().Sub(c.AuthTime.Time) > h.cfg.Session {
+		return token.Refused(fmt.Errorf("the password was shown more than %v ago: %w", h.cfg.Session, token.ErrEnded))
+	}
+	issued, err := h.sign(u, c.AuthTime.Time)
+	if err != nil {
+		return err
+	}
+	return give(w, r, issued)
+}
+
+// tokensAfter publishes whose tokens were ended, so that others refuse them.
+func (h *handler) tokensAfter(w http.ResponseWriter, r *http.Request) error {
+	since, err := strconv.ParseInt(cmp.Or(r.URL.Query().Get("since"), "0"), 10, 64)
+	if err != nil {
+		return problem.New(problem.Invalid, "since=%q: want a Unix time in seconds", r.URL.Query().Get("since"))
+	}
+	after, now, err := h.users.TokensAfter(r.Context(), since)
+	if err != nil {
+		return answer(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(token.Ended{Now: now, TokensAfter: after})
 }
 
 func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
@@ -182,15 +264,11 @@ func (h *handler) maySignUp(r *http.Request) error {
 	if r.Header.Get("Authorization") == "" {
 		return problem.New(problem.Forbidden, "sign-up is closed here: ask an admin for an account")
 	}
-	claims, err := token.FromRequest(r, h.verifier)
+	u, _, err := h.bearer(r)
 	if err != nil {
 		return err
 	}
-	u, err := h.users.ByEmail(r.Context(), claims.Username)
-	if err != nil && !errors.Is(err, account.ErrNotFound) {
-		return answer(err)
-	}
-	if !u.Admin || u.Disabled {
+	if !u.Admin {
 		return problem.New(problem.Forbidden, "sign-up is closed here, and only an admin may make an account for another")
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/sethvargo/go-envconfig"
 
@@ -25,7 +26,8 @@ import (
 
 type fakeUsers struct {
 	authenticate func(email, password string) (account.User, error)
-	byEmail      func(email string) (account.User, error)
+	byID         func(id string) (account.User, error)
+	tokensAfter  func(since int64) (map[string]int64, int64, error)
 	create       func(email, password string, admin bool) error
 }
 
@@ -33,8 +35,10 @@ func (f *fakeUsers) Authenticate(_ context.Context, email, password string) (acc
 	return f.authenticate(email, password)
 }
 
-func (f *fakeUsers) ByEmail(_ context.Context, email string) (account.User, error) {
-	return f.byEmail(email)
+func (f *fakeUsers) ByID(_ context.Context, id string) (account.User, error) { return f.byID(id) }
+
+func (f *fakeUsers) TokensAfter(_ context.Context, since int64) (map[string]int64, int64, error) {
+	return f.tokensAfter(since)
 }
 
 func (f *fakeUsers) Create(_ context.Context, email, password string, admin bool) error {
@@ -51,6 +55,7 @@ type setup struct {
 
 func newSetup(t *testing.T, cfg Config) *setup {
 	t.Helper()
+	cfg.Session = time.Hour
 	signer, err := token.NewSigner(token.SignerConfig{
 		Secret: "0123456789abcdef0123456789abcdef", Issuer: "soundstrip", Audience: "soundstrip", TTL: time.Hour,
 	})
@@ -59,9 +64,9 @@ func newSetup(t *testing.T, cfg Config) *setup {
 	}
 	s := &setup{signer: signer, clock: time.Now()}
 	known := map[string]account.User{
-		"georgio@email.com": {ID: 7, Email: "georgio@email.com"},
-		"admin@email.com":   {ID: 1, Email: "admin@email.com", Admin: true},
-		"former@email.com":  {ID: 2, Email: "former@email.com", Admin: true, Disabled: true},
+		"georgio@email.com": {ID: "u_georgio", Email: "georgio@email.com"},
+		"admin@email.com":   {ID: "u_admin", Email: "admin@email.com", Admin: true},
+		"former@email.com":  {ID: "u_former", Email: "former@email.com", Admin: true, Disabled: true},
 	}
 	s.users = &fakeUsers{
 		authenticate: func(email, password string) (account.User, error) {
@@ -71,9 +76,11 @@ func newSetup(t *testing.T, cfg Config) *setup {
 			}
 			return u, nil
 		},
-		byEmail: func(email string) (account.User, error) {
-			if u, ok := known[email]; ok {
-				return u, nil
+		byID: func(id string) (account.User, error) {
+			for _, u := range known {
+				if u.ID == id {
+					return u, nil
+				}
 			}
 			return account.User{}, account.ErrNotFound
 		},
@@ -81,7 +88,7 @@ func newSetup(t *testing.T, cfg Config) *setup {
 			if _, ok := known[email]; ok {
 				return account.ErrExists
 			}
-			known[email] = account.User{ID: int64(len(known)), Email: email, Admin: admin}
+			known[email] = account.User{ID: "u_" + email, Email: email, Admin: admin}
 			return nil
 		},
 	}
@@ -100,6 +107,21 @@ func (s *setup) do(t *testing.T, method, path, body string, header ...string) *h
 	w := httptest.NewRecorder()
 	s.h.ServeHTTP(w, r)
 	return w.Result()
+}
+
+// bearer gives the header of a valid token, whose claims a test may change.
+func (s *setup) bearer(t *testing.T, subject string, change func(*token.Claims)) string {
+	t.Helper()
+	c := token.Claims{Username: "x@email.com", Admin: true, AuthTime: jwt.NewNumericDate(s.clock)}
+	c.Subject = subject
+	if change != nil {
+		change(&c)
+	}
+	raw, err := s.signer.Sign(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Authorization: Bearer " + raw
 }
 
 func bodyOf(t *testing.T, resp *http.Response) string {
@@ -178,7 +200,7 @@ func TestLogin(t *testing.T) {
 				return
 			}
 			c, err := s.signer.Verifier().Verify(t.Context(), body) // the whole body is the token
-			if err != nil || c.Username != "georgio@email.com" || c.Admin || c.Subject != "7" {
+			if err != nil || c.Username != "georgio@email.com" || c.Admin || c.Subject != "u_georgio" {
 				t.Errorf("Verify(%q) = %+v, %v", body, c, err)
 			}
 			if ct, cc := resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"); ct != "text/plain; charset=utf-8" ||
@@ -278,12 +300,12 @@ func TestSignUp(t *testing.T) {
 		{name: "open, broken", cfg: open, body: `{`, status: 400},
 		{name: "open, large", cfg: open, body: strings.Repeat("x", maxBody+1), status: 413},
 		{name: "closed", cfg: closed, body: valid, status: 403, detail: "sign-up is closed"},
-		{name: "closed, admin", cfg: closed, by: "admin@email.com", body: valid, status: 201},
-		{name: "closed, another", cfg: closed, by: "georgio@email.com", body: valid, status: 403, detail: "only an admin"},
-		{name: "closed, former admin", cfg: closed, by: "former@email.com", body: valid, status: 403,
-			detail: "only an admin"},
-		{name: "closed, deleted admin", cfg: closed, by: "deleted@email.com", body: valid, status: 403,
-			detail: "only an admin"},
+		{name: "closed, admin", cfg: closed, by: "u_admin", body: valid, status: 201},
+		{name: "closed, another", cfg: closed, by: "u_georgio", body: valid, status: 403, detail: "only an admin"},
+		{name: "closed, former admin", cfg: closed, by: "u_former", body: valid, status: 403,
+			detail: "was ended"},
+		{name: "closed, deleted admin", cfg: closed, by: "u_deleted", body: valid, status: 403,
+			detail: "was ended"},
 		{name: "closed, bad token", cfg: closed, header: "Authorization: Bearer abc", body: valid, status: 403,
 			detail: "not valid"},
 		{name: "closed, Basic", cfg: closed, header: basic("admin@email.com", "Admin123"), body: valid, status: 401},
@@ -296,11 +318,7 @@ func TestSignUp(t *testing.T) {
 			}
 			header := tt.header
 			if tt.by != "" {
-				raw, err := s.signer.Sign("1", tt.by, true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				header = "Authorization: Bearer " + raw
+				header = s.bearer(t, tt.by, nil)
 			}
 			resp := s.do(t, "POST", "/users", tt.body, header)
 			if body := bodyOf(t, resp); resp.StatusCode != tt.status || !strings.Contains(body, tt.detail) {
@@ -475,10 +493,10 @@ func TestConfig(t *testing.T) {
 		want Config
 		err  string
 	}{
-		{name: "nothing set", want: Config{SignUp: "closed"}},
+		{name: "nothing set", want: Config{SignUp: "closed", Session: 720 * time.Hour}},
 		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true",
 			"LOGIN_TRUST_PROXY": "127.0.0.0/8,10.0.0.0/8"},
-			want: Config{SignUp: "open", LegacyAdmin: true, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+			want: Config{SignUp: "open", LegacyAdmin: true, Session: 720 * time.Hour, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("10.0.0.0/8")}}},
 		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
 		{name: "no network", env: map[string]string{"LOGIN_TRUST_PROXY": "true"}, err: "LOGIN_TRUST_PROXY"},

@@ -94,6 +94,7 @@ func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 	if s.client, err = api.New(s.url, token); err != nil {
 		return usage("send", err)
 	}
+	s.client.Renewed = func(token string) { _ = keepToken(s.url, token) } // the old one holds for a while
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return fmt.Errorf("soundstrip send: %w", err)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/sethvargo/go-envconfig"
@@ -170,7 +171,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		c.Jobs.PublicURL = "" // the default is of use on this machine only: who asks from elsewhere tells
 	}
 	send := sender{queue}
-	verifier := signer.Verifier()
+	verifier := token.WithLogin(signer.Verifier(), login.Local{Users: users}, time.Second)
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway.New(gateway.Routes{
 		Login:    login.New(users, signer, c.Login),

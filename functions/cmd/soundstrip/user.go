@@ -92,17 +92,16 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 		})
 	case "passwd":
 		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
-			return done("has a new password", s.SetPassword(ctx, email, password))
+			return done("has a new password; tokens given before end within 30 s", s.SetPassword(ctx, email, password))
 		})
 	case "disable":
-		return done("may not log in any more; tokens given before stay valid until they expire",
-			s.SetDisabled(ctx, email, true))
+		return done("may not log in any more; tokens given before end within 30 s", s.SetDisabled(ctx, email, true))
 	case "enable":
 		return done("may log in", s.SetDisabled(ctx, email, false))
 	case "promote":
 		return done("is an admin from the next login on", s.SetAdmin(ctx, email, true))
 	case "demote":
-		return done("is no admin from the next login on", s.SetAdmin(ctx, email, false))
+		return done("is no admin any more; tokens given before end within 30 s", s.SetAdmin(ctx, email, false))
 	}
 	return errors.New(userUsage)
 }
@@ -113,9 +112,9 @@ func listUsers(ctx context.Context, s *account.Store, stdout io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tEMAIL\tADMIN\tDISABLED\tCREATED")
+	fmt.Fprintln(w, "EMAIL\tADMIN\tDISABLED\tCREATED")
 	for _, u := range users {
-		fmt.Fprintf(w, "%d\t%s\t%t\t%t\t%s\n", u.ID, u.Email, u.Admin, u.Disabled, u.Created.Format(time.DateTime))
+		fmt.Fprintf(w, "%s\t%t\t%t\t%s\n", u.Email, u.Admin, u.Disabled, u.Created.Format(time.DateTime))
 	}
 	return w.Flush()
 }

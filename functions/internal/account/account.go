@@ -15,11 +15,19 @@ import (
 
 // User is a person who may log in.
 type User struct {
-	ID       int64
+	// ID is random, and never used again.
+	ID string
+	// Owner is what the user's files are kept by: the ID, or the e-mail address of a user of the old table, by which the
+	// old system kept them. No other user gets it, either.
+	Owner    string
 	Email    string // as it is stored; no two differ in case only
 	Admin    bool
 	Disabled bool
 	Created  time.Time // for a user of the old table, when the column was added
+	// TokensAfter is the Unix time before which a token must not have been given; 0 when that is long ago.
+	TokensAfter int64
+
+	row int64
 }
 
 // What a store answers.

@@ -86,6 +86,7 @@ func NewMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
 		rehash: "UPDATE `user` SET password = ? WHERE id = ? AND " +
 			"CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
 		isDuplicate: func(err error) bool { return isMySQL(err, errDuplicateEntry) },
+		now:         "UNIX_TIMESTAMP()",
 	})
 	_, err := s.table(ctx)
 	if refused := (*mysql.MySQLError)(nil); errors.As(err, &refused) {
@@ -107,6 +108,13 @@ var added = []struct{ name, definition string }{
 	{"admin", "BOOLEAN NOT NULL DEFAULT FALSE"},
 	{"disabled", "BOOLEAN NOT NULL DEFAULT FALSE"},
 	{"created", "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"},
+	{"uid", "VARCHAR(32) NULL"},
+	{"owner", "VARCHAR(255) NULL"},
+}
+
+// tables are those beside the old one, by name. Times are Unix seconds.
+var tables = []struct{ name, columns string }{
+	{"tokens_after", "uid VARCHAR(32) NOT NULL PRIMARY KEY, since BIGINT NOT NULL"},
 }
 
 // prepareMySQL makes the table or changes the old one. Other replicas may be doing the same, so what is there already
@@ -140,11 +148,49 @@ func prepareMySQL(ctx context.Context, db *sql.DB) error {
 			return err
 		}
 	}
-	unique, err := emailIsUnique(ctx, db)
-	if err != nil || unique {
+	for _, column := range []string{"email", "uid"} {
+		unique, err := isUnique(ctx, db, column)
+		if err != nil {
+			return err
+		}
+		if !unique {
+			if err := alter(ctx, db, "ADD UNIQUE INDEX unique_"+column+" ("+column+")", errDuplicateIndex); err != nil {
+				return err
+			}
+		}
+	}
+	return addTables(ctx, db)
+}
+
+// addTables makes the tables that are not there.
+func addTables(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+	if err != nil {
 		return err
 	}
-	return alter(ctx, db, "ADD UNIQUE INDEX unique_email (email)", errDuplicateIndex)
+	defer rows.Close()
+	there := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		there[name] = true
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if there[t.name] {
+			continue
+		}
+		_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+t.name+" ("+t.columns+
+			") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
+		if err != nil {
+			return fmt.Errorf("CREATE TABLE %s: %w", t.name, err)
+		}
+	}
+	return nil
 }
 
 // alter changes the table. The error with the given number is none.
@@ -177,10 +223,10 @@ func widths(ctx context.Context, db *sql.DB) (map[string]int, error) {
 	return width, rows.Err()
 }
 
-func emailIsUnique(ctx context.Context, db *sql.DB) (bool, error) {
+func isUnique(ctx context.Context, db *sql.DB, column string) (bool, error) {
 	var n int
 	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM (SELECT index_name FROM information_schema.statistics "+
 		"WHERE table_schema = DATABASE() AND table_name = 'user' GROUP BY index_name "+
-		"HAVING COUNT(*) = 1 AND MAX(non_unique) = 0 AND MAX(LOWER(column_name)) = 'email') AS unique_email").Scan(&n)
+		"HAVING COUNT(*) = 1 AND MAX(non_unique) = 0 AND MAX(LOWER(column_name)) = ?) AS found", column).Scan(&n)
 	return n > 0, err
 }

@@ -44,6 +44,9 @@ func TestOldTable(t *testing.T) {
 			if err != nil || u.Email != "Georgio@Email.com" || u.Admin || u.Disabled {
 				t.Errorf("Authenticate() = %+v, %v, want Georgio@Email.com", u, err)
 			}
+			if again, err := s.ByID(t.Context(), u.ID); err != nil || again.ID == "" || again.Owner != "Georgio@Email.com" {
+				t.Errorf("ByID() = %+v, %v, want who owns the files of Georgio@Email.com", again, err)
+			}
 			if got := storedPassword(t, db, email); !strings.HasPrefix(got, hashPrefix) {
 				t.Errorf("after a login %q is stored, want a hash", got)
 			}

@@ -12,6 +12,7 @@ func NewSQLite(ctx context.Context, db *sql.DB) (*Store, error) {
 		prepare:     prepareSQLite,
 		rehash:      "UPDATE `user` SET password = ? WHERE id = ? AND password = ?",
 		isDuplicate: isSQLiteDuplicate,
+		now:         "unixepoch()",
 	})
 	if _, err := s.table(ctx); err != nil {
 		return nil, err
@@ -19,15 +20,35 @@ func NewSQLite(ctx context.Context, db *sql.DB) (*Store, error) {
 	return s, nil
 }
 
+// prepareSQLite makes the tables, or brings those of an older version up to date.
 func prepareSQLite(ctx context.Context, db *sql.DB) error {
 	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS `user` ("+
 		"id INTEGER PRIMARY KEY, "+
 		"email TEXT NOT NULL UNIQUE COLLATE NOCASE, "+
 		"password TEXT NOT NULL, "+
-		"admin BOOLEAN NOT NULL DEFAULT FALSE, "+
-		"disabled BOOLEAN NOT NULL DEFAULT FALSE, "+
 		"created TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)")
-	return err
+	if err != nil {
+		return err
+	}
+	for _, c := range added {
+		var there bool
+		err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM pragma_table_info('user') WHERE name = ?", c.name).Scan(&there)
+		if err == nil && !there {
+			_, err = db.ExecContext(ctx, "ALTER TABLE `user` ADD COLUMN "+c.name+" "+c.definition)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := db.ExecContext(ctx, "CREATE UNIQUE INDEX IF NOT EXISTS unique_uid ON `user` (uid)"); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+t.name+" ("+t.columns+")"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isSQLiteDuplicate knows SQLITE_CONSTRAINT_UNIQUE by its number: the driver is not linked into the functions.

@@ -2,10 +2,12 @@ package account
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
@@ -19,6 +21,8 @@ type dialect struct {
 	rehash string
 	// isDuplicate reports whether an error says that the e-mail address is taken.
 	isDuplicate func(error) bool
+	// now is the Unix time by the database's clock.
+	now string
 }
 
 // Store keeps users. It finds an e-mail address in upper or lower case. A user that is not there is ErrNotFound.
@@ -75,19 +79,19 @@ func (s *Store) Authenticate(ctx context.Context, email, password string) (User,
 	ok, stale, hashErr := s.hasher.matches(ctx, password, stored)
 	switch {
 	case hashErr != nil:
-		return User{}, fmt.Errorf("authenticate user %d: %w", u.ID, hashErr)
+		return User{}, fmt.Errorf("authenticate user %s: %w", u.ID, hashErr)
 	case err != nil:
 		return User{}, refusal("no such user")
 	case !ok:
-		return User{}, refusal(fmt.Sprintf("wrong password of user %d", u.ID))
+		return User{}, refusal("wrong password of user " + u.ID)
 	}
 	if stale {
-		if err := s.rehash(ctx, u.ID, password, stored); err != nil {
+		if err := s.rehash(ctx, u.row, password, stored); err != nil {
 			slog.WarnContext(ctx, "password not stored anew", "user", u.ID, "error", err)
 		}
 	}
 	if u.Disabled {
-		return User{}, refusal(fmt.Sprintf("user %d is disabled", u.ID))
+		return User{}, refusal("user " + u.ID + " is disabled")
 	}
 	return u, nil
 }
@@ -102,11 +106,25 @@ func (s *Store) rehash(ctx context.Context, id int64, password, stored string) e
 	return err
 }
 
-const columns = "id, email, admin, disabled, created"
+// columns are those of a user, for scan. A row that the old service made has no uid yet.
+const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.admin, u.disabled, u.created, " +
+	"COALESCE(e.since, 0), u.password FROM `user` u LEFT JOIN tokens_after e ON e.uid = u.uid"
+
+// scan reads a user, and what is stored as the password.
+func scan(row interface{ Scan(into ...any) error }) (u User, password string, err error) {
+	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Disabled, &u.Created, &u.TokensAfter, &password)
+	return u, password, err
+}
 
 // ByEmail gives a user.
 func (s *Store) ByEmail(ctx context.Context, email string) (User, error) {
 	u, _, err := s.find(ctx, email)
+	return u, err
+}
+
+// ByID gives a user.
+func (s *Store) ByID(ctx context.Context, id string) (User, error) {
+	u, _, err := s.one(ctx, "u.uid = ?", id)
 	return u, err
 }
 
@@ -116,21 +134,44 @@ func (s *Store) find(ctx context.Context, email string) (u User, password string
 	if len(email) > maxEmail {
 		return User{}, "", ErrNotFound
 	}
+	u, password, err = s.one(ctx, "u.email = ?", email)
+	// A collation may also find a user by an address with other accents. Attempts are counted by address, and would not be
+	// counted together.
+	if err == nil && normalize(u.Email) != email {
+		return User{}, "", ErrNotFound
+	}
+	return u, password, err
+}
+
+func (s *Store) one(ctx context.Context, where, value string) (User, string, error) {
 	db, err := s.table(ctx)
 	if err != nil {
 		return User{}, "", err
 	}
-	err = db.QueryRowContext(ctx, "SELECT "+columns+", password FROM `user` WHERE email = ?", email).
-		Scan(&u.ID, &u.Email, &u.Admin, &u.Disabled, &u.Created, &password)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return User{}, "", fmt.Errorf("find user: %w", err)
-	}
-	// A collation may also find a user by an address with other accents. Attempts are counted by address, and would not be
-	// counted together.
-	if err != nil || normalize(u.Email) != email {
+	u, password, err := scan(db.QueryRowContext(ctx, "SELECT "+columns+" WHERE "+where, value))
+	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, "", ErrNotFound
 	}
+	if err == nil && u.ID == "" {
+		err = s.identify(ctx, &u)
+	}
+	if err != nil {
+		return User{}, "", fmt.Errorf("find user: %w", err)
+	}
 	return u, password, nil
+}
+
+func newID() string { return "u_" + strings.ToLower(rand.Text()) }
+
+// identify gives an ID to a user of the old table. The files are those of the address.
+func (s *Store) identify(ctx context.Context, u *User) error {
+	_, err := s.db.ExecContext(ctx, "UPDATE `user` SET uid = ?, owner = ? WHERE id = ? AND uid IS NULL",
+		newID(), u.Email, u.row)
+	if err != nil {
+		return err
+	}
+	*u, _, err = scan(s.db.QueryRowContext(ctx, "SELECT "+columns+" WHERE u.id = ?", u.row))
+	return err
 }
 
 // Create makes a user. ErrExists when the address has an account; a [RuleError] when address or password will not do.
@@ -147,7 +188,9 @@ func (s *Store) Create(ctx context.Context, email, password string, admin bool) 
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "INSERT INTO `user` (email, password, admin) VALUES (?, ?, ?)", email, hash, admin)
+	id := newID()
+	_, err = db.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password, admin) VALUES (?, ?, ?, ?, ?)",
+		id, id, email, hash, admin)
 	if s.dialect.isDuplicate(err) {
 		return ErrExists
 	}
@@ -157,7 +200,7 @@ func (s *Store) Create(ctx context.Context, email, password string, admin bool) 
 	return nil
 }
 
-// SetPassword changes a user's password; a [RuleError] when it will not do. Tokens that were given before stay valid.
+// SetPassword changes a user's password; a [RuleError] when it will not do. The tokens that were given before end.
 func (s *Store) SetPassword(ctx context.Context, email, password string) error {
 	if err := checkPassword(normalize(email), password); err != nil {
 		return err
@@ -166,28 +209,95 @@ func (s *Store) SetPassword(ctx context.Context, email, password string) error {
 	if err != nil {
 		return fmt.Errorf("set password: %w", err)
 	}
-	return s.update(ctx, "UPDATE `user` SET password = ? WHERE id = ?", hash, email)
+	return s.update(ctx, email, true, "password = ?", hash)
 }
 
-// SetDisabled says whether a user may not log in. Tokens that were given before stay valid.
+// SetDisabled says whether a user may not log in; it ends the tokens that were given before.
 func (s *Store) SetDisabled(ctx context.Context, email string, disabled bool) error {
-	return s.update(ctx, "UPDATE `user` SET disabled = ? WHERE id = ?", disabled, email)
+	return s.update(ctx, email, disabled, "disabled = ?", disabled)
 }
 
-// SetAdmin says whether the tokens that a user gets from now on are those of an admin.
+// SetAdmin says whether the tokens that a user gets from now on are those of an admin. Those of a former admin end.
 func (s *Store) SetAdmin(ctx context.Context, email string, admin bool) error {
-	return s.update(ctx, "UPDATE `user` SET admin = ? WHERE id = ?", admin, email)
+	return s.update(ctx, email, !admin, "admin = ?", admin)
 }
 
-func (s *Store) update(ctx context.Context, query string, value any, email string) error {
+// EndTokens ends the tokens that a user was given before.
+func (s *Store) EndTokens(ctx context.Context, email string) error {
+	return s.update(ctx, email, true, "email = email")
+}
+
+// update sets a column of a user, and ends the user's tokens with it.
+func (s *Store) update(ctx context.Context, email string, end bool, set string, value ...any) error {
 	u, _, err := s.find(ctx, email)
 	if err != nil {
 		return err
 	}
-	if _, err := s.db.ExecContext(ctx, query, value, u.ID); err != nil {
-		return fmt.Errorf("update user %d: %w", u.ID, err)
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE `user` SET "+set+" WHERE id = ?", append(value, u.row)...); err != nil || !end {
+			return err
+		}
+		return s.end(ctx, tx, u.ID)
+	})
+	if err != nil {
+		return fmt.Errorf("update user %s: %w", u.ID, err)
 	}
 	return nil
+}
+
+func (s *Store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// keep is for how long, in seconds, it is kept that tokens were ended: longer than any of them is valid.
+const keep = 25 * 60 * 60
+
+// end ends the tokens of a user that were given until now. Times of tokens are whole seconds, so that those of the next
+// second are the first that count.
+func (s *Store) end(ctx context.Context, tx *sql.Tx, id string) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM tokens_after WHERE since < "+s.dialect.now+" - ?", keep); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, "REPLACE INTO tokens_after (uid, since) VALUES (?, "+s.dialect.now+" + 1)", id)
+	return err
+}
+
+// TokensAfter gives, by ID, the Unix times from which on the tokens of users count, and the time by the database's
+// clock: of those whose tokens were ended at the given time or later.
+func (s *Store) TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error) {
+	db, err := s.table(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := db.QueryRowContext(ctx, "SELECT "+s.dialect.now).Scan(&now); err != nil {
+		return nil, 0, fmt.Errorf("list ended tokens: %w", err)
+	}
+	rows, err := db.QueryContext(ctx, "SELECT uid, since FROM tokens_after WHERE since >= ?", since)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list ended tokens: %w", err)
+	}
+	defer rows.Close()
+	after = map[string]int64{}
+	for rows.Next() {
+		var id string
+		var from int64
+		if err := rows.Scan(&id, &from); err != nil {
+			return nil, 0, fmt.Errorf("list ended tokens: %w", err)
+		}
+		after[id] = from
+	}
+	if err := rows.Err(); err != nil {
+		return nil, 0, fmt.Errorf("list ended tokens: %w", err)
+	}
+	return after, now, nil
 }
 
 // List gives all users in the order in which they were made.
@@ -196,21 +306,29 @@ func (s *Store) List(ctx context.Context) ([]User, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM `user` ORDER BY id")
+	rows, err := db.QueryContext(ctx, "SELECT "+columns+" ORDER BY u.id")
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
 	defer rows.Close()
 	var all []User
 	for rows.Next() {
-		var u User
-		if err := rows.Scan(&u.ID, &u.Email, &u.Admin, &u.Disabled, &u.Created); err != nil {
+		u, _, err := scan(rows)
+		if err != nil {
 			return nil, fmt.Errorf("list users: %w", err)
 		}
 		all = append(all, u)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
+	}
+	_ = rows.Close() // the connection is needed
+	for i := range all {
+		if all[i].ID == "" {
+			if err := s.identify(ctx, &all[i]); err != nil {
+				return nil, fmt.Errorf("list users: %w", err)
+			}
+		}
 	}
 	return all, nil
 }

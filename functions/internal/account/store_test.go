@@ -161,7 +161,7 @@ func TestAuthenticate(t *testing.T) {
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 				t.Errorf("%s: Authenticate() = %v, want %v", tt.name, err, tt.want)
 			}
-			if err == nil && (u.Email != email || !u.Admin || u.ID == 0) {
+			if err == nil && (u.Email != email || !u.Admin || u.ID == "" || u.Owner != u.ID) {
 				t.Errorf("%s: Authenticate() = %+v, want the admin %s", tt.name, u, email)
 			}
 		}
@@ -258,7 +258,8 @@ func TestChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []User{{Email: email, Admin: true, Disabled: true}, {Email: "second@email.com"}}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(User{}, "ID", "Created")); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(User{}),
+			cmpopts.IgnoreFields(User{}, "ID", "Owner", "Created", "TokensAfter")); diff != "" {
 			t.Errorf("List() (-want +got):\n%s", diff)
 		}
 		for _, u := range got {
@@ -267,6 +268,9 @@ func TestChanges(t *testing.T) {
 			}
 			if one, err := s.ByEmail(t.Context(), strings.ToUpper(u.Email)); err != nil || one != u {
 				t.Errorf("ByEmail(%q) = %+v, %v, want %+v", u.Email, one, err, u)
+			}
+			if one, err := s.ByID(t.Context(), u.ID); err != nil || one != u {
+				t.Errorf("ByID(%q) = %+v, %v, want %+v", u.ID, one, err, u)
 			}
 		}
 		if _, err := s.Authenticate(t.Context(), "second@email.com", password); !errors.Is(err, ErrCredentials) {
@@ -289,6 +293,68 @@ func TestChanges(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTokensEnd has whatever takes something from a user end the user's tokens, in the second after it.
+func TestTokensEnd(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b backend) {
+		s := newTestStore(t, b)
+		insertUser(t, b, email)
+		insertUser(t, b, "other@email.com")
+		if after, now, err := s.TokensAfter(t.Context(), 0); len(after) > 0 || now == 0 || err != nil {
+			t.Errorf("TokensAfter() of new users = %v, %d, %v, want none", after, now, err)
+		}
+		u, err := s.ByEmail(t.Context(), email)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			name string
+			do   func() error
+			ends bool
+		}{
+			{"promoted", func() error { return s.SetAdmin(t.Context(), email, true) }, false},
+			{"demoted", func() error { return s.SetAdmin(t.Context(), email, false) }, true},
+			{"disabled", func() error { return s.SetDisabled(t.Context(), email, true) }, true},
+			{"enabled", func() error { return s.SetDisabled(t.Context(), email, false) }, false},
+			{"password", func() error { return s.SetPassword(t.Context(), email, "Another1") }, true},
+			{"logged out", func() error { return s.EndTokens(t.Context(), email) }, true},
+		} {
+			execute(t, b.db, "DELETE FROM tokens_after")
+			if err := tt.do(); err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			after, now, err := s.TokensAfter(t.Context(), 0)
+			if err != nil || len(after) > 1 {
+				t.Errorf("%s: TokensAfter() = %v, %v", tt.name, after, err)
+			}
+			from, ended := after[u.ID]
+			if ended != tt.ends || ended && (from > now+1 || from < now-10) {
+				t.Errorf("%s: tokens count from %d on, %v, want %v, the next second after %d", tt.name, from, ended, tt.ends, now)
+			}
+			if got, err := s.ByID(t.Context(), u.ID); err != nil || got.TokensAfter != from {
+				t.Errorf("%s: ByID() = %+v, %v, want %d", tt.name, got, err, from)
+			}
+			if later, _, err := s.TokensAfter(t.Context(), now+2); err != nil || len(later) > 0 {
+				t.Errorf("%s: TokensAfter(later) = %v, %v, want none", tt.name, later, err)
+			}
+		}
+		execute(t, b.db, "UPDATE tokens_after SET since = since - ?", keep+2)
+		if err := s.EndTokens(t.Context(), "other@email.com"); err != nil {
+			t.Fatal(err)
+		}
+		if after, _, err := s.TokensAfter(t.Context(), 0); err != nil || len(after) != 1 || after[u.ID] != 0 {
+			t.Errorf("TokensAfter() = %v, %v, want what is older than any token forgotten", after, err)
+		}
+	})
+}
+
+// insertUser makes a user whom no password lets in, which costs no hash.
+func insertUser(t *testing.T, b backend, email string) {
+	t.Helper()
+	id := newID()
+	execute(t, b.db, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)", id, id, email, decoy)
 }
 
 // TestPlainPassword is about rows that the Python service inserted.

@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,9 +46,14 @@ func final(err error) bool {
 
 // Client speaks to one service, as one user.
 type Client struct {
-	base  *url.URL
+	// Renewed is told of each token that follows from the one that the client was made with; it may be nil.
+	Renewed func(token string)
+
+	base *url.URL
+	http *http.Client
+
+	mu    sync.Mutex // guards token, and is held while it is renewed
 	token string
-	http  *http.Client
 }
 
 const (
@@ -93,10 +100,51 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 		return nil, err
 	}
 	r.Header.Set("Accept", "application/problem+json, */*")
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+	if token := c.fresh(ctx); token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	return r, nil
+}
+
+// fresh gives the token, or the next one when more than half of its time is over. When there is none, the service says
+// so to what is asked by the old one.
+func (c *Client) fresh(ctx context.Context) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !halfOver(c.token, time.Now()) {
+		return c.token
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.String()+"/token", nil)
+	if err != nil {
+		return c.token
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	res, err := c.do(r)
+	if err != nil {
+		return c.token
+	}
+	defer res.Body.Close()
+	if token, err := io.ReadAll(io.LimitReader(res.Body, 64<<10)); err == nil && len(token) > 0 {
+		c.token = string(token)
+		if c.Renewed != nil {
+			c.Renewed(c.token)
+		}
+	}
+	return c.token
+}
+
+// halfOver reports whether more than half of a token's time is over, and not yet all of it.
+func halfOver(token string, now time.Time) bool {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return false
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var times struct{ Iat, Exp int64 }
+	return err == nil && json.Unmarshal(claims, &times) == nil &&
+		now.Unix() > times.Iat+(times.Exp-times.Iat)/2 && now.Unix() < times.Exp
 }
 
 // do sends a request. What is no 2xx is an *Error.

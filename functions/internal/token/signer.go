@@ -25,6 +25,9 @@ const (
 	minRSA    = 2048 // bits
 )
 
+// MaxTTL bounds how long a token is valid. What is known of tokens that were ended is kept for as long.
+const MaxTTL = 24 * time.Hour
+
 // SignerConfig says how tokens are made. Exactly one of Secret and PrivateKey is given; it decides the algorithm: HS256
 // for a secret, EdDSA for an Ed25519 key, RS256 for an RSA key.
 type SignerConfig struct {
@@ -34,7 +37,7 @@ type SignerConfig struct {
 	PreviousKeys string        `env:"JWT_PREVIOUS_KEYS"`
 	Issuer       string        `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss
 	Audience     string        `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud
-	TTL          time.Duration `env:"JWT_TTL, default=24h"`             // how long a token is valid
+	TTL          time.Duration `env:"JWT_TTL, default=1h"`              // how long a token is valid; at most [MaxTTL]
 }
 
 // Validate reports a key that is missing, too many, or too weak.
@@ -58,8 +61,8 @@ type Signer struct {
 func NewSigner(c SignerConfig) (*Signer, error) {
 	s := &Signer{jwks: jwkset.NewMemoryStorage(), issuer: c.Issuer, audience: c.Audience, ttl: c.TTL}
 	var errs []error
-	if c.TTL < time.Second {
-		errs = append(errs, fmt.Errorf("JWT_TTL is %v: a token must be valid for a second at least", c.TTL))
+	if c.TTL < time.Second || c.TTL > MaxTTL {
+		errs = append(errs, fmt.Errorf("JWT_TTL is %v: want from 1s to %v", c.TTL, MaxTTL))
 	}
 	errs = append(errs, checkNames(c.Issuer, c.Audience))
 	switch {
@@ -177,28 +180,26 @@ func checkSecret(s string) error {
 	return nil
 }
 
-// Sign makes a token for a user, who is known to others by username and in logs by subject.
-func (s *Signer) Sign(subject, username string, admin bool) (string, error) {
+// Sign makes a token of the claims, and sets those that are the same for all. An IssuedAt in the future is kept, and an
+// ExpiresAt that is earlier than a token's.
+func (s *Signer) Sign(c Claims) (string, error) {
 	now := time.Now()
-	t := jwt.NewWithClaims(s.method, Claims{
-		Username: username,
-		Admin:    admin,
-		RegisteredClaims: jwt.RegisteredClaims{
-			ID:        uuid.NewString(),
-			Issuer:    s.issuer,
-			Subject:   subject,
-			Audience:  jwt.ClaimStrings{s.audience},
-			IssuedAt:  jwt.NewNumericDate(now),
-			NotBefore: jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(s.ttl)),
-		},
-	})
+	if c.IssuedAt != nil && c.IssuedAt.After(now) {
+		now = c.IssuedAt.Time
+	}
+	ends := now.Add(s.ttl)
+	if c.ExpiresAt != nil && c.ExpiresAt.Before(ends) {
+		ends = c.ExpiresAt.Time
+	}
+	c.ID, c.Issuer, c.Audience = uuid.NewString(), s.issuer, jwt.ClaimStrings{s.audience}
+	c.IssuedAt, c.NotBefore, c.ExpiresAt = jwt.NewNumericDate(now), jwt.NewNumericDate(now), jwt.NewNumericDate(ends)
+	t := jwt.NewWithClaims(s.method, c)
 	if s.kid != "" {
 		t.Header["kid"] = s.kid
 	}
 	raw, err := t.SignedString(s.key)
 	if err != nil {
-		return "", fmt.Errorf("sign token of user %s: %w", subject, err)
+		return "", fmt.Errorf("sign token of user %s: %w", c.Subject, err)
 	}
 	return raw, nil
 }

@@ -15,18 +15,27 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/problem"
 )
 
-// Claims are what a token says.
+// Claims are what a token says. The subject is the user's id, which no other user gets, ever.
 type Claims struct {
-	Username string `json:"username"`
+	Username string `json:"username"` // the user's e-mail address
 	Admin    bool   `json:"admin"`
+	// Scope is what the token is good for, as words with spaces between (RFC 9068, section 2.2.3); empty for everything.
+	Scope string `json:"scope,omitempty"`
+	// AuthTime is when the user showed a password; it stays the same in the tokens that follow from this one.
+	AuthTime *jwt.NumericDate `json:"auth_time,omitempty"`
 	jwt.RegisteredClaims
 }
 
 // May reports whether the bearer may see what belongs to owner.
 func (c Claims) May(owner string) bool { return c.Admin || c.Username != "" && c.Username == owner }
 
-// ErrUnavailable says that a token could not be checked, since its keys cannot be fetched at the moment.
-var ErrUnavailable = errors.New("the keys that tokens are checked with cannot be fetched")
+// What is said of a token that does not count.
+var (
+	// ErrUnavailable says that a token could not be checked, since login cannot be asked at the moment.
+	ErrUnavailable = errors.New("what tokens are checked with cannot be fetched from login")
+	// ErrEnded says that the tokens of the user were ended after this one was given.
+	ErrEnded = errors.New("the user's tokens were ended")
+)
 
 // Verifier checks a token. Its error is for the log: the token is not to be trusted, or, with [ErrUnavailable], could
 // not be checked yet.
@@ -68,13 +77,21 @@ func FromRequest(r *http.Request, v Verifier) (Claims, error) {
 		return Claims{}, problem.Wrap(err, problem.Unavailable,
 			"tokens cannot be checked at the moment: try again").RetryAfter(time.Second)
 	}
-	if errors.Is(err, jwt.ErrTokenExpired) {
-		return Claims{}, problem.Wrap(err, problem.Forbidden, "the token has expired: log in again").
-			With("WWW-Authenticate", `Bearer realm="soundstrip", error="invalid_token"`)
-	}
 	if err != nil {
-		return Claims{}, problem.Wrap(err, problem.Forbidden, "the token is not valid: log in again").
-			With("WWW-Authenticate", `Bearer realm="soundstrip", error="invalid_token"`)
+		return Claims{}, Refused(err)
 	}
 	return c, nil
+}
+
+// Refused answers a request whose token does not count.
+func Refused(err error) error {
+	detail := "the token is not valid: log in again"
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		detail = "the token has expired: log in again"
+	case errors.Is(err, ErrEnded):
+		detail = "the token was ended: log in again"
+	}
+	return problem.Wrap(err, problem.Forbidden, "%s", detail).
+		With("WWW-Authenticate", `Bearer realm="soundstrip", error="invalid_token"`)
 }

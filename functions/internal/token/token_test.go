@@ -94,11 +94,15 @@ func newTestSigner(t testing.TB, c SignerConfig) *Signer {
 
 func sign(t testing.TB, s *Signer) string {
 	t.Helper()
-	raw, err := s.Sign("7", "georgio@email.com", true)
+	raw, err := s.Sign(claimsOf("u_7"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+func claimsOf(subject string) Claims {
+	return Claims{Username: "georgio@email.com", Admin: true, RegisteredClaims: jwt.RegisteredClaims{Subject: subject}}
 }
 
 func newTestVerifier(t testing.TB, c VerifierConfig) Verifier {
@@ -174,7 +178,7 @@ func TestSignAndVerify(t *testing.T) {
 					t.Errorf("%s: Verify() = %v", name, err)
 					continue
 				}
-				if c.Username != "georgio@email.com" || !c.Admin || c.Subject != "7" || c.ID == "" || c.NotBefore == nil ||
+				if c.Username != "georgio@email.com" || !c.Admin || c.Subject != "u_7" || c.ID == "" || c.NotBefore == nil ||
 					c.ExpiresAt.Sub(c.IssuedAt.Time) != time.Hour || cmp.Diff(jwt.ClaimStrings{"soundstrip"}, c.Audience) != "" {
 					t.Errorf("%s: Verify() = %+v", name, c)
 				}
@@ -198,7 +202,7 @@ func header(t testing.TB, raw string) (h map[string]any) {
 // claims are valid ones, for a test to spoil.
 func claims(change func(jwt.MapClaims)) jwt.MapClaims {
 	now := time.Now().Unix()
-	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "iss": "soundstrip", "aud": "soundstrip",
+	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "sub": "u_7", "iss": "soundstrip", "aud": "soundstrip",
 		"iat": now, "nbf": now, "exp": now + 3600}
 	if change != nil {
 		change(c)
@@ -251,6 +255,8 @@ func TestClaims(t *testing.T) {
 		{name: "without aud", change: without("aud"), want: jwt.ErrTokenRequiredClaimMissing},
 		{name: "without username", change: without("username"), refuse: true},
 		{name: "username is a number", change: set("username", 1), refuse: true},
+		{name: "without sub", change: without("sub"), refuse: true},
+		{name: "sub is a row's number, which another user may get", change: set("sub", "7"), refuse: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,10 +1,15 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -19,10 +24,14 @@ const (
 	maxToken = 8 << 10
 )
 
-// VerifierConfig says which tokens are accepted. Exactly one of Secret and JWKSURL is given.
+// VerifierConfig says which tokens are accepted. One of Secret, JWKSURL and LoginURL is needed, and at most one of the
+// first two.
 type VerifierConfig struct {
-	Secret   string `env:"JWT_SECRET"`                       // the signer's
-	JWKSURL  string `env:"JWT_JWKS_URL"`                     // where the signer's public keys are served
+	Secret  string `env:"JWT_SECRET"`   // the signer's
+	JWKSURL string `env:"JWT_JWKS_URL"` // where the signer's public keys are served; login's unless there is a Secret
+	// LoginURL is the address of the login function, which tells whose tokens were ended, and what an API key may do.
+	// Without it tokens count until they expire, and API keys do not.
+	LoginURL string `env:"LOGIN_URL"`
 	Issuer   string `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss must be this
 	Audience string `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud must contain this
 }
@@ -33,29 +42,43 @@ func (c *VerifierConfig) Validate() error {
 }
 
 func (c *VerifierConfig) checkKey() error {
+	var errs []error
+	check := func(variable, value string) {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			errs = append(errs, fmt.Errorf("%s is %q: want an http or https URL", variable, value))
+		}
+	}
+	check("JWT_JWKS_URL", c.JWKSURL)
+	check("LOGIN_URL", c.LoginURL)
 	switch {
 	case c.Secret != "" && c.JWKSURL != "":
-		return errors.New("JWT_SECRET and JWT_JWKS_URL are both set: tokens are checked with one of them")
-	case c.JWKSURL == "":
-		return checkSecret(c.Secret)
+		errs = append(errs, errors.New("JWT_SECRET and JWT_JWKS_URL are both set: tokens are checked with one of them"))
+	case c.Secret != "" || c.JWKSURL == "" && c.LoginURL == "":
+		errs = append(errs, checkSecret(c.Secret))
 	}
-	if u, err := url.Parse(c.JWKSURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("JWT_JWKS_URL is %q: want an http or https URL", c.JWKSURL)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// NewVerifier makes a verifier. Public keys are fetched when the first token comes, and again when a token names a key
-// that is not known or the keys have grown old; until they can be had, Verify returns [ErrUnavailable].
+// NewVerifier makes a verifier. Public keys, and what login knows of tokens that were ended, are fetched when the first
+// token comes, and again when a token names a key that is not known or what was fetched has grown old; until they can be
+// had, Verify returns [ErrUnavailable].
 func NewVerifier(c VerifierConfig) (Verifier, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	login := strings.TrimRight(c.LoginURL, "/")
+	var v *verifier
 	if c.Secret != "" {
-		return newVerifier(secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256), nil
+		v = newVerifier(secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256)
+	} else {
+		keys := setKey(newRemote(cmp.Or(c.JWKSURL, login+"/.well-known/jwks.json")))
+		v = newVerifier(keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
 	}
-	keys := setKey(newRemote(c.JWKSURL))
-	return newVerifier(keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256), nil
+	if login == "" {
+		slog.Warn("LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
+		return v, nil
+	}
+	return WithLogin(v, remoteLogin{login, &http.Client{Timeout: fetchTimeout}}, pollEvery), nil
 }
 
 // keys gives the function that finds the key of a token.
@@ -85,8 +108,11 @@ func (v *verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if _, err := v.parser.ParseWithClaims(raw, &c, v.key(ctx)); err != nil {
 		return Claims{}, fmt.Errorf("verify token: %w", err)
 	}
-	if c.Username == "" {
+	if c.Username == "" || c.Subject == "" {
 		return Claims{}, errors.New("verify token: it names no user")
+	}
+	if _, err := strconv.Atoi(c.Subject); err == nil {
+		return Claims{}, errors.New("verify token: its subject is a row's number, as it was until November 2026")
 	}
 	return c, nil
 }
