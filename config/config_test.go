@@ -319,6 +319,8 @@ func TestImages(t *testing.T) {
 			}
 		}
 	}
+	slices.Sort(built)
+	built = slices.Compact(built) // go list names each once
 	list := append([]string{"list", "-f", "{{.Name}}"}, built...)
 	out, err := exec.CommandContext(t.Context(), "go", list...).CombinedOutput()
 	if err != nil {

@@ -129,7 +129,7 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 		Video:    job.Video{Length: info.Length, SHA256: info.SHA256},
 	}
 	if info.Owner != "" {
-		adopted.Owner = info.Owner
+		adopted.Owner, adopted.Username = info.Owner, p.Username
 	}
 	if adopted.Filename == "" {
 		adopted.Filename = info.Name

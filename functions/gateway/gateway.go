@@ -35,7 +35,8 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/curl                                          a page that says how to use the service by curl
 //	/session, /session/end                         the page's cookie, made of Login's token
 //	/plain                                         the list of jobs for a browser without JavaScript
-//	/login, /token, /users                         Login
+//	/login, /token, /logout, /users                Login
+//	/users/me, /users/me/password, /users/me/keys  Login
 //	/.well-known/jwks.json, …/tokens-after         Login
 //	/validate                                      Validate
 //	/upload, /upload/{filename}, /files, /files/…  Upload
@@ -65,7 +66,12 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("/openapi.json", reads)
 	mux.Handle("/login", routes.Login)
 	mux.Handle("/token", routes.Login)
+	mux.Handle("/logout", routes.Login)
 	mux.Handle("/users", routes.Login)
+	mux.Handle("/users/me", routes.Login)
+	mux.Handle("/users/me/password", routes.Login)
+	mux.Handle("/users/me/keys", routes.Login)
+	mux.Handle("/users/me/keys/{id}", routes.Login)
 	mux.Handle("/.well-known/jwks.json", routes.Login)
 	mux.Handle("/.well-known/tokens-after", routes.Login)
 	mux.Handle("/validate", routes.Validate)

@@ -48,7 +48,9 @@ func TestDescription(t *testing.T) {
 		}
 	}
 	for _, route := range []string{
-		"POST /login", "POST /token", "POST /users", "GET /.well-known/jwks.json", "GET /.well-known/tokens-after", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
+		"POST /login", "POST /token", "POST /logout", "POST /users", "GET /users/me", "DELETE /users/me",
+		"PUT /users/me/password", "GET /users/me/keys", "POST /users/me/keys", "DELETE /users/me/keys/1",
+		"GET /.well-known/jwks.json", "GET /.well-known/tokens-after", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
 		"POST /session", "DELETE /session", "POST /session/end",
 		"OPTIONS /files", "POST /files", "HEAD /files/1", "PATCH /files/1", "DELETE /files/1",
 		"GET /jobs", "GET /jobs/events", "GET /jobs/1", "DELETE /jobs/1", "GET /jobs/1/events", "POST /jobs/1/cancel",

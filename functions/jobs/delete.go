@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -114,30 +113,9 @@ func (s *server) deletion(ctx context.Context, id string) deletion {
 	return deletion{ID: id, Result: "error", Detail: told.Detail}
 }
 
-// remove deletes the files before the job: when it breaks off, the job is still there to be deleted again.
 func (s *server) remove(ctx context.Context, j job.Job) error {
-	id := j.ID
-	if !j.State.Finished() {
-		// A worker that has the job loses it by this, and removes what it made.
-		var err error
-		j, err = s.jobs.Cancel(ctx, id)
-		if errors.Is(err, job.ErrState) { // it finished meanwhile, perhaps with an MP3
-			j, err = s.jobs.Get(ctx, id)
-		}
-		if err != nil {
-			return fault("cancel", id, err)
-		}
-	}
-	if j.MP3 != nil {
-		if err := s.mp3s.Delete(ctx, j.MP3.FID); err != nil {
-			return unavailable(fmt.Errorf("delete MP3 %s: %w", j.MP3.FID, err))
-		}
-	}
-	if err := s.videos.Delete(ctx, id); err != nil {
-		return unavailable(fmt.Errorf("delete video %s: %w", id, err))
-	}
-	if err := s.jobs.Delete(ctx, id); err != nil {
-		return fault("delete", id, err)
+	if err := job.Remove(ctx, s.jobs, s.videos, s.mp3s, j); err != nil {
+		return fault("delete", j.ID, err)
 	}
 	return nil
 }

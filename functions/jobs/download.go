@@ -58,7 +58,7 @@ func (s *server) serveStray(w http.ResponseWriter, r *http.Request, fid string) 
 		return unavailable(fmt.Errorf("open MP3 %s: %w", fid, err))
 	}
 	defer f.Close()
-	if !token.FromContext(r.Context()).Admin {
+	if !token.FromContext(r.Context()).IsAdmin() {
 		return problem.New(problem.Forbidden, "the MP3 is not known to be yours: ask an admin for it")
 	}
 	serveFile(w, r, f, cmp.Or(f.Info().Name, fid), f.Info().SHA256)

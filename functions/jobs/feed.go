@@ -31,7 +31,7 @@ const (
 
 // makeFeed gives the bearer's feed a new secret address.
 func (s *server) makeFeed(w http.ResponseWriter, r *http.Request) error {
-	owner := token.FromContext(r.Context()).Username
+	owner := token.FromContext(r.Context()).Owner()
 	if owner == "" {
 		return nobody()
 	}
@@ -49,7 +49,7 @@ func (s *server) makeFeed(w http.ResponseWriter, r *http.Request) error {
 
 // endFeed ends the bearer's feed.
 func (s *server) endFeed(w http.ResponseWriter, r *http.Request) error {
-	owner := token.FromContext(r.Context()).Username
+	owner := token.FromContext(r.Context()).Owner()
 	if owner == "" {
 		return nobody()
 	}
@@ -95,7 +95,11 @@ func (s *server) feed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := podcast(owner, s.origin(r), r.URL.Path)
+	name := "yours"
+	if len(found) > 0 {
+		name = found[0].Addressee()
+	}
+	p := podcast(name, s.origin(r), r.URL.Path)
 	ends := time.Now().UTC().Truncate(sameFor).Add(sameFor + listenFor)
 	for _, j := range found {
 		length, err := s.lengthOf(r.Context(), j.MP3)

@@ -61,7 +61,7 @@ type server struct {
 // New serves
 //
 //	GET /jobs                the bearer's jobs, newest first: ?state= ?limit= ?before=; an admin may ask for another's by
-//	                         ?owner=NAME, and for everyone's by ?owner=*
+//	                         ?owner=ID, and for everyone's by ?owner=*
 //	GET /jobs/{id}           one job
 //	GET /jobs/events         the bearer's jobs as they change, as server-sent events: ?owner= as above
 //	GET /jobs/{id}/events    one job as it changes
@@ -104,9 +104,13 @@ func New(
 		"GET /users/me/webhook":    s.showWebhook,
 		"DELETE /users/me/webhook": s.endWebhook,
 	} {
-		mux.Handle(pattern, token.Required(v, h))
+		scope := ""
+		if strings.HasPrefix(pattern, "GET /jobs") || strings.HasPrefix(pattern, "GET /download") {
+			scope = token.Read
+		}
+		mux.Handle(pattern, token.Required(v, scope, h))
 	}
-	mp3 := s.byLink(token.Required(v, problem.Handler(s.mp3)))
+	mp3 := s.byLink(token.Required(v, token.Read, problem.Handler(s.mp3)))
 	mux.Handle("GET /jobs/{id}/mp3", mp3)
 	mux.Handle("GET /jobs/{id}/audio.mp3", mp3)
 	mux.Handle("GET /feeds/{file}", problem.Handler(s.feed))
@@ -176,12 +180,12 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) error {
 
 func parseQuery(r *http.Request) (job.Query, error) {
 	v, c := r.URL.Query(), token.FromContext(r.Context())
-	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Username), State: job.State(v.Get("state")), Before: v.Get("before"),
+	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Owner()), State: job.State(v.Get("state")), Before: v.Get("before"),
 		Limit: defaultLimit}
 	switch {
 	case !c.May(q.Owner):
 		return q, problem.New(problem.Forbidden, "only an admin may list the jobs of others")
-	case q.Owner == "*" && c.Admin:
+	case q.Owner == "*" && c.IsAdmin():
 		q.Owner = ""
 	}
 	if q.State != "" && !slices.Contains(job.States, q.State) {

@@ -20,6 +20,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -69,8 +70,16 @@ var (
 	testLinks  = token.NewLinks(testConfig.Link)
 )
 
-var verify = verifier{"georgio": {Username: "georgio"}, "eve": {Username: "eve"},
-	"admin": {Username: "root", Admin: true}, "star": {Username: "*"}, "nobody": {}}
+var verify = verifier{"georgio": claimsOf("georgio"), "eve": claimsOf("eve"),
+	"admin":  {Username: "root", Group: "admin", RegisteredClaims: jwt.RegisteredClaims{Subject: "root"}},
+	"legacy": {Username: "georgio", Admin: true, RegisteredClaims: jwt.RegisteredClaims{Subject: "u_other"}},
+	"reader": {Username: "georgio", Group: "admin", Scope: "read", RegisteredClaims: jwt.RegisteredClaims{Subject: "georgio"}},
+	"sender": {Username: "georgio", Scope: "upload", RegisteredClaims: jwt.RegisteredClaims{Subject: "georgio"}},
+	"star":   claimsOf("*"), "nobody": {}}
+
+func claimsOf(owner string) token.Claims {
+	return token.Claims{Username: owner, RegisteredClaims: jwt.RegisteredClaims{Subject: owner}}
+}
 
 // store keeps jobs in a map; before, when set, is asked before each call and may make it fail.
 type store struct {
@@ -341,6 +350,13 @@ func TestStatus(t *testing.T) {
 		{"list without a token", "", "GET", "/jobs", 401, "log in"},
 		{"list with a bad token", "mallory", "GET", "/jobs", 403, "log in"},
 		{"list someone else's", "georgio", "GET", "/jobs?owner=eve", 403, "admin"},
+		{"the old gateway's admin is none here", "legacy", "GET", "/jobs?owner=*", 403, "admin"},
+		{"whose address is another's owner", "legacy", "GET", "/jobs/" + converted, 403, "someone else"},
+		{"a key that may read", "reader", "GET", "/jobs/" + converted + "/mp3", 200, string(sound)},
+		{"an admin's key is no admin", "reader", "GET", "/jobs?owner=*", 403, "admin"},
+		{"a key may not delete", "reader", "DELETE", "/jobs/" + converted, 403, "API key"},
+		{"a key may not see the webhook", "reader", "GET", "/users/me/webhook", 403, "API key"},
+		{"a key that may only send", "sender", "GET", "/jobs/" + converted + "/mp3", 403, "scope read"},
 		{"list everyone's", "georgio", "GET", "/jobs?owner=*", 403, "admin"},
 		{"list by a token without a name", "nobody", "GET", "/jobs", 403, ""},
 		{"list by an unknown state", "georgio", "GET", "/jobs?state=lost", 400, "stored queued converting"},

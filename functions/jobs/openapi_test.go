@@ -38,7 +38,7 @@ func TestDescribedJob(t *testing.T) {
 	}
 	now := time.Now()
 	all, err := json.Marshal(viewOf(job.Job{
-		ID: stored, Owner: "georgio", Filename: "talk.mp4", State: job.Failed, Round: 1, Progress: 1,
+		ID: stored, Owner: "u_1", Username: "georgio", Filename: "talk.mp4", State: job.Failed, Round: 1, Progress: 1,
 		Options: eventing.Options{
 			Bitrate: 1, Quality: new(int), Start: 1, End: 2, Mono: true, Normalize: true, Title: "t", Artist: "a", Album: "a",
 		},

@@ -15,7 +15,7 @@ const maxWebhook = 16 << 10
 
 // setWebhook makes an address the bearer's webhook. It tells the secret, which stays the same for the same address.
 func (s *server) setWebhook(w http.ResponseWriter, r *http.Request) error {
-	owner := token.FromContext(r.Context()).Username
+	owner := token.FromContext(r.Context()).Owner()
 	if owner == "" {
 		return nobody()
 	}
@@ -65,7 +65,7 @@ func addressIn(w http.ResponseWriter, r *http.Request) (string, error) {
 
 // showWebhook shows the bearer's webhook as a job's is shown.
 func (s *server) showWebhook(w http.ResponseWriter, r *http.Request) error {
-	owner := token.FromContext(r.Context()).Username
+	owner := token.FromContext(r.Context()).Owner()
 	if owner == "" {
 		return nobody()
 	}
@@ -84,7 +84,7 @@ func (s *server) showWebhook(w http.ResponseWriter, r *http.Request) error {
 
 // endWebhook ends the bearer's webhook.
 func (s *server) endWebhook(w http.ResponseWriter, r *http.Request) error {
-	owner := token.FromContext(r.Context()).Username
+	owner := token.FromContext(r.Context()).Owner()
 	if owner == "" {
 		return nobody()
 	}

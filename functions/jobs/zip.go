@@ -68,10 +68,10 @@ func (s *server) chosen(r *http.Request) ([]job.Job, error) {
 		return s.named(r.Context(), c, ids)
 	case state != string(job.Converted):
 		return nil, problem.New(problem.Invalid, "which MP3s? Give ?id=…&id=…, or ?state=converted for all of yours")
-	case c.Username == "":
+	case c.Owner() == "":
 		return nil, nobody()
 	}
-	return s.withMP3(r.Context(), c.Username, maxBatch)
+	return s.withMP3(r.Context(), c.Owner(), maxBatch)
 }
 
 // nobody refuses a token without a name: to the store that means everyone.

@@ -14,7 +14,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +32,15 @@ type Users interface {
 	ByID(ctx context.Context, id string) (account.User, error)
 	Create(ctx context.Context, email, password string, admin bool) error
 	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
+	EndTokens(ctx context.Context, email string) error
+	SetPassword(ctx context.Context, email, password string) error
+	Delete(ctx context.Context, email string) error
+	Deletions(ctx context.Context) ([]account.Deletion, error)
+	Swept(ctx context.Context, id string) error
+	Keys(ctx context.Context, userID string) ([]account.Key, error)
+	CreateKey(ctx context.Context, userID string, k account.Key) (_ account.Key, secret string, err error)
+	EndKey(ctx context.Context, userID, id string) error
+	ByKey(ctx context.Context, secret string) (account.User, account.Key, error)
 }
 
 // Config says who may become a user, and which proxies stand before us.
@@ -45,6 +53,8 @@ type Config struct {
 	TrustProxy []netip.Prefix `env:"LOGIN_TRUST_PROXY"`
 	// Session is for how long one token follows from another before the password is asked for again.
 	Session time.Duration `env:"LOGIN_SESSION, default=720h"`
+	// EventSecret is what sweep signs with when it asks whose files are to go. Without it nobody is told.
+	EventSecret string `env:"EVENT_SECRET"`
 }
 
 // Validate reports an unknown LOGIN_SIGNUP, and a LOGIN_SESSION that nobody could use.
@@ -56,6 +66,9 @@ func (c *Config) Validate() error {
 	if c.Session <= 0 {
 		errs = append(errs, fmt.Errorf("LOGIN_SESSION is %v: want a duration above 0", c.Session))
 	}
+	if c.EventSecret != "" && len(c.EventSecret) < eventing.MinSecret {
+		errs = append(errs, fmt.Errorf("EVENT_SECRET: want at least %d bytes", eventing.MinSecret))
+	}
 	return errors.Join(errs...)
 }
 
@@ -64,6 +77,27 @@ const maxBody = 4 << 10
 
 // Local is what verifiers in the process of the users ask.
 type Local struct{ Users Users }
+
+// Key is of [token.Login].
+func (l Local) Key(ctx context.Context, key string) (token.Claims, error) {
+	u, k, err := l.Users.ByKey(ctx, key)
+	if errors.Is(err, account.ErrCredentials) {
+		return token.Claims{}, fmt.Errorf("%w: %w", token.ErrKey, err)
+	}
+	c := claimsOf(u)
+	c.Scope = k.Scope
+	return c, err
+}
+
+// claimsOf gives what a token says of a user.
+func claimsOf(u account.User) token.Claims {
+	c := token.Claims{Username: u.Email, Group: u.Group, Admin: u.Admin}
+	c.Subject = u.ID
+	if u.Owner != u.ID {
+		c.Keeper = u.Owner
+	}
+	return c
+}
 
 // TokensAfter is of [token.Login].
 func (l Local) TokensAfter(ctx context.Context, since int64) (token.Ended, error) {
@@ -106,8 +140,25 @@ func (h *handler) routes() http.Handler {
 	}
 	mux.Handle("POST /token", problem.Handler(h.refresh))
 	mux.Handle("/token", problem.NotAllowed(http.MethodPost))
+	mux.Handle("POST /logout", problem.Handler(h.logout))
+	mux.Handle("/logout", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users", problem.Handler(h.signUp))
 	mux.Handle("/users", problem.NotAllowed(http.MethodPost))
+	mux.Handle("GET /users/me", problem.Handler(h.showMe))
+	mux.Handle("DELETE /users/me", problem.Handler(h.deleteMe))
+	mux.Handle("/users/me", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
+	mux.Handle("PUT /users/me/password", problem.Handler(h.setPassword))
+	mux.Handle("/users/me/password", problem.NotAllowed(http.MethodPut))
+	mux.Handle("GET /users/me/keys", problem.Handler(h.listKeys))
+	mux.Handle("POST /users/me/keys", problem.Handler(h.makeKey))
+	mux.Handle("/users/me/keys", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodPost))
+	mux.Handle("DELETE /users/me/keys/{id}", problem.Handler(h.endKey))
+	mux.Handle("/users/me/keys/{id}", problem.NotAllowed(http.MethodDelete))
+	signed := func(f problem.Handler) http.Handler {
+		return eventing.Authenticated([]byte(h.cfg.EventSecret), "login", f)
+	}
+	mux.Handle("GET /users/deleted", signed(h.deletions))
+	mux.Handle("DELETE /users/deleted/{id}", signed(h.swept))
 	mux.Handle("GET /.well-known/jwks.json", problem.Handler(h.jwks))
 	mux.Handle("/.well-known/jwks.json", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	mux.Handle("GET /.well-known/tokens-after", problem.Handler(h.tokensAfter))
@@ -157,29 +208,36 @@ func give(w http.ResponseWriter, r *http.Request, issued TokenIssued) error {
 	return nil
 }
 
-// issue gives a token to the owner of the credentials. account.ErrCredentials and *waitError are the faults of the
-// client.
+// issue gives a token to the owner of the credentials. Its errors are those of authenticate.
 func (h *handler) issue(ctx context.Context, from netip.Prefix, email, password string) (TokenIssued, error) {
-	now, acc := h.now(), keyOf(email)
-	if wait := max(h.accounts.wait(acc, now), h.addresses.wait(from, now)); wait > 0 {
-		return TokenIssued{}, &waitError{wait}
-	}
-	u, err := h.users.Authenticate(ctx, email, password)
-	if errors.Is(err, account.ErrCredentials) {
-		h.accounts.charge(acc, now)
-		h.addresses.charge(from, now)
-	}
+	now := h.now()
+	u, err := h.authenticate(ctx, from, email, password)
 	if err != nil {
 		return TokenIssued{}, err
 	}
 	return h.sign(u, now)
 }
 
+// authenticate gives the user with the credentials. account.ErrCredentials and *waitError are the faults of the client.
+func (h *handler) authenticate(ctx context.Context, from netip.Prefix, email, password string) (account.User, error) {
+	now, acc := h.now(), keyOf(email)
+	if wait := max(h.accounts.wait(acc, now), h.addresses.wait(from, now)); wait > 0 {
+		return account.User{}, &waitError{wait}
+	}
+	u, err := h.users.Authenticate(ctx, email, password)
+	if errors.Is(err, account.ErrCredentials) {
+		h.accounts.charge(acc, now)
+		h.addresses.charge(from, now)
+	}
+	return u, err
+}
+
 // sign makes a token for a user who showed the password at the given time. Where the user's tokens were ended within
 // this second, it is given in the next one, which is the first that counts.
 func (h *handler) sign(u account.User, authenticated time.Time) (TokenIssued, error) {
-	c := token.Claims{Username: u.Email, Admin: u.Admin || h.cfg.LegacyAdmin, AuthTime: jwt.NewNumericDate(authenticated)}
-	c.Subject, c.IssuedAt = u.ID, jwt.NewNumericDate(time.Unix(u.TokensAfter, 0))
+	c := claimsOf(u)
+	c.Admin = c.Admin || h.cfg.LegacyAdmin
+	c.AuthTime, c.IssuedAt = jwt.NewNumericDate(authenticated), jwt.NewNumericDate(time.Unix(u.TokensAfter, 0))
 	raw, err := h.signer.Sign(c)
 	if err != nil {
 		return TokenIssued{}, err
@@ -193,6 +251,9 @@ func (h *handler) bearer(r *http.Request) (account.User, token.Claims, error) {
 	if err != nil {
 		return account.User{}, c, err
 	}
+	if c.Scope != "" {
+		return account.User{}, c, token.Insufficient("")
+	}
 	u, err := h.users.ByID(r.Context(), c.Subject)
 	switch {
 	case errors.Is(err, account.ErrNotFound) || err == nil && (u.Disabled || !c.GivenSince(u.TokensAfter)):
@@ -203,8 +264,31 @@ func (h *handler) bearer(r *http.Request) (account.User, token.Claims, error) {
 	return u, c, nil
 }
 
-// refresh gives a new token for one that is still valid.
+// exchanged is how long a token is valid that an API key was exchanged for: soon after the key, it ends.
+const exchanged = time.Minute
+
+// exchange gives a token for an API key, to functions that know no keys.
+func (h *handler) exchange(w http.ResponseWriter, r *http.Request, key string) error {
+	c, err := Local{h.users}.Key(r.Context(), key)
+	if errors.Is(err, token.ErrKey) {
+		return token.Refused(err)
+	}
+	if err != nil {
+		return answer(err)
+	}
+	c.ExpiresAt = jwt.NewNumericDate(time.Now().Add(exchanged))
+	raw, err := h.signer.Sign(c)
+	if err != nil {
+		return err
+	}
+	return give(w, r, TokenIssued{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int(exchanged.Seconds())})
+}
+
+// refresh gives a new token for one that is still valid, or for an API key.
 func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
+	if raw := token.Bearer(r); strings.HasPrefix(raw, token.KeyPrefix) {
+		return h.exchange(w, r, raw)
+	}
 	u, c, err := h.bearer(r)
 	if err != nil {
 		return err
@@ -291,27 +375,9 @@ type credentials struct {
 	Password string `json:"password"`
 }
 
-// readCredentials reads a JSON object or a form. The body tells which it is: curl -d calls everything a form.
 func readCredentials(w http.ResponseWriter, r *http.Request) (c credentials, err error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return c, problem.New(problem.TooLarge, "the request's body is larger than %d bytes, which credentials are not",
-			maxBody)
-	}
-	if err != nil {
-		return c, problem.Wrap(err, problem.Invalid, "the request's body broke off")
-	}
-	if strings.HasPrefix(strings.TrimSpace(string(body)), "{") {
-		if err := json.Unmarshal(body, &c); err != nil {
-			return c, problem.New(problem.Invalid, `the request's body is not the JSON {"email", "password"}`)
-		}
-		return c, nil
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return c, problem.New(problem.Invalid, `the request's body is neither JSON {"email", "password"} nor a form`)
-	}
-	return credentials{Email: form.Get("email"), Password: form.Get("password")}, nil
+	err = readBody(w, r, &c)
+	return c, err
 }
 
 func unauthenticated(p *problem.Error) *problem.Error {

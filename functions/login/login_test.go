@@ -25,6 +25,7 @@ import (
 )
 
 type fakeUsers struct {
+	Users        // what the tests do not come to
 	authenticate func(email, password string) (account.User, error)
 	byID         func(id string) (account.User, error)
 	tokensAfter  func(since int64) (map[string]int64, int64, error)

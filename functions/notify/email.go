@@ -25,8 +25,8 @@ func (email) Name() string { return "email" }
 func (email) For(job.Job) bool { return true }
 
 func (c email) Tell(ctx context.Context, o Outcome) error {
-	to, err := netmail.ParseAddress(o.Job.Owner)
-	if err != nil || to.Address != o.Job.Owner {
+	to, err := netmail.ParseAddress(o.Job.Addressee())
+	if err != nil || to.Address != o.Job.Addressee() {
 		return &RefusedError{Reason: "the username is no e-mail address"}
 	}
 	err = c.post.Send(ctx, mail.Letter{ID: o.ID, To: to, Date: time.Now(), Job: o.Job, Links: mail.Links(o.Links)})

@@ -304,7 +304,7 @@ func reply(j job.Job, id string) (*event.Event, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	p := eventing.NotificationSent{Reference: eventing.Reference{VideoFID: j.ID, Username: j.Owner},
+	p := eventing.NotificationSent{Reference: eventing.Reference{VideoFID: j.ID, Username: j.Addressee()},
 		Channel: j.Notices[i].Channel}
 	if j.MP3 != nil {
 		p.MP3FID = &j.MP3.FID

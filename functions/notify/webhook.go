@@ -101,7 +101,7 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 	if err != nil {
 		return fmt.Errorf("secret of the webhook: %w", err)
 	}
-	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Owner, Filename: o.Job.Filename, State: o.Job.State,
+	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Addressee(), Filename: o.Job.Filename, State: o.Job.State,
 		MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
 	body, err := json.Marshal(b)
 	if err != nil {

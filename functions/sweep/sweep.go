@@ -31,6 +31,10 @@ type Jobs interface {
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
 	HandOver(ctx context.Context, id string) (job.Job, error)
 	Expire(ctx context.Context, limit int) (int, error)
+	List(ctx context.Context, q job.Query) ([]job.Job, error)
+	Get(ctx context.Context, id string) (job.Job, error)
+	Cancel(ctx context.Context, id string) (job.Job, error)
+	Delete(ctx context.Context, id string) error
 }
 
 // Uploads is what the sweep needs of the uploads that are not complete.
@@ -55,6 +59,8 @@ type Report struct {
 	Uploads int `json:"uploads"`  // removed, whose time was up
 	Videos  int `json:"videos"`   // removed
 	MP3s    int `json:"mp3s"`     // removed
+	// Forgotten counts the jobs of deleted accounts that were removed.
+	Forgotten int `json:"forgotten"`
 }
 
 // Sweeper sweeps. Several may at the same time.
@@ -63,6 +69,7 @@ type Sweeper struct {
 	uploads      Uploads
 	videos, mp3s media.Store
 	events       Sender
+	accounts     *Accounts // nil when nobody knows them
 	cfg          Config
 }
 
@@ -77,7 +84,7 @@ const page = 100
 // Sweep sweeps once. What fails does not keep it from the rest; the report is of what was done.
 func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 	var r Report
-	err := errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r))
+	err := errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r), s.forget(ctx, &r))
 	before := time.Now().Add(-s.cfg.Grace)
 	var videoErr, mp3Err error
 	r.Videos, videoErr = s.videos.Sweep(ctx, before, s.knownVideos)

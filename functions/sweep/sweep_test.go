@@ -507,7 +507,7 @@ func TestSweepWithoutJobs(t *testing.T) {
 
 func TestServeHTTP(t *testing.T) {
 	t.Parallel()
-	const wantBody = `{"sent":0,"given_up":0,"handed":0,"expired":0,"uploads":0,"videos":1,"mp3s":0}`
+	const wantBody = `{"sent":0,"given_up":0,"handed":0,"expired":0,"uploads":0,"videos":1,"mp3s":0,"forgotten":0}`
 	tests := []struct {
 		name   string
 		method string

@@ -85,7 +85,7 @@ func keyID(owner, key string) string {
 
 // begun gives the request the key, or says that another one has it.
 func (u *uploader) begun(ctx context.Context, key string) (*keyed, error) {
-	owner := token.FromContext(ctx).Username
+	owner := token.FromContext(ctx).Owner()
 	id := keyID(owner, key)
 	_, err := u.uploads.Begin(ctx, job.Upload{ID: id, Owner: owner, Length: job.Unknown, Job: media.NewID()}, keyFor)
 	if err != nil && !errors.Is(err, job.ErrExists) {

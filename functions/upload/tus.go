@@ -70,7 +70,7 @@ func newTus(u *uploader, v token.Verifier, expires time.Duration) http.Handler {
 	if err != nil {
 		panic(err) // the configuration is above
 	}
-	known := token.Required(v, http.HandlerFunc(t.serve))
+	known := token.Required(v, token.Upload, http.HandlerFunc(t.serve))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions { // what there is, is no secret
 			t.serve(w, r)

@@ -53,7 +53,7 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 		delete(info.MetaData, field) // which goes back to the client, and may be seen on the way
 	}
 	u := job.Upload{
-		ID: media.NewID(), Owner: token.FromContext(ctx).Username, Filename: name,
+		ID: media.NewID(), Owner: token.FromContext(ctx).Owner(), Filename: name,
 		Options: o.conversion, Webhook: o.webhook,
 		Metadata: info.MetaData, Length: info.Size, Partial: info.IsPartial, Parts: info.PartialUploads,
 	}
@@ -120,7 +120,7 @@ func (t *tus) GetUpload(ctx context.Context, id string) (handler.Upload, error) 
 // own gives an upload of the client.
 func (t *tus) own(ctx context.Context, id string) (job.Upload, error) {
 	u, err := t.uploads.Get(ctx, id)
-	if err == nil && (u.Owner != token.FromContext(ctx).Username || u.Job != "") {
+	if err == nil && (u.Owner != token.FromContext(ctx).Owner() || u.Job != "") {
 		err = fmt.Errorf("upload %s is another's, or a key's: %w", id, job.ErrNotFound)
 	}
 	if err != nil {

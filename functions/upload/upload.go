@@ -93,7 +93,8 @@ func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes}
-	form, raw := token.Required(v, u.once(u.form)), token.Required(v, u.once(u.raw))
+	form := token.Required(v, token.Upload, u.once(u.form))
+	raw := token.Required(v, token.Upload, u.once(u.raw))
 	mux := http.NewServeMux()
 	mux.Handle("POST /{$}", form)
 	mux.Handle("POST /upload", form)
@@ -156,7 +157,7 @@ func (u *uploader) receive(
 	if err := sniff(name, head); err != nil {
 		return nil, err
 	}
-	video, err := u.create(ctx, k, media.Info{Name: name, Owner: token.FromContext(ctx).Username})
+	video, err := u.create(ctx, k, media.Info{Name: name, Owner: token.FromContext(ctx).Owner()})
 	if err != nil {
 		return nil, notStored(err)
 	}
@@ -274,7 +275,7 @@ func (u *uploader) beginOnce(ctx context.Context, k *keyed, video media.Info, o 
 // begin makes the job of a video that is stored. A job that is there already is job.ErrExists.
 func (u *uploader) begin(ctx context.Context, video media.Info, o options) (job.Job, error) {
 	j, err := u.jobs.Create(ctx, job.Job{
-		ID: video.ID, Owner: video.Owner, Filename: video.Name, Options: o.conversion, Webhook: o.webhook,
+		ID: video.ID, Owner: video.Owner, Username: token.FromContext(ctx).Username, Filename: video.Name, Options: o.conversion, Webhook: o.webhook,
 		Video: job.Video{Length: video.Length, SHA256: video.SHA256},
 	})
 	if err != nil {

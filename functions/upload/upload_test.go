@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
@@ -180,7 +181,11 @@ func (verifier) Verify(_ context.Context, raw string) (token.Claims, error) {
 	if raw != "good" {
 		return token.Claims{}, errors.New("bad signature")
 	}
-	return token.Claims{Username: owner}, nil
+	return claimsOf(owner), nil
+}
+
+func claimsOf(owner string) token.Claims {
+	return token.Claims{Username: "address of " + owner, RegisteredClaims: jwt.RegisteredClaims{Subject: owner}}
 }
 
 // setup is an upload function and all that it touches.
@@ -342,7 +347,8 @@ func TestTaken(t *testing.T) {
 			}
 			j := s.checkOne(t, video)
 			want := job.Job{
-				ID: j.ID, Owner: owner, Filename: tt.filename, Options: tt.options, State: job.Queued, Round: 1,
+				ID: j.ID, Owner: owner, Username: "address of " + owner, Filename: tt.filename, Options: tt.options,
+				State: job.Queued, Round: 1,
 				Video: job.Video{Length: int64(len(video)), SHA256: "ab12"},
 			}
 			if diff := cmp.Diff(want, j); diff != "" {

@@ -4,7 +4,7 @@
 //	soundstrip convert in.mp4                makes in.mp3, with no server; -h tells the options
 //	soundstrip send in.mp4 …                 has a server make in.mp3; -h tells the options
 //	soundstrip login|logout                  keeps a token for send, or forgets it
-//	soundstrip user add|list|passwd|disable  manages the users of that folder, or of the MySQL that MYSQL_HOST names
+//	soundstrip user …                         manages the users of that folder, or of the MySQL that MYSQL_HOST names
 package main
 
 import (
@@ -35,6 +35,6 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runUser(ctx, env, args[1:])
 	default:
 		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, login, logout "+
-			"and user add|list|passwd|disable", args)
+			"and user", args)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/convert"
 	"github.com/soundstrip/soundstrip/functions/gateway"
+	"github.com/soundstrip/soundstrip/functions/internal/account"
 	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/mail"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -188,7 +189,8 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, encoder, c.Convert)),
 		"notify":  notify.New(files.jobs, files.webhooks, channels, c.Notify),
 	})
-	sweeper := sweep.New(files.jobs, files.uploads, files.videos, files.mp3s, send, c.Sweep)
+	sweeper := sweep.New(files.jobs, files.uploads, files.videos, files.mp3s, send, c.Sweep).
+		WithAccounts(sweep.Accounts{Deleted: deleted{users}, Feeds: files.feeds, Webhooks: files.webhooks})
 	p.Background = []func(context.Context) error{dispatcher.Run, sweeper.Run}
 	p.Checks = []serve.Check{
 		{Name: "the store of users", Ping: users.Ping},
@@ -201,6 +203,18 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	p.Ready = func(a net.Addr) { fmt.Printf("Soundstrip serves on http://%s\n", a) }
 	// Last, so that a password is not printed by a start that then fails.
 	return p, firstUser(ctx, users, c.User, c.Password)
+}
+
+// deleted tells the sweep of accounts that were deleted.
+type deleted struct{ *account.Store }
+
+func (d deleted) Deletions(ctx context.Context) ([]sweep.Deletion, error) {
+	found, err := d.Store.Deletions(ctx)
+	all := make([]sweep.Deletion, len(found))
+	for i, f := range found {
+		all[i] = sweep.Deletion(f)
+	}
+	return all, err
 }
 
 // until ends a request's work when ctx ends: who stops the program on a laptop does not wait for its conversions, and

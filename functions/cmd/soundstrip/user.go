@@ -25,7 +25,11 @@ const userUsage = `usage:
   soundstrip user passwd EMAIL [--password-stdin]
   soundstrip user list
   soundstrip user disable EMAIL    soundstrip user enable EMAIL
-  soundstrip user promote EMAIL    soundstrip user demote EMAIL`
+  soundstrip user promote EMAIL    soundstrip user demote EMAIL
+  soundstrip user group EMAIL GROUP  default, admin, or another
+  soundstrip user logout EMAIL     ends the tokens
+  soundstrip user delete EMAIL     with all files
+  soundstrip user rehash           makes hashes of the passwords that the old system stored as they are`
 
 // userConfig says where the users are.
 type userConfig struct {
@@ -71,11 +75,23 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 			emails, args = append(emails, args[0]), args[1:]
 		}
 	}
-	if cmd == "list" && len(emails) == 0 {
-		return listUsers(ctx, s, stdout)
+	want := 1
+	switch cmd {
+	case "list", "rehash":
+		want = 0
+	case "group":
+		want = 2
 	}
-	if len(emails) != 1 {
+	if len(emails) != want {
 		return errors.New(userUsage)
+	}
+	switch cmd {
+	case "list":
+		return listUsers(ctx, s, stdout)
+	case "rehash":
+		n, err := s.Rehash(ctx)
+		fmt.Fprintf(stdout, "%d passwords are hashed now; the old service does not know them any more\n", n)
+		return err
 	}
 	email := emails[0]
 	done := func(what string, err error) error {
@@ -99,9 +115,15 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 	case "enable":
 		return done("may log in", s.SetDisabled(ctx, email, false))
 	case "promote":
-		return done("is an admin from the next login on", s.SetAdmin(ctx, email, true))
+		return done("is an admin from the next login on", s.SetGroup(ctx, email, "admin"))
 	case "demote":
-		return done("is no admin any more; tokens given before end within 30 s", s.SetAdmin(ctx, email, false))
+		return done("is no admin any more; tokens given before end within 30 s", s.SetGroup(ctx, email, "default"))
+	case "group":
+		return done("is in group "+emails[1]+" from the next login on", s.SetGroup(ctx, email, emails[1]))
+	case "logout":
+		return done("has to log in again; tokens given before end within 30 s, API keys stay", s.EndTokens(ctx, email))
+	case "delete":
+		return done("is deleted; the files go with one of the next sweeps", s.Delete(ctx, email))
 	}
 	return errors.New(userUsage)
 }
@@ -112,9 +134,9 @@ func listUsers(ctx context.Context, s *account.Store, stdout io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "EMAIL\tADMIN\tDISABLED\tCREATED")
+	fmt.Fprintln(w, "EMAIL\tGROUP\tDISABLED\tCREATED")
 	for _, u := range users {
-		fmt.Fprintf(w, "%s\t%t\t%t\t%s\n", u.Email, u.Admin, u.Disabled, u.Created.Format(time.DateTime))
+		fmt.Fprintf(w, "%s\t%s\t%t\t%s\n", u.Email, u.Group, u.Disabled, u.Created.Format(time.DateTime))
 	}
 	return w.Flush()
 }

@@ -48,6 +48,13 @@ func TestUserCommand(t *testing.T) {
 		{name: "disable", args: "disable c@email.com", want: "may not log in"},
 		{name: "promote", args: "promote c@email.com", want: "admin"},
 		{name: "demote", args: "demote b@email.com", want: "no admin"},
+		{name: "group", args: "group georgio@email.com students", want: "students"},
+		{name: "no group", args: "group georgio@email.com Students!", want: "lower case", fails: true},
+		{name: "logout", args: "logout georgio@email.com", want: "log in again"},
+		{name: "add one to delete", args: "add e@email.com --password-stdin", stdin: "Violet-Harbour-7", want: "is added"},
+		{name: "delete", args: "delete e@email.com", want: "is deleted"},
+		{name: "delete again", args: "delete e@email.com", want: account.ErrNotFound.Error(), fails: true},
+		{name: "rehash", args: "rehash", want: "0 passwords"},
 		{name: "unknown user", args: "enable d@email.com", want: account.ErrNotFound.Error(), fails: true},
 		{name: "nothing", want: "usage", fails: true},
 		{name: "unknown command", args: "kick b@email.com", want: "usage", fails: true},
@@ -72,8 +79,8 @@ func TestUserCommand(t *testing.T) {
 		rows = append(rows, strings.Join(strings.Fields(line)[:3], " "))
 	}
 	want := []string{
-		"EMAIL ADMIN DISABLED",
-		"georgio@email.com false false", "b@email.com false false", "c@email.com true true",
+		"EMAIL GROUP DISABLED",
+		"georgio@email.com students false", "b@email.com default false", "c@email.com admin true",
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("list (-want +got):\n%s", diff)

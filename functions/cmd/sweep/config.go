@@ -12,4 +12,5 @@ type config struct {
 	MongoDB mongodb.Config
 	Sink    eventing.SinkConfig
 	Sweep   sweep.Config
+	Login   sweep.LoginConfig
 }

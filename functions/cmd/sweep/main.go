@@ -25,6 +25,11 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	report, err := sweep.New(stores.Jobs, stores.Uploads, stores.Videos, stores.MP3s, c.Sink.Sender(), c.Sweep).Sweep(ctx)
+	s := sweep.New(stores.Jobs, stores.Uploads, stores.Videos, stores.MP3s, c.Sink.Sender(), c.Sweep)
+	if c.Login.URL != "" {
+		s.WithAccounts(sweep.Accounts{Deleted: c.Login.Deletions(c.Sink.Secret), Feeds: stores.Feeds,
+			Webhooks: stores.Webhooks})
+	}
+	report, err := s.Sweep(ctx)
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), stores.Close(context.WithoutCancel(ctx)))
 }

@@ -126,7 +126,7 @@ function forget(id) {
 // finished tells that a job has ended.
 function finished(j) {
   const words = ready(j) ? text.ready(titleOf(j)) : j.state === 'failed' ? text.failedJob(titleOf(j)) : '';
-  if (!words || j.owner !== session.user?.name) return;
+  if (!words || (j.username ?? j.owner) !== session.user?.name) return;
   say(words);
   if (document.hidden && remembered.get('notify') && globalThis.Notification?.permission === 'granted') {
     try {
@@ -231,7 +231,7 @@ function fill(r, j) {
 }
 
 function meta(j) {
-  const from = owner ? j.owner : '';
+  const from = owner ? j.username ?? j.owner : '';
   const created = ago(new Date(j.created));
   switch (j.state) {
     case 'stored': case 'queued':
@@ -279,7 +279,7 @@ function match() {
     if (states && !states.includes(j.state)) continue;
     if (terms.length) {
       const o = j.options ?? {};
-      j.text ??= [j.filename, o.title, o.artist, o.album, j.owner].filter(Boolean).join(' ').toLowerCase();
+      j.text ??= [j.filename, o.title, o.artist, o.album, j.username ?? j.owner].filter(Boolean).join(' ').toLowerCase();
       if (!terms.every((t) => j.text.includes(t))) continue;
     }
     wanted.push(j);

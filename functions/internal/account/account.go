@@ -21,7 +21,8 @@ type User struct {
 	// old system kept them. No other user gets it, either.
 	Owner    string
 	Email    string // as it is stored; no two differ in case only
-	Admin    bool
+	Group    string // admin, default, or another that an operator has thought of
+	Admin    bool   // the group is admin
 	Disabled bool
 	Created  time.Time // for a user of the old table, when the column was added
 	// TokensAfter is the Unix time before which a token must not have been given; 0 when that is long ago.

@@ -110,11 +110,17 @@ var added = []struct{ name, definition string }{
 	{"created", "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"},
 	{"uid", "VARCHAR(32) NULL"},
 	{"owner", "VARCHAR(255) NULL"},
+	{"user_group", "VARCHAR(32) NOT NULL DEFAULT ''"},
 }
 
 // tables are those beside the old one, by name. Times are Unix seconds.
 var tables = []struct{ name, columns string }{
 	{"tokens_after", "uid VARCHAR(32) NOT NULL PRIMARY KEY, since BIGINT NOT NULL"},
+	{"api_key", "id VARCHAR(32) NOT NULL PRIMARY KEY, uid VARCHAR(32) NOT NULL, name VARCHAR(100) NOT NULL, " +
+		"hash CHAR(64) NOT NULL UNIQUE, scope VARCHAR(64) NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, " +
+		"used BIGINT NOT NULL"},
+	{"deleted_user", "uid VARCHAR(32) NOT NULL PRIMARY KEY, owner VARCHAR(255) NOT NULL, since BIGINT NOT NULL, " +
+		"swept BOOLEAN NOT NULL"},
 }
 
 // prepareMySQL makes the table or changes the old one. Other replicas may be doing the same, so what is there already

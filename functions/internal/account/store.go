@@ -1,12 +1,14 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -107,12 +109,16 @@ func (s *Store) rehash(ctx context.Context, id int64, password, stored string) e
 }
 
 // columns are those of a user, for scan. A row that the old service made has no uid yet.
-const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.admin, u.disabled, u.created, " +
+const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.admin, u.user_group, u.disabled, u.created, " +
 	"COALESCE(e.since, 0), u.password FROM `user` u LEFT JOIN tokens_after e ON e.uid = u.uid"
 
 // scan reads a user, and what is stored as the password.
 func scan(row interface{ Scan(into ...any) error }) (u User, password string, err error) {
-	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Disabled, &u.Created, &u.TokensAfter, &password)
+	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Group, &u.Disabled, &u.Created, &u.TokensAfter, &password)
+	u.Group = cmp.Or(u.Group, "default")
+	if u.Admin {
+		u.Group = "admin"
+	}
 	return u, password, err
 }
 
@@ -163,10 +169,13 @@ func (s *Store) one(ctx context.Context, where, value string) (User, string, err
 
 func newID() string { return "u_" + strings.ToLower(rand.Text()) }
 
-// identify gives an ID to a user of the old table. The files are those of the address.
+// identify gives an ID to a user of the old table. The files of the address are this user's, unless they were another's
+// who was deleted.
 func (s *Store) identify(ctx context.Context, u *User) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE `user` SET uid = ?, owner = ? WHERE id = ? AND uid IS NULL",
-		newID(), u.Email, u.row)
+	id := newID()
+	_, err := s.db.ExecContext(ctx, "UPDATE `user` SET uid = ?, owner = CASE WHEN EXISTS "+
+		"(SELECT 1 FROM deleted_user d WHERE d.owner = ?) THEN ? ELSE ? END WHERE id = ? AND uid IS NULL",
+		id, u.Email, id, u.Email, u.row)
 	if err != nil {
 		return err
 	}
@@ -217,14 +226,57 @@ func (s *Store) SetDisabled(ctx context.Context, email string, disabled bool) er
 	return s.update(ctx, email, disabled, "disabled = ?", disabled)
 }
 
-// SetAdmin says whether the tokens that a user gets from now on are those of an admin. Those of a former admin end.
-func (s *Store) SetAdmin(ctx context.Context, email string, admin bool) error {
-	return s.update(ctx, email, !admin, "admin = ?", admin)
+// SetGroup moves a user to a group. The tokens that were given before end, unless the new group is admin.
+func (s *Store) SetGroup(ctx context.Context, email, group string) error {
+	if !groupName.MatchString(group) {
+		return RuleError("a group's name has 1 to 32 letters, digits and hyphens, all lower case, and begins with a letter")
+	}
+	admin := group == "admin"
+	if admin || group == "default" {
+		group = ""
+	}
+	return s.update(ctx, email, !admin, "admin = ?, user_group = ?", admin, group)
+}
+
+var groupName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+// Rehash makes hashes of all passwords that are stored as plain text, and says of how many. It costs each what a login
+// costs.
+func (s *Store) Rehash(ctx context.Context) (n int, err error) {
+	db, err := s.table(ctx)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT id, password FROM `user` WHERE password <> '' AND password NOT LIKE ?",
+		hashPrefix+"%")
+	if err != nil {
+		return 0, fmt.Errorf("find plain passwords: %w", err)
+	}
+	defer rows.Close()
+	plain := map[int64]string{}
+	for rows.Next() {
+		var id int64
+		var password string
+		if err := rows.Scan(&id, &password); err != nil {
+			return 0, fmt.Errorf("find plain passwords: %w", err)
+		}
+		plain[id] = password
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return 0, fmt.Errorf("find plain passwords: %w", err)
+	}
+	for id, password := range plain {
+		if err := s.rehash(ctx, id, password, password); err != nil {
+			return n, fmt.Errorf("hash the password in row %d: %w", id, err)
+		}
+		n++
+	}
+	return n, nil
 }
 
 // EndTokens ends the tokens that a user was given before.
 func (s *Store) EndTokens(ctx context.Context, email string) error {
-	return s.update(ctx, email, true, "email = email")
+	return s.update(ctx, email, true, "uid = uid")
 }
 
 // update sets a column of a user, and ends the user's tokens with it.

@@ -245,8 +245,8 @@ func TestChanges(t *testing.T) {
 		create(t, s, email, password, false)
 		create(t, s, "second@email.com", password, true)
 		for range 2 { // what is so already is no error
-			if err := errors.Join(s.SetAdmin(t.Context(), email, true), s.SetDisabled(t.Context(), email, true),
-				s.SetAdmin(t.Context(), "second@email.com", false)); err != nil {
+			if err := errors.Join(s.SetGroup(t.Context(), email, "admin"), s.SetDisabled(t.Context(), email, true),
+				s.SetGroup(t.Context(), "second@email.com", "default")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -257,7 +257,7 @@ func TestChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []User{{Email: email, Admin: true, Disabled: true}, {Email: "second@email.com"}}
+		want := []User{{Email: email, Group: "admin", Admin: true, Disabled: true}, {Email: "second@email.com", Group: "default"}}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(User{}),
 			cmpopts.IgnoreFields(User{}, "ID", "Owner", "Created", "TokensAfter")); diff != "" {
 			t.Errorf("List() (-want +got):\n%s", diff)
@@ -285,7 +285,7 @@ func TestChanges(t *testing.T) {
 		}
 		for name, err := range map[string]error{
 			"SetPassword": s.SetPassword(t.Context(), "nobody@email.com", password),
-			"SetAdmin":    s.SetAdmin(t.Context(), "nobody@email.com", true),
+			"SetGroup":    s.SetGroup(t.Context(), "nobody@email.com", "admin"),
 			"SetDisabled": s.SetDisabled(t.Context(), "nobody@email.com", true),
 		} {
 			if !errors.Is(err, ErrNotFound) {
@@ -314,8 +314,9 @@ func TestTokensEnd(t *testing.T) {
 			do   func() error
 			ends bool
 		}{
-			{"promoted", func() error { return s.SetAdmin(t.Context(), email, true) }, false},
-			{"demoted", func() error { return s.SetAdmin(t.Context(), email, false) }, true},
+			{"promoted", func() error { return s.SetGroup(t.Context(), email, "admin") }, false},
+			{"demoted", func() error { return s.SetGroup(t.Context(), email, "default") }, true},
+			{"another group", func() error { return s.SetGroup(t.Context(), email, "students") }, true},
 			{"disabled", func() error { return s.SetDisabled(t.Context(), email, true) }, true},
 			{"enabled", func() error { return s.SetDisabled(t.Context(), email, false) }, false},
 			{"password", func() error { return s.SetPassword(t.Context(), email, "Another1") }, true},

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,8 +36,9 @@ func (s State) Finished() bool { return !slices.Contains(unfinished, s) }
 
 // Job is one video on its way to an MP3.
 type Job struct {
-	ID       string            `bson:"_id" json:"id"` // the video's id
-	Owner    string            `bson:"owner" json:"owner"`
+	ID       string            `bson:"_id" json:"id"`                                // the video's id
+	Owner    string            `bson:"owner" json:"owner"`                           // the id of a user, which no other user gets, ever
+	Username string            `bson:"username,omitempty" json:"username,omitempty"` // the e-mail address; see Addressee
 	Filename string            `bson:"filename" json:"filename"`
 	Options  eventing.Options  `bson:"options" json:"options"`
 	Webhook  *Webhook          `bson:"webhook,omitempty" json:"webhook,omitempty"`
@@ -115,6 +117,10 @@ type Query struct {
 	Limit  int    // at most this many
 }
 
+// Addressee is whom to tell of the job: the owner's e-mail address. Jobs of the old system, and those from before
+// November 2026, have it as their owner.
+func (j *Job) Addressee() string { return cmp.Or(j.Username, j.Owner) }
+
 // Abandoned counts the attempts whose worker went away without a word.
 func (j *Job) Abandoned() (n int) {
 	for _, a := range j.Attempts {
@@ -143,7 +149,7 @@ func filesOf(jobs []Job) map[string]bool {
 }
 
 func (j *Job) reference() eventing.Reference {
-	r := eventing.Reference{VideoFID: j.ID, Username: j.Owner}
+	r := eventing.Reference{VideoFID: j.ID, Username: j.Addressee()}
 	if j.MP3 != nil {
 		r.MP3FID = &j.MP3.FID
 	}

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 const (
@@ -37,13 +41,22 @@ type Ended struct {
 type Login interface {
 	// TokensAfter tells of the users whose tokens were ended at the Unix time since, or later.
 	TokensAfter(ctx context.Context, since int64) (Ended, error)
+	// Key tells what an API key stands for. [ErrKey] when it stands for nothing.
+	Key(ctx context.Context, key string) (Claims, error)
 }
+
+// ErrKey says that an API key is not known, or has ended.
+var ErrKey = errors.New("the API key does not count")
 
 // WithLogin makes a verifier that accepts what v does, unless login says that the token was ended. It asks for that
 // when a token comes and its knowledge is older than every; a quarter of a minute later all tokens wait for the answer.
 // While login cannot be asked, what was known counts: no token outlives its expiry.
 func WithLogin(v Verifier, login Login, every time.Duration) Verifier {
-	return &guard{Verifier: v, login: login, every: every, now: time.Now, after: map[string]int64{}}
+	keys, err := lru.New[[sha256.Size]byte, known](maxKnown)
+	if err != nil {
+		panic(err) // only a size below 1 is an error
+	}
+	return &guard{Verifier: v, login: login, every: every, now: time.Now, after: map[string]int64{}, keys: keys}
 }
 
 type guard struct {
@@ -51,6 +64,7 @@ type guard struct {
 	login Login
 	every time.Duration
 	now   func() time.Time
+	keys  *lru.Cache[[sha256.Size]byte, known] // by hash
 
 	fetching sync.Mutex // held while fetching
 	tried    time.Time  // when the last attempt ended, for those who waited for it
@@ -62,8 +76,47 @@ type guard struct {
 	after   map[string]int64
 }
 
+// known is what login said of an API key.
+type known struct {
+	claims Claims
+	err    error // ErrKey
+	at     time.Time
+}
+
+const (
+	maxKnown  = 10_000
+	maxKey    = 100              // bytes
+	keyHolds  = 20 * time.Second // what login said of a key
+	keyWithin = 10 * time.Second // login answers
+)
+
+func (g *guard) key(ctx context.Context, key string) (Claims, error) {
+	if len(key) > maxKey {
+		return Claims{}, ErrKey
+	}
+	hash := sha256.Sum256([]byte(key))
+	if k, ok := g.keys.Get(hash); ok && g.now().Sub(k.at) < keyHolds {
+		return k.claims, k.err
+	}
+	begin := g.now()
+	ctx, cancel := context.WithTimeout(ctx, keyWithin)
+	defer cancel()
+	c, err := g.login.Key(ctx, key)
+	if err != nil && !errors.Is(err, ErrKey) {
+		return Claims{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if err == nil && c.Scope == "" {
+		err = ErrKey // which would be good for everything
+	}
+	g.keys.Add(hash, known{c, err, begin})
+	return c, err
+}
+
 // Verify is of [Verifier].
 func (g *guard) Verify(ctx context.Context, raw string) (Claims, error) {
+	if strings.HasPrefix(raw, KeyPrefix) {
+		return g.key(ctx, raw)
+	}
 	c, err := g.Verifier.Verify(ctx, raw)
 	if err != nil {
 		return c, err
@@ -149,8 +202,35 @@ func (g *guard) fetch(ctx context.Context) error {
 
 // remoteLogin is the login function at an address.
 type remoteLogin struct {
-	url    string
-	client *http.Client
+	url      string
+	client   *http.Client
+	verifier Verifier
+}
+
+// Key exchanges an API key for a token of a minute.
+func (l remoteLogin) Key(ctx context.Context, key string) (Claims, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/token", http.NoBody)
+	if err != nil {
+		return Claims{}, err
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	resp, err := l.client.Do(r)
+	if err != nil {
+		return Claims{}, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Claims{}, ErrKey
+	default:
+		return Claims{}, fmt.Errorf("%s answers %s", l.url, resp.Status)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
+	if err != nil {
+		return Claims{}, err
+	}
+	return l.verifier.Verify(ctx, string(raw))
 }
 
 func (l remoteLogin) TokensAfter(ctx context.Context, since int64) (e Ended, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,18 @@ type fakeLogin struct {
 	ended Ended
 	err   error
 	asked []int64 // since when
+
+	keys  map[string]Claims
+	tries int // of keys
+}
+
+func (f *fakeLogin) Key(_ context.Context, key string) (Claims, error) {
+	f.tries++
+	c, ok := f.keys[key]
+	if !ok {
+		return c, ErrKey
+	}
+	return c, f.err
 }
 
 func (f *fakeLogin) TokensAfter(_ context.Context, since int64) (Ended, error) {
@@ -181,5 +194,75 @@ func TestSignKeepsTimes(t *testing.T) {
 	got, err := s.Verifier().Verify(t.Context(), raw)
 	if err != nil || !got.IssuedAt.Equal(next) || !got.ExpiresAt.Equal(next.Add(time.Minute)) {
 		t.Errorf("Verify() = %+v, %v, want from %v on for a minute", got, err, next)
+	}
+}
+
+// TestKeyHolds has login asked for an API key again after a while, so that a key ends within 30 s.
+func TestKeyHolds(t *testing.T) {
+	t.Parallel()
+	if oldest := keyHolds + keyWithin; oldest > 30*time.Second {
+		t.Errorf("a key may count for %v after it was ended, want 30 s at most", oldest)
+	}
+	start := time.Unix(1_800_000_000, 0)
+	clock := start
+	scoped := claimsOf("u_7")
+	scoped.Scope = "read"
+	login := &fakeLogin{keys: map[string]Claims{"ss_good": scoped, "ss_everything": claimsOf("u_8")}}
+	g := WithLogin(anyone{start}, login, pollEvery).(*guard)
+	g.now = func() time.Time { return clock }
+	check := func(key string, want error, tries int) {
+		t.Helper()
+		c, err := g.Verify(t.Context(), key)
+		if !errors.Is(err, want) || (err == nil) != (want == nil) || err == nil && c.Subject != "u_7" || login.tries != tries {
+			t.Errorf("after %v: Verify(%.20s) = %+v, %v with %d tries, want %v with %d", clock.Sub(start), key, c, err,
+				login.tries, want, tries)
+		}
+	}
+	check("ss_good", nil, 1)
+	check("ss_bad", ErrKey, 2)
+	check("ss_bad", ErrKey, 2)
+	check("ss_everything", ErrKey, 3)
+	check("ss_"+strings.Repeat("x", maxKey), ErrKey, 3)
+	clock = start.Add(keyHolds - 1)
+	check("ss_good", nil, 3)
+	delete(login.keys, "ss_good")
+	clock = start.Add(keyHolds)
+	check("ss_good", ErrKey, 4)
+	login.keys["ss_late"], login.err = scoped, errors.New("away")
+	check("ss_late", ErrUnavailable, 5)
+}
+
+// TestKeyByHTTP has login exchange a key for a token.
+func TestKeyByHTTP(t *testing.T) {
+	t.Parallel()
+	signer := newTestSigner(t, SignerConfig{Secret: secret})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch Bearer(r) {
+		case "ss_good":
+			c := claimsOf("u_7")
+			c.Scope = "read"
+			raw, err := signer.Sign(c)
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = w.Write([]byte(raw))
+		case "ss_bad":
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(func() { server.Close(); http.DefaultClient.CloseIdleConnections() })
+	v := newTestVerifier(t, VerifierConfig{Secret: secret, LoginURL: server.URL})
+	if c, err := v.Verify(t.Context(), "ss_good"); err != nil || c.Subject != "u_7" || c.Scope != "read" {
+		t.Errorf("Verify() = %+v, %v", c, err)
+	}
+	for key, want := range map[string]error{"ss_bad": ErrKey, "ss_away": ErrUnavailable} {
+		if _, err := v.Verify(t.Context(), key); !errors.Is(err, want) {
+			t.Errorf("Verify(%s) = %v, want %v", key, err, want)
+		}
+	}
+	if _, err := newTestVerifier(t, VerifierConfig{Secret: secret}).Verify(t.Context(), "ss_good"); err == nil {
+		t.Error("a key counts where there is no login to ask")
 	}
 }

@@ -2,10 +2,12 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +20,12 @@ import (
 // Claims are what a token says. The subject is the user's id, which no other user gets, ever.
 type Claims struct {
 	Username string `json:"username"` // the user's e-mail address
-	Admin    bool   `json:"admin"`
+	// Admin is for the old gateway, which turns others away: login may say so of everyone. Nothing of ours looks at it.
+	Admin bool `json:"admin"`
+	// Group is admin, default, or another of the operator's; empty means default.
+	Group string `json:"group,omitempty"`
+	// Keeper is what the user's files are kept by, where that is not the subject: see [Claims.Owner].
+	Keeper string `json:"owner,omitempty"`
 	// Scope is what the token is good for, as words with spaces between (RFC 9068, section 2.2.3); empty for everything.
 	Scope string `json:"scope,omitempty"`
 	// AuthTime is when the user showed a password; it stays the same in the tokens that follow from this one.
@@ -26,8 +33,26 @@ type Claims struct {
 	jwt.RegisteredClaims
 }
 
+// Owner is what the user's files are kept by. No other user gets it, ever.
+func (c Claims) Owner() string { return cmp.Or(c.Keeper, c.Subject) }
+
+// IsAdmin reports whether the bearer may do everything. No API key may.
+func (c Claims) IsAdmin() bool { return c.Group == "admin" && c.Scope == "" }
+
 // May reports whether the bearer may see what belongs to owner.
-func (c Claims) May(owner string) bool { return c.Admin || c.Username != "" && c.Username == owner }
+func (c Claims) May(owner string) bool { return c.IsAdmin() || c.Owner() != "" && c.Owner() == owner }
+
+// The scopes of API keys.
+const (
+	Upload = "upload" // send videos
+	Read   = "read"   // see jobs, and fetch MP3s
+)
+
+// Scopes are all that there are.
+var Scopes = []string{Upload, Read}
+
+// KeyPrefix is what an API key begins with, which is a bearer like a token.
+const KeyPrefix = "ss_"
 
 // What is said of a token that does not count.
 var (
@@ -51,12 +76,16 @@ func FromContext(ctx context.Context) Claims {
 	return c
 }
 
-// Required lets only requests with a valid Bearer token through: 401 without one, 403 with a bad one (RFC 6750).
-func Required(v Verifier, next http.Handler) http.Handler {
+// Required lets only requests with a valid Bearer token through: 401 without one, 403 with a bad one (RFC 6750), or with
+// that of an API key that has not the scope. Without a scope no key will do.
+func Required(v Verifier, scope string, next http.Handler) http.Handler {
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		c, err := FromRequest(r, v)
 		if err != nil {
 			return err
+		}
+		if c.Scope != "" && (scope == "" || !slices.Contains(strings.Fields(c.Scope), scope)) {
+			return Insufficient(scope)
 		}
 		ctx := context.WithValue(r.Context(), claimsKey{}, c)
 		next.ServeHTTP(w, r.WithContext(eventing.WithAttrs(ctx, slog.String("subject_id", c.Subject))))
@@ -64,15 +93,34 @@ func Required(v Verifier, next http.Handler) http.Handler {
 	})
 }
 
+// Insufficient answers an API key that is not good for what is asked.
+func Insufficient(scope string) error {
+	detail := "an API key may not do this: log in"
+	if scope != "" {
+		detail = "the API key has not the scope " + scope
+	}
+	return problem.New(problem.Forbidden, "%s", detail).
+		With("WWW-Authenticate", `Bearer realm="soundstrip", error="insufficient_scope"`)
+}
+
+// Bearer gives the token or API key of a request, or nothing.
+func Bearer(r *http.Request) string {
+	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(raw)
+}
+
 // FromRequest checks the Bearer token of a request. Its errors are of package problem.
 func FromRequest(r *http.Request, v Verifier) (Claims, error) {
-	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || raw == "" {
+	raw := Bearer(r)
+	if raw == "" {
 		return Claims{}, problem.New(problem.Unauthenticated,
 			"no token: log in at POST /login and send the header Authorization: Bearer TOKEN").
 			With("WWW-Authenticate", `Bearer realm="soundstrip"`)
 	}
-	c, err := v.Verify(r.Context(), strings.TrimSpace(raw))
+	c, err := v.Verify(r.Context(), raw)
 	if errors.Is(err, ErrUnavailable) {
 		return Claims{}, problem.Wrap(err, problem.Unavailable,
 			"tokens cannot be checked at the moment: try again").RetryAfter(time.Second)
@@ -91,6 +139,8 @@ func Refused(err error) error {
 		detail = "the token has expired: log in again"
 	case errors.Is(err, ErrEnded):
 		detail = "the token was ended: log in again"
+	case errors.Is(err, ErrKey):
+		detail = "the API key is not known, or has ended"
 	}
 	return problem.Wrap(err, problem.Forbidden, "%s", detail).
 		With("WWW-Authenticate", `Bearer realm="soundstrip", error="invalid_token"`)

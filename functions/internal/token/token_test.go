@@ -696,6 +696,10 @@ func TestRequired(t *testing.T) {
 		switch raw {
 		case "good":
 			return Claims{Username: "georgio@email.com"}, nil
+		case "reader":
+			return Claims{Username: "georgio@email.com", Scope: "upload read"}, nil
+		case "sender":
+			return Claims{Username: "georgio@email.com", Scope: "upload"}, nil
 		case "old":
 			return Claims{}, jwt.ErrTokenExpired
 		case "early":
@@ -703,7 +707,7 @@ func TestRequired(t *testing.T) {
 		}
 		return Claims{}, jwt.ErrTokenSignatureInvalid
 	})
-	h := Required(v, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := Required(v, Read, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(FromContext(r.Context()).Username))
 	}))
 	for _, tt := range []struct {
@@ -745,9 +749,13 @@ func TestMay(t *testing.T) {
 		owner  string
 		want   bool
 	}{
-		{Claims{Username: "a"}, "a", true},
-		{Claims{Username: "a"}, "b", false},
-		{Claims{Username: "a", Admin: true}, "b", true},
+		{claimsOf("a"), "a", true},
+		{claimsOf("a"), "b", false},
+		{claimsOf("a"), "georgio@email.com", false}, // which may have been another's address
+		{Claims{Group: "admin"}, "b", true},
+		{Claims{Group: "admin", Scope: "read"}, "b", false},
+		{Claims{Admin: true}, "b", false}, // which is said to the old gateway
+		{Claims{Keeper: "a@email.com"}, "a@email.com", true},
 		{Claims{}, "", false},
 	} {
 		if got := tt.claims.May(tt.owner); got != tt.want {

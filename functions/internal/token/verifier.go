@@ -78,7 +78,7 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 		slog.Warn("LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
 		return v, nil
 	}
-	return WithLogin(v, remoteLogin{login, &http.Client{Timeout: fetchTimeout}}, pollEvery), nil
+	return WithLogin(v, remoteLogin{login, &http.Client{Timeout: fetchTimeout}, v}, pollEvery), nil
 }
 
 // keys gives the function that finds the key of a token.
