@@ -95,8 +95,14 @@ var listening = regexp.MustCompile(`"listening".*"address":"([^"]+)"`)
 // start runs a binary on a free port with nothing but the given environment, and waits until it listens.
 func start(t testing.TB, name string, env map[string]string, args ...string) *process {
 	t.Helper()
+	return startCommand(t, name, env, filepath.Join(bin, name), args...)
+}
+
+// startCommand is start for any program that says where it listens.
+func startCommand(t testing.TB, name string, env map[string]string, program string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: name, env: env, done: make(chan struct{})}
-	p.cmd = exec.Command(filepath.Join(bin, name), args...)
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Dir = t.TempDir()
 	all := map[string]string{"HOST": "127.0.0.1", "PORT": "0", "PATH": os.Getenv("PATH"), "DRAIN_TIMEOUT": "30s",
 		"GODEBUG": "gctrace=1"}

@@ -100,7 +100,8 @@ func (u *uploader) begun(ctx context.Context, key string) (*keyed, error) {
 	}
 	holding, end := context.WithCancel(context.WithoutCancel(ctx))
 	k.end = end
-	k.held.Go(func() { u.holdKey(holding, k.record) })
+	epoch := k.record.Lease.Epoch
+	k.held.Go(func() { u.holdKey(holding, id, epoch) })
 	if err := u.look(ctx, k); err != nil {
 		u.unlock(ctx, k)
 		return nil, err
@@ -130,7 +131,7 @@ func (u *uploader) look(ctx context.Context, k *keyed) error {
 }
 
 // holdKey prolongs the lease until ctx ends.
-func (u *uploader) holdKey(ctx context.Context, record job.Upload) {
+func (u *uploader) holdKey(ctx context.Context, id string, epoch int) {
 	tick := time.NewTicker(holdEvery)
 	defer tick.Stop()
 	for {
@@ -138,7 +139,7 @@ func (u *uploader) holdKey(ctx context.Context, record job.Upload) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_, _ = u.uploads.Hold(ctx, record.ID, record.Lease.Epoch, leaseFor) // the next time, or at the end
+			_, _ = u.uploads.Hold(ctx, id, epoch, leaseFor) // the next time, or at the end
 		}
 	}
 }

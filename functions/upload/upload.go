@@ -275,7 +275,8 @@ func (u *uploader) beginOnce(ctx context.Context, k *keyed, video media.Info, o 
 // begin makes the job of a video that is stored. A job that is there already is job.ErrExists.
 func (u *uploader) begin(ctx context.Context, video media.Info, o options) (job.Job, error) {
 	j, err := u.jobs.Create(ctx, job.Job{
-		ID: video.ID, Owner: video.Owner, Username: token.FromContext(ctx).Username, Filename: video.Name, Options: o.conversion, Webhook: o.webhook,
+		ID: video.ID, Owner: video.Owner, Username: token.FromContext(ctx).Username, Filename: video.Name,
+		Options: o.conversion, Webhook: o.webhook,
 		Video: job.Video{Length: video.Length, SHA256: video.SHA256},
 	})
 	if err != nil {
