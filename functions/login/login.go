@@ -49,6 +49,8 @@ type Config struct {
 	SignUp string `env:"LOGIN_SIGNUP, default=closed"`
 	// LegacyAdmin has every token say admin, since the Python gateway turns others away.
 	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
+	// Legacy has the function answer POST /validate as well, since the old auth service is both.
+	Legacy bool `env:"LEGACY"`
 	// TrustProxy are the networks of the proxies whose X-Forwarded-For is believed.
 	TrustProxy []netip.Prefix `env:"LOGIN_TRUST_PROXY"`
 	// Session is for how long one token follows from another before the password is asked for again.
@@ -137,6 +139,10 @@ func (h *handler) routes() http.Handler {
 	for _, path := range []string{"/{$}", "/login"} { // a Knative route of its own has no path
 		mux.HandleFunc("POST "+path, h.login)
 		mux.Handle(path, problem.NotAllowed(http.MethodPost))
+	}
+	if h.cfg.Legacy {
+		mux.Handle("POST /validate", token.Required(h.verifier, "", problem.Handler(h.validate)))
+		mux.Handle("/validate", problem.NotAllowed(http.MethodPost))
 	}
 	mux.Handle("POST /token", problem.Handler(h.refresh))
 	mux.Handle("/token", problem.NotAllowed(http.MethodPost))
@@ -243,6 +249,13 @@ func (h *handler) sign(u account.User, authenticated time.Time) (TokenIssued, er
 		return TokenIssued{}, err
 	}
 	return TokenIssued{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int(h.signer.TTL().Seconds())}, nil
+}
+
+// validate answers as function validate does.
+func (h *handler) validate(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(token.FromContext(r.Context()))
 }
 
 // bearer gives the user of a request's token, by what the store knows now.

@@ -34,5 +34,6 @@ func (c *config) users(ctx context.Context) (*account.Store, func(context.Contex
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
+	users.LeavePlain = !c.Account.Rehash
 	return users, func(context.Context) error { return db.Close() }, nil
 }

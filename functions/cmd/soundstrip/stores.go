@@ -67,6 +67,7 @@ func (f *folder) accounts(ctx context.Context, c account.Config) (*account.Store
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
+	s.LeavePlain = !c.Rehash
 	return s, func(context.Context) error { return db.Close() }, nil
 }
 

@@ -22,6 +22,8 @@ type Config struct {
 	DB       string `env:"MYSQL_DB"`
 	// TLS is true, skip-verify, preferred (when the server offers it, unverified) or false.
 	TLS string `env:"MYSQL_TLS, default=preferred"`
+	// Rehash says that plain passwords become hashes, after which the old auth service refuses their owners.
+	Rehash bool `env:"LOGIN_REHASH, default=true"`
 }
 
 // Validate reports what is missing once there is a host.

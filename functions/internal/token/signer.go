@@ -38,6 +38,7 @@ type SignerConfig struct {
 	Issuer       string        `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss
 	Audience     string        `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud
 	TTL          time.Duration `env:"JWT_TTL, default=1h"`              // how long a token is valid; at most [MaxTTL]
+	Legacy       bool          `env:"LEGACY"`                           // parts of the old system are there
 }
 
 // Validate reports a key that is missing, too many, or too weak.
@@ -55,11 +56,13 @@ type Signer struct {
 	issuer   string
 	audience string
 	ttl      time.Duration
+	legacy   *legacy
 }
 
 // NewSigner makes a signer. Its error reports every fault by the variable's name.
 func NewSigner(c SignerConfig) (*Signer, error) {
-	s := &Signer{jwks: jwkset.NewMemoryStorage(), issuer: c.Issuer, audience: c.Audience, ttl: c.TTL}
+	s := &Signer{jwks: jwkset.NewMemoryStorage(), issuer: c.Issuer, audience: c.Audience, ttl: c.TTL,
+		legacy: &legacy{on: c.Legacy}}
 	var errs []error
 	if c.TTL < time.Second || c.TTL > MaxTTL {
 		errs = append(errs, fmt.Errorf("JWT_TTL is %v: want from 1s to %v", c.TTL, MaxTTL))
@@ -72,7 +75,7 @@ func NewSigner(c SignerConfig) (*Signer, error) {
 		errs = append(errs, s.usePrivateKey(c.PrivateKey), s.serve("JWT_PREVIOUS_KEYS", c.PreviousKeys))
 	default:
 		s.method, s.key = jwt.SigningMethodHS256, []byte(c.Secret)
-		errs = append(errs, checkSecret(c.Secret))
+		errs = append(errs, s.legacy.checkSecret(c.Secret))
 		if c.PreviousKeys != "" {
 			errs = append(errs, errors.New("JWT_PREVIOUS_KEYS goes with JWT_PRIVATE_KEY, not with JWT_SECRET"))
 		}
@@ -170,16 +173,6 @@ func checkNames(issuer, audience string) error {
 	return errors.Join(errs...)
 }
 
-func checkSecret(s string) error {
-	switch {
-	case s == "":
-		return errors.New("JWT_SECRET is not set, nor a key instead of it: make a secret by: openssl rand -hex 32")
-	case len(s) < minSecret:
-		return fmt.Errorf("JWT_SECRET has %d bytes, HS256 needs %d: make one by: openssl rand -hex 32", len(s), minSecret)
-	}
-	return nil
-}
-
 // Sign makes a token of the claims, and sets those that are the same for all. An IssuedAt in the future is kept, and an
 // ExpiresAt that is earlier than a token's.
 func (s *Signer) Sign(c Claims) (string, error) {
@@ -191,7 +184,13 @@ func (s *Signer) Sign(c Claims) (string, error) {
 	if c.ExpiresAt != nil && c.ExpiresAt.Before(ends) {
 		ends = c.ExpiresAt.Time
 	}
-	c.ID, c.Issuer, c.Audience = uuid.NewString(), s.issuer, jwt.ClaimStrings{s.audience}
+	c.ID, c.Issuer = uuid.NewString(), s.issuer
+	if s.legacy.on {
+		s.legacy.warn()
+		c.Admin = true // or the old gateway turns the user away
+	} else {
+		c.Audience = jwt.ClaimStrings{s.audience}
+	}
 	c.IssuedAt, c.NotBefore, c.ExpiresAt = jwt.NewNumericDate(now), jwt.NewNumericDate(now), jwt.NewNumericDate(ends)
 	t := jwt.NewWithClaims(s.method, c)
 	if s.kid != "" {
@@ -222,7 +221,7 @@ func (s *Signer) JWKS(ctx context.Context) ([]byte, error) {
 // Verifier checks the signer's own tokens, and those of its previous keys, without asking anyone.
 func (s *Signer) Verifier() Verifier {
 	if secret, ok := s.key.([]byte); ok {
-		return newVerifier(secretKey(secret), s.issuer, s.audience, s.method)
+		return newVerifier(s.legacy, secretKey(secret), s.issuer, s.audience, s.method)
 	}
-	return newVerifier(setKey(s.jwks), s.issuer, s.audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
+	return newVerifier(s.legacy, setKey(s.jwks), s.issuer, s.audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
 }

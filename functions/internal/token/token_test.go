@@ -406,7 +406,7 @@ func TestRotation(t *testing.T) {
 	server := newKeyServer(t, before)
 	r := newRemote(server.URL)
 	r.now = func() time.Time { return clock }
-	v := newVerifier(setKey(r), "soundstrip", "soundstrip", jwt.SigningMethodEdDSA)
+	v := newVerifier(&legacy{}, setKey(r), "soundstrip", "soundstrip", jwt.SigningMethodEdDSA)
 	verify := func(s *Signer, want bool, when string) {
 		t.Helper()
 		if _, err := v.Verify(t.Context(), sign(t, s)); (err == nil) != want {
@@ -496,7 +496,7 @@ func TestKeysUnavailable(t *testing.T) {
 	clock := time.Now()
 	r := newRemote(server.URL)
 	r.now = func() time.Time { return clock }
-	v := newVerifier(setKey(r), "soundstrip", "soundstrip", jwt.SigningMethodEdDSA)
+	v := newVerifier(&legacy{}, setKey(r), "soundstrip", "soundstrip", jwt.SigningMethodEdDSA)
 	body := func(s string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(s)) }
 	}

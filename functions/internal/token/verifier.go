@@ -34,6 +34,7 @@ type VerifierConfig struct {
 	LoginURL string `env:"LOGIN_URL"`
 	Issuer   string `env:"JWT_ISSUER, default=soundstrip"`   // the claim iss must be this
 	Audience string `env:"JWT_AUDIENCE, default=soundstrip"` // the claim aud must contain this
+	Legacy   bool   `env:"LEGACY"`                           // parts of the old system are there: see package token
 }
 
 // Validate reports a key that is missing, too many, or too weak.
@@ -54,7 +55,7 @@ func (c *VerifierConfig) checkKey() error {
 	case c.Secret != "" && c.JWKSURL != "":
 		errs = append(errs, errors.New("JWT_SECRET and JWT_JWKS_URL are both set: tokens are checked with one of them"))
 	case c.Secret != "" || c.JWKSURL == "" && c.LoginURL == "":
-		errs = append(errs, checkSecret(c.Secret))
+		errs = append(errs, (&legacy{on: c.Legacy}).checkSecret(c.Secret))
 	}
 	return errors.Join(errs...)
 }
@@ -67,12 +68,14 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 		return nil, err
 	}
 	login := strings.TrimRight(c.LoginURL, "/")
+	old := &legacy{on: c.Legacy}
+	old.warn()
 	var v *verifier
 	if c.Secret != "" {
-		v = newVerifier(secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256)
+		v = newVerifier(old, secretKey([]byte(c.Secret)), c.Issuer, c.Audience, jwt.SigningMethodHS256)
 	} else {
 		keys := setKey(newRemote(cmp.Or(c.JWKSURL, login+"/.well-known/jwks.json")))
-		v = newVerifier(keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
+		v = newVerifier(old, keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
 	}
 	if login == "" {
 		slog.Warn("LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
@@ -85,18 +88,20 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 type keys func(ctx context.Context) jwt.Keyfunc
 
 type verifier struct {
-	parser *jwt.Parser
-	keys   keys
+	parser           *jwt.Parser
+	keys             keys
+	legacy           *legacy
+	issuer, audience string
 }
 
-func newVerifier(k keys, issuer, audience string, methods ...jwt.SigningMethod) *verifier {
+func newVerifier(old *legacy, k keys, issuer, audience string, methods ...jwt.SigningMethod) *verifier {
 	var algs []string
 	for _, m := range methods {
 		algs = append(algs, m.Alg())
 	}
-	return &verifier{keys: k, parser: jwt.NewParser(jwt.WithValidMethods(algs),
-		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(leeway), jwt.WithStrictDecoding())}
+	parser := jwt.NewParser(append(old.options(issuer, audience), jwt.WithValidMethods(algs), jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding())...)
+	return &verifier{keys: k, parser: parser, legacy: old, issuer: issuer, audience: audience}
 }
 
 // Verify checks form, algorithm, signature and claims of a token.
@@ -106,6 +111,9 @@ func (v *verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	}
 	var c Claims
 	if _, err := v.parser.ParseWithClaims(raw, &c, v.key(ctx)); err != nil {
+		return Claims{}, fmt.Errorf("verify token: %w", err)
+	}
+	if err := v.legacy.complete(&c, v.issuer, v.audience); err != nil {
 		return Claims{}, fmt.Errorf("verify token: %w", err)
 	}
 	if c.Username == "" || c.Subject == "" {
