@@ -3,7 +3,6 @@ package login
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -74,19 +73,19 @@ func (p Refused) Validate() error {
 
 // events takes Requested. Its answer means that the credentials were checked. A second delivery is checked again and
 // gives another token, which harms nobody.
-func (h *handler) events(from netip.Prefix) eventing.Func {
+func (h *handler) events(from string) eventing.Func {
 	return func(ctx context.Context, e event.Event) (*event.Event, error) {
 		p, err := eventing.Decode[Requested](e)
 		if err != nil {
 			return nil, err
 		}
 		issued, err := h.issue(ctx, from, p.Email, p.Password)
-		var wait *waitError
+		var wait *account.WaitError
 		switch {
 		case errors.Is(err, account.ErrCredentials):
 			return eventing.NewReply(source, e, Refused{Error: account.ErrCredentials.Error()})
 		case errors.As(err, &wait):
-			return nil, eventing.RetryAfter(wait.d, err)
+			return nil, eventing.RetryAfter(wait.For, err)
 		case err != nil:
 			return nil, eventing.RetryAfter(time.Second, err)
 		}

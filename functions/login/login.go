@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +27,8 @@ import (
 
 // Users is what a login needs of the users.
 type Users interface {
-	Authenticate(ctx context.Context, email, password string) (account.User, error)
+	Authenticate(ctx context.Context, email, password, network string) (account.User, error)
+	Take(ctx context.Context, limits ...account.Limit) error
 	ByID(ctx context.Context, id string) (account.User, error)
 	Create(ctx context.Context, email, password string, admin bool) error
 	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
@@ -51,8 +51,11 @@ type Config struct {
 	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
 	// Legacy has the function answer POST /validate as well, since the old auth service is both.
 	Legacy bool `env:"LEGACY"`
-	// TrustProxy are the networks of the proxies whose X-Forwarded-For is believed.
-	TrustProxy []netip.Prefix `env:"LOGIN_TRUST_PROXY"`
+	// ProxyHops is how many proxies are before us that each add an address to X-Forwarded-For. The client's is that many
+	// before the last, which is the one that the connection comes from; what stands before it the client may have written.
+	ProxyHops int `env:"PROXY_HOPS, default=0"`
+	// TrustProxy is what was there before ProxyHops.
+	TrustProxy string `env:"LOGIN_TRUST_PROXY"`
 	// Session is for how long one token follows from another before the password is asked for again.
 	Session time.Duration `env:"LOGIN_SESSION, default=720h"`
 	// EventSecret is what sweep signs with when it asks whose files are to go. Without it nobody is told.
@@ -64,6 +67,12 @@ func (c *Config) Validate() error {
 	var errs []error
 	if c.SignUp != "open" && c.SignUp != "closed" {
 		errs = append(errs, fmt.Errorf("LOGIN_SIGNUP is %q: want open or closed", c.SignUp))
+	}
+	if c.ProxyHops < 0 {
+		errs = append(errs, fmt.Errorf("PROXY_HOPS is %d: want the number of proxies before login", c.ProxyHops))
+	}
+	if c.TrustProxy != "" {
+		errs = append(errs, errors.New("LOGIN_TRUST_PROXY is set: proxies are counted now, set PROXY_HOPS instead"))
 	}
 	if c.Session <= 0 {
 		errs = append(errs, fmt.Errorf("LOGIN_SESSION is %v: want a duration above 0", c.Session))
@@ -108,13 +117,11 @@ func (l Local) TokensAfter(ctx context.Context, since int64) (token.Ended, error
 }
 
 type handler struct {
-	users     Users
-	signer    *token.Signer
-	verifier  token.Verifier
-	cfg       Config
-	accounts  *throttle[accountKey]
-	addresses *throttle[netip.Prefix]
-	now       func() time.Time
+	users    Users
+	signer   *token.Signer
+	verifier token.Verifier
+	cfg      Config
+	now      func() time.Time
 }
 
 // New makes the function's handler.
@@ -123,15 +130,7 @@ func New(users Users, signer *token.Signer, cfg Config) http.Handler {
 }
 
 func newHandler(users Users, signer *token.Signer, cfg Config, now func() time.Time) *handler {
-	return &handler{
-		users:     users,
-		signer:    signer,
-		verifier:  signer.Verifier(),
-		cfg:       cfg,
-		accounts:  newThrottle[accountKey](10*time.Second, 10),
-		addresses: newThrottle[netip.Prefix](time.Second, 50),
-		now:       now,
-	}
+	return &handler{users: users, signer: signer, verifier: signer.Verifier(), cfg: cfg, now: now}
 }
 
 func (h *handler) routes() http.Handler {
@@ -174,7 +173,7 @@ func (h *handler) routes() http.Handler {
 }
 
 func (h *handler) login(w http.ResponseWriter, r *http.Request) {
-	from := network(clientAddr(r, h.cfg.TrustProxy))
+	from := h.network(r)
 	if eventing.IsEvent(r) {
 		h.events(from).ServeHTTP(w, r)
 		return
@@ -183,7 +182,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // post answers with the bare token and no line break: a script takes all of the body for the token.
-func (h *handler) post(w http.ResponseWriter, r *http.Request, from netip.Prefix) error {
+func (h *handler) post(w http.ResponseWriter, r *http.Request, from string) error {
 	email, password, ok := r.BasicAuth()
 	if !ok {
 		c, err := readCredentials(w, r)
@@ -214,28 +213,15 @@ func give(w http.ResponseWriter, r *http.Request, issued TokenIssued) error {
 	return nil
 }
 
-// issue gives a token to the owner of the credentials. Its errors are those of authenticate.
-func (h *handler) issue(ctx context.Context, from netip.Prefix, email, password string) (TokenIssued, error) {
+// issue gives a token to the owner of the credentials. account.ErrCredentials and *account.WaitError are the faults
+// of the client.
+func (h *handler) issue(ctx context.Context, from string, email, password string) (TokenIssued, error) {
 	now := h.now()
-	u, err := h.authenticate(ctx, from, email, password)
+	u, err := h.users.Authenticate(ctx, email, password, from)
 	if err != nil {
 		return TokenIssued{}, err
 	}
 	return h.sign(u, now)
-}
-
-// authenticate gives the user with the credentials. account.ErrCredentials and *waitError are the faults of the client.
-func (h *handler) authenticate(ctx context.Context, from netip.Prefix, email, password string) (account.User, error) {
-	now, acc := h.now(), keyOf(email)
-	if wait := max(h.accounts.wait(acc, now), h.addresses.wait(from, now)); wait > 0 {
-		return account.User{}, &waitError{wait}
-	}
-	u, err := h.users.Authenticate(ctx, email, password)
-	if errors.Is(err, account.ErrCredentials) {
-		h.accounts.charge(acc, now)
-		h.addresses.charge(from, now)
-	}
-	return u, err
 }
 
 // sign makes a token for a user who showed the password at the given time. Where the user's tokens were ended within
@@ -347,15 +333,19 @@ func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// The limits of a network's sign-ups, each of which costs a hash.
+const (
+	signUps     = 20
+	everySignUp = time.Minute
+)
+
 // maySignUp lets everyone through when sign-up is open, and admins otherwise. The store says who is an admin: a token
 // may be out of date, and with LegacyAdmin every token says so.
 func (h *handler) maySignUp(r *http.Request) error {
 	if h.cfg.SignUp == "open" {
-		from, now := network(clientAddr(r, h.cfg.TrustProxy)), h.now()
-		if wait := h.addresses.wait(from, now); wait > 0 {
-			return answer(&waitError{wait})
+		if err := h.users.Take(r.Context(), account.LimitOf("sign-up", signUps, everySignUp, h.network(r))); err != nil {
+			return answer(err)
 		}
-		h.addresses.charge(from, now)
 		return nil
 	}
 	if r.Header.Get("Authorization") == "" {
@@ -399,13 +389,13 @@ func unauthenticated(p *problem.Error) *problem.Error {
 
 // answer turns an error into what the client is told.
 func answer(err error) error {
-	var wait *waitError
+	var wait *account.WaitError
 	var rule account.RuleError
 	switch {
 	case errors.Is(err, account.ErrCredentials):
 		return unauthenticated(problem.Wrap(err, problem.Unauthenticated, "%v", account.ErrCredentials))
 	case errors.As(err, &wait):
-		return problem.Wrap(err, problem.TooMany, "too many attempts: wait before the next").RetryAfter(wait.d)
+		return problem.Wrap(err, problem.TooMany, "too many attempts: wait before the next").RetryAfter(wait.For)
 	case errors.As(err, &rule):
 		return problem.New(problem.Unprocessable, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	case errors.Is(err, account.ErrExists):

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,14 +25,23 @@ import (
 
 type fakeUsers struct {
 	Users        // what the tests do not come to
+	networks     []string
+	taken        []account.Limit
+	full         error // of Take
 	authenticate func(email, password string) (account.User, error)
 	byID         func(id string) (account.User, error)
 	tokensAfter  func(since int64) (map[string]int64, int64, error)
 	create       func(email, password string, admin bool) error
 }
 
-func (f *fakeUsers) Authenticate(_ context.Context, email, password string) (account.User, error) {
+func (f *fakeUsers) Authenticate(_ context.Context, email, password, network string) (account.User, error) {
+	f.networks = append(f.networks, network)
 	return f.authenticate(email, password)
+}
+
+func (f *fakeUsers) Take(_ context.Context, limits ...account.Limit) error {
+	f.taken = append(f.taken, limits...)
+	return f.full
 }
 
 func (f *fakeUsers) ByID(_ context.Context, id string) (account.User, error) { return f.byID(id) }
@@ -341,133 +349,56 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestThrottleAccount(t *testing.T) {
+// TestThrottled has the store say that there were too many attempts.
+func TestThrottled(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t, Config{SignUp: "closed"})
-	try := func(email, password string) *http.Response {
-		return s.do(t, "POST", "/login", "", basic(email, password))
-	}
-	for n := range 10 {
-		if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 401 {
-			t.Fatalf("attempt %d = %d, want 401", n+1, resp.StatusCode)
+	s := newSetup(t, Config{SignUp: "open", ProxyHops: 1})
+	s.users.full = &account.WaitError{For: 7 * time.Second}
+	s.users.authenticate = func(string, string) (account.User, error) { return account.User{}, s.users.full }
+	for _, path := range []string{"/login", "/users"} {
+		resp := s.do(t, "POST", path, `{"email":"georgio@email.com","password":"Admin123"}`,
+			"X-Forwarded-For: 198.51.100.7, 203.0.113.1")
+		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "7" {
+			t.Errorf("POST %s = %d, Retry-After %q, want 429 and 7", path, resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
 	}
-	resp := try(" Georgio@EMAIL.com", "Admin123")
-	retry, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-	if resp.StatusCode != 429 || err != nil || retry < 1 || retry > 10 {
-		t.Fatalf("attempt 11 = %d, Retry-After %q, want 429 and at most 10 s", resp.StatusCode,
-			resp.Header.Get("Retry-After"))
+	if diff := cmp.Diff([]string{"203.0.113.1/32"}, s.users.networks); diff != "" {
+		t.Errorf("networks (-want +got):\n%s", diff)
 	}
-	if resp := try("admin@email.com", "Admin123"); resp.StatusCode != 200 {
-		t.Errorf("another account = %d, want 200", resp.StatusCode)
-	}
-	s.clock = s.clock.Add(time.Duration(retry)*time.Second + time.Millisecond)
-	for range 20 { // who knows the password is not slowed down
-		if resp := try("georgio@email.com", "Admin123"); resp.StatusCode != 200 {
-			t.Fatalf("after Retry-After = %d, want 200", resp.StatusCode)
-		}
-	}
-	if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 401 {
-		t.Errorf("after Retry-After = %d, want 401", resp.StatusCode)
-	}
-	if resp := try("georgio@email.com", "wrong"); resp.StatusCode != 429 {
-		t.Errorf("at once again = %d, want 429", resp.StatusCode)
+	want := account.LimitOf("sign-up", signUps, everySignUp, "203.0.113.1/32")
+	if len(s.users.taken) != 1 || s.users.taken[0] != want {
+		t.Errorf("a sign-up counts as %v, want %v", s.users.taken, want)
 	}
 }
 
-func TestThrottleAddress(t *testing.T) {
-	t.Parallel()
-	// The proxy is at the address that httptest gives to its clients.
-	s := newSetup(t, Config{SignUp: "open", TrustProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
-	from := func(addr string, n int) *http.Response {
-		return s.do(t, "POST", "/login", "", basic(fmt.Sprintf("user%d@email.com", n), "wrong"), "X-Forwarded-For: "+addr)
-	}
-	for n := range 50 {
-		if resp := from("203.0.113.1", n); resp.StatusCode != 401 {
-			t.Fatalf("attempt %d = %d, want 401", n+1, resp.StatusCode)
-		}
-	}
-	if resp := from("203.0.113.1", 50); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" {
-		t.Errorf("attempt 51 = %d, Retry-After %q, want 429 and 1", resp.StatusCode, resp.Header.Get("Retry-After"))
-	}
-	if resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`,
-		"X-Forwarded-For: 203.0.113.1"); resp.StatusCode != 429 {
-		t.Errorf("sign-up = %d, want 429", resp.StatusCode)
-	}
-	if resp := from("198.51.100.7, 203.0.113.1", 51); resp.StatusCode != 429 {
-		t.Errorf("with an address of its own in front = %d, want 429", resp.StatusCode)
-	}
-	if resp := from("203.0.113.2", 52); resp.StatusCode != 401 {
-		t.Errorf("another address = %d, want 401", resp.StatusCode)
-	}
-	s.clock = s.clock.Add(1001 * time.Millisecond)
-	if resp := from("203.0.113.1", 53); resp.StatusCode != 401 {
-		t.Errorf("after a second = %d, want 401", resp.StatusCode)
-	}
-}
-
-// TestThrottleDebt is about guesses that were let through together, before the first was known to be wrong.
-func TestThrottleDebt(t *testing.T) {
-	t.Parallel()
-	th, now := newThrottle[string](time.Second, 3), time.Now()
-	for range 8 {
-		th.charge("k", now)
-	}
-	if got := th.wait("k", now); got != 6*time.Second {
-		t.Errorf("wait() after 8 failures, 3 of them free = %v, want 6s", got)
-	}
-	if got := th.wait("other", now); got != 0 {
-		t.Errorf("wait() of another key = %v, want 0", got)
-	}
-}
-
-func TestThrottleIsBounded(t *testing.T) {
-	t.Parallel()
-	th := newThrottle[int](time.Second, 1)
-	for n := range 2 * maxKeys {
-		th.charge(n, time.Now())
-	}
-	if n := th.limiters.Len(); n != maxKeys {
-		t.Errorf("%d keys are kept, want %d", n, maxKeys)
-	}
-}
-
+// TestClientAddr has clients lie, who can only write at the front.
 func TestClientAddr(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name      string
-		remote    string
+		hops      int
 		forwarded []string
-		trusted   []string
 		want      string
 	}{
-		{name: "nobody is trusted", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, want: "10.0.0.1"},
-		{name: "the peer is not trusted", remote: "203.0.113.9:1", forwarded: []string{"203.0.113.1"},
-			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.9"},
-		{name: "one proxy", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1"}, trusted: []string{"10.0.0.0/8"},
+		{name: "no proxy", want: "10.0.0.1"},
+		{name: "no proxy, and the client writes the header", forwarded: []string{"203.0.113.1"}, want: "10.0.0.1"},
+		{name: "one proxy", hops: 1, forwarded: []string{"203.0.113.1"}, want: "203.0.113.1"},
+		{name: "one proxy, and the client writes the header", hops: 1, forwarded: []string{"198.51.100.1, 203.0.113.1"},
 			want: "203.0.113.1"},
-		{name: "a proxy says nothing", remote: "10.0.0.1:1", trusted: []string{"10.0.0.0/8"}, want: "10.0.0.1"},
-		{name: "as Knative does it", remote: "127.0.0.1:1", forwarded: []string{"203.0.113.1, 10.0.0.2", "10.0.0.3"},
-			trusted: []string{"127.0.0.0/8", "10.0.0.0/8"}, want: "203.0.113.1"},
-		{name: "the client lies", remote: "10.0.0.1:1", forwarded: []string{"198.51.100.1, 203.0.113.1"},
-			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
-		{name: "the client is trusted", remote: "10.0.0.1:1", forwarded: []string{"10.0.0.9"},
-			trusted: []string{"10.0.0.0/8"}, want: "10.0.0.9"},
-		{name: "junk", remote: "10.0.0.1:1", forwarded: []string{"203.0.113.1, unknown"}, trusted: []string{"10.0.0.0/8"},
-			want: "10.0.0.1"},
-		{name: "IPv4 in IPv6", remote: "[::ffff:10.0.0.1]:1", forwarded: []string{"::ffff:203.0.113.1"},
-			trusted: []string{"10.0.0.0/8"}, want: "203.0.113.1"},
-		{name: "no address", remote: "@", trusted: []string{"10.0.0.0/8"}, want: "invalid IP"},
+		{name: "the client writes addresses of ours", hops: 1, forwarded: []string{"10.0.0.9, 10.0.0.8, 203.0.113.1"},
+			want: "203.0.113.1"},
+		{name: "three proxies and several headers", hops: 3, forwarded: []string{"198.51.100.1, 203.0.113.1, 10.0.0.2",
+			"10.0.0.3"}, want: "203.0.113.1"},
+		{name: "fewer than there should be", hops: 3, forwarded: []string{"203.0.113.1"}, want: "203.0.113.1"},
+		{name: "none", hops: 3, want: "10.0.0.1"},
+		{name: "junk", hops: 1, forwarded: []string{"203.0.113.1, unknown"}, want: "10.0.0.1"},
+		{name: "IPv4 in IPv6", hops: 1, forwarded: []string{"::ffff:203.0.113.1"}, want: "203.0.113.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			var trusted []netip.Prefix
-			for _, p := range tt.trusted {
-				trusted = append(trusted, netip.MustParsePrefix(p))
-			}
-			r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{"X-Forwarded-For": tt.forwarded}}
-			if got := clientAddr(r, trusted).String(); got != tt.want {
-				t.Errorf("clientAddr(%s, %q) = %s, want %s", tt.remote, tt.forwarded, got, tt.want)
+			r := &http.Request{RemoteAddr: "[::ffff:10.0.0.1]:1", Header: http.Header{"X-Forwarded-For": tt.forwarded}}
+			if got := clientAddr(r, tt.hops).String(); got != tt.want {
+				t.Errorf("clientAddr(%q, %d) = %s, want %s", tt.forwarded, tt.hops, got, tt.want)
 			}
 		})
 	}
@@ -476,13 +407,13 @@ func TestClientAddr(t *testing.T) {
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{"203.0.113.1": "203.0.113.1/32",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64"} {
-		if got := network(netip.MustParseAddr(addr)).String(); got != want {
-			t.Errorf("network(%s) = %s, want %s", addr, got, want)
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64"} {
+		if got := networkOf(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("networkOf(%s) = %s, want %s", addr, got, want)
 		}
 	}
-	if got := network(netip.Addr{}); got != (netip.Prefix{}) {
-		t.Errorf("network() without an address = %v, want one key for all", got)
+	if got := networkOf(netip.Addr{}); got != (netip.Prefix{}) {
+		t.Errorf("networkOf() without an address = %v, want one key for all", got)
 	}
 }
 
@@ -496,11 +427,11 @@ func TestConfig(t *testing.T) {
 	}{
 		{name: "nothing set", want: Config{SignUp: "closed", Session: 720 * time.Hour}},
 		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true",
-			"LOGIN_TRUST_PROXY": "127.0.0.0/8,10.0.0.0/8"},
-			want: Config{SignUp: "open", LegacyAdmin: true, Session: 720 * time.Hour, TrustProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
-				netip.MustParsePrefix("10.0.0.0/8")}}},
+			"PROXY_HOPS": "2"},
+			want: Config{SignUp: "open", LegacyAdmin: true, Session: 720 * time.Hour, ProxyHops: 2}},
 		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
-		{name: "no network", env: map[string]string{"LOGIN_TRUST_PROXY": "true"}, err: "LOGIN_TRUST_PROXY"},
+		{name: "no number", env: map[string]string{"PROXY_HOPS": "-1"}, err: "PROXY_HOPS"},
+		{name: "as it was", env: map[string]string{"LOGIN_TRUST_PROXY": "10.0.0.0/8"}, err: "set PROXY_HOPS instead"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -515,7 +446,7 @@ func TestConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("Load() (-want +got):\n%s", diff)
 			}
 		})

@@ -88,7 +88,7 @@ func (h *handler) confirmed(w http.ResponseWriter, r *http.Request, in any, pass
 	if err := readBody(w, r, in); err != nil {
 		return u, err
 	}
-	_, err = h.authenticate(r.Context(), network(clientAddr(r, h.cfg.TrustProxy)), u.Email, password())
+	_, err = h.users.Authenticate(r.Context(), u.Email, password(), h.network(r))
 	if errors.Is(err, account.ErrCredentials) {
 		return u, problem.Wrap(err, problem.Forbidden, "the password that you have now is another: send that one, too")
 	}

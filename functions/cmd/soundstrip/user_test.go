@@ -85,7 +85,7 @@ func TestUserCommand(t *testing.T) {
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("list (-want +got):\n%s", diff)
 	}
-	if _, err := s.Authenticate(t.Context(), "b@email.com", "Admin124"); err != nil {
+	if _, err := s.Authenticate(t.Context(), "b@email.com", "Admin124", ""); err != nil {
 		t.Errorf("Authenticate() after passwd = %v", err)
 	}
 }

@@ -157,7 +157,7 @@ func TestRehash(t *testing.T) {
 		if got := storedPassword(t, b.db, "empty@email.com"); got != "" {
 			t.Errorf("the password that lets nobody in is %q now", got)
 		}
-		if _, err := s.Authenticate(t.Context(), email, "Sécret, 12 "); err != nil {
+		if _, err := s.Authenticate(t.Context(), email, "Sécret, 12 ", ""); err != nil {
 			t.Errorf("Authenticate() = %v", err)
 		}
 		if n, err := s.Rehash(t.Context()); n != 0 || err != nil {

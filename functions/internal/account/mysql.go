@@ -76,6 +76,8 @@ const (
 	errDuplicateColumn = 1060
 	errDuplicateIndex  = 1061
 	errDuplicateEntry  = 1062
+	errLockWait        = 1205
+	errDeadlock        = 1213
 )
 
 // NewMySQL makes a store in MySQL or MariaDB, over a pool that [Open] made. It makes the table, or brings an old one up
@@ -89,6 +91,9 @@ func NewMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
 			"CAST(CONVERT(password USING utf8mb4) AS BINARY) = CAST(? AS BINARY)",
 		isDuplicate: func(err error) bool { return isMySQL(err, errDuplicateEntry) },
 		now:         "UNIX_TIMESTAMP()",
+		// The update is one, so that the row is locked.
+		insertAttempt: "INSERT INTO attempt (id, until) VALUES (?, 0) ON DUPLICATE KEY UPDATE until = until",
+		isConflict:    func(err error) bool { return isMySQL(err, errDeadlock) || isMySQL(err, errLockWait) },
 	})
 	_, err := s.table(ctx)
 	if refused := (*mysql.MySQLError)(nil); errors.As(err, &refused) {
@@ -121,6 +126,8 @@ var tables = []struct{ name, columns string }{
 	{"api_key", "id VARCHAR(32) NOT NULL PRIMARY KEY, uid VARCHAR(32) NOT NULL, name VARCHAR(100) NOT NULL, " +
 		"hash CHAR(64) NOT NULL UNIQUE, scope VARCHAR(64) NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, " +
 		"used BIGINT NOT NULL"},
+	{"attempt", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"}, // Unix milliseconds, as in the next one
+	{"known_network", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"},
 	{"deleted_user", "uid VARCHAR(32) NOT NULL PRIMARY KEY, owner VARCHAR(255) NOT NULL, since BIGINT NOT NULL, " +
 		"swept BOOLEAN NOT NULL"},
 }

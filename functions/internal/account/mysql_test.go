@@ -40,7 +40,7 @@ func TestOldTable(t *testing.T) {
 				}
 			}
 			s := newTestStore(t, backend{db, NewMySQL})
-			u, err := s.Authenticate(t.Context(), email, "Ädmin123")
+			u, err := s.Authenticate(t.Context(), email, "Ädmin123", "")
 			if err != nil || u.Email != "Georgio@Email.com" || u.Admin || u.Disabled {
 				t.Errorf("Authenticate() = %+v, %v, want Georgio@Email.com", u, err)
 			}
@@ -51,7 +51,7 @@ func TestOldTable(t *testing.T) {
 				t.Errorf("after a login %q is stored, want a hash", got)
 			}
 			execute(t, db, "INSERT INTO user (email, password) VALUES ('new@email.com', 'Admin123')") // the old service goes on
-			if _, err := s.Authenticate(t.Context(), "new@email.com", "Admin123"); err != nil {
+			if _, err := s.Authenticate(t.Context(), "new@email.com", "Admin123", ""); err != nil {
 				t.Errorf("Authenticate() of a user that the old service made = %v", err)
 			}
 			if err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrExists) {
@@ -97,7 +97,7 @@ func TestRightTable(t *testing.T) {
 		t.Fatal("the table can be changed in a read-only session")
 	}
 	s := newTestStore(t, backend{db, NewMySQL})
-	if _, err := s.Authenticate(t.Context(), email, password); err != nil {
+	if _, err := s.Authenticate(t.Context(), email, password, ""); err != nil {
 		t.Errorf("Authenticate() = %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func TestServerAwayAtStart(t *testing.T) {
 	if err := s.Ping(t.Context()); err == nil {
 		t.Error("Ping() = nil while the server is away")
 	}
-	if _, err := s.Authenticate(t.Context(), email, password); err == nil || errors.Is(err, ErrCredentials) {
+	if _, err := s.Authenticate(t.Context(), email, password, ""); err == nil || errors.Is(err, ErrCredentials) {
 		t.Errorf("Authenticate() = %v while the server is away", err)
 	}
 	p.set(true)
@@ -125,7 +125,7 @@ func TestServerAwayAtStart(t *testing.T) {
 		t.Error("Ping() = nil when the server is away again")
 	}
 	p.set(true)
-	if _, err := s.Authenticate(t.Context(), email, password); err != nil {
+	if _, err := s.Authenticate(t.Context(), email, password, ""); err != nil {
 		t.Errorf("Authenticate() = %v when the server is back again", err)
 	}
 }

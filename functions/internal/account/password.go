@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/sync/semaphore"
 )
 
 // params are the least that the OWASP Password Storage Cheat Sheet asks for. The column holds 255 characters, a hash
@@ -39,40 +37,29 @@ var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s",
 // hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each,
 // and up to 64 MiB for a hash that was made elsewhere.
 type hasher struct {
-	slots *semaphore.Weighted
-	wait  time.Duration // for a slot
+	slots   *slots
+	params  argon2id.Params
+	compare func(password, hash string) (bool, error)
 }
 
 func newHasher() hasher {
-	return hasher{slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wait: 3 * time.Second}
-}
-
-// acquire waits for a slot; ErrBusy when that takes too long.
-func (h hasher) acquire(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, h.wait)
-	defer cancel()
-	if h.slots.Acquire(waiting, 1) == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return ErrBusy
+	return hasher{newSlots(runtime.GOMAXPROCS(0)), params, argon2id.ComparePasswordAndHash}
 }
 
 // hash makes the PHC string of a password.
 func (h hasher) hash(ctx context.Context, password string) (string, error) {
-	if err := h.acquire(ctx); err != nil {
+	if err := h.slots.acquire(ctx, ""); err != nil {
 		return "", err
 	}
-	defer h.slots.Release(1)
-	return argon2id.CreateHash(password, &params)
+	defer h.slots.release("")
+	return argon2id.CreateHash(password, &h.params)
 }
 
 // matches reports whether the password is the stored one, and whether it is stale: stored as plain text, or as a weaker
 // hash. Each call takes the time of one hash, so that the time tells nothing. The exception is a plain password that
-// matches: its hash is made when it is stored anew. A stored hash that cannot be used is ErrCredentials.
-func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale bool, err error) {
+// matches: its hash is made when it is stored anew. A stored hash that cannot be used is ErrCredentials. Whoever calls
+// it has a slot.
+func (h hasher) matches(password, stored string) (ok, stale bool, err error) {
 	if password == "" || len(password) > maxGuess {
 		password, stored = "", decoy
 	}
@@ -89,12 +76,8 @@ func (h hasher) matches(ctx context.Context, password, stored string) (ok, stale
 	if exceeds(*p) {
 		return false, false, refusal("stored password: the hash asks for more memory or time than is given")
 	}
-	if err := h.acquire(ctx); err != nil {
-		return false, false, err
-	}
-	defer h.slots.Release(1)
-	ok, err = argon2id.ComparePasswordAndHash(password, stored)
-	return ok, p.Memory < params.Memory || p.Iterations < params.Iterations, err
+	ok, err = h.compare(password, stored)
+	return ok, p.Memory < h.params.Memory || p.Iterations < h.params.Iterations, err
 }
 
 // exceeds reports whether a hash is beyond the bounds, or below those at which the algorithm panics.

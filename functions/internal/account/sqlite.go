@@ -13,6 +13,9 @@ func NewSQLite(ctx context.Context, db *sql.DB) (*Store, error) {
 		rehash:      "UPDATE `user` SET password = ? WHERE id = ? AND password = ?",
 		isDuplicate: isSQLiteDuplicate,
 		now:         "unixepoch()",
+
+		insertAttempt: "INSERT INTO attempt (id, until) VALUES (?, 0) ON CONFLICT DO NOTHING",
+		isConflict:    func(error) bool { return false }, // one transaction at a time
 	})
 	if _, err := s.table(ctx); err != nil {
 		return nil, err

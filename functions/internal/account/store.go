@@ -11,7 +11,9 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"github.com/alexedwards/argon2id"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -25,6 +27,10 @@ type dialect struct {
 	isDuplicate func(error) bool
 	// now is the Unix time by the database's clock.
 	now string
+	// insertAttempt makes the row of a limit unless it is there, and locks it.
+	insertAttempt string
+	// isConflict reports whether an error says that a transaction is worth another try.
+	isConflict func(error) bool
 }
 
 // Store keeps users. It finds an e-mail address in upper or lower case. A user that is not there is ErrNotFound.
@@ -34,13 +40,15 @@ type Store struct {
 	hasher    hasher
 	prepared  atomic.Bool
 	preparing *semaphore.Weighted
+	now       func() time.Time // for attempts only
+	forgotten atomic.Int64     // when attempts were forgotten, as Unix milliseconds
 
 	// LeavePlain leaves passwords as the old system wrote them, so that its auth service can still read them.
 	LeavePlain bool
 }
 
 func newStore(db *sql.DB, d dialect) *Store {
-	return &Store{db: db, dialect: d, hasher: newHasher(), preparing: semaphore.NewWeighted(1)}
+	return &Store{db: db, dialect: d, hasher: newHasher(), preparing: semaphore.NewWeighted(1), now: time.Now}
 }
 
 // table gives the database, and prepares the table before unless that is done.
@@ -72,38 +80,71 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Authenticate gives the user whose e-mail address and password these are. A wrong pair is ErrCredentials, as is the
-// pair of a disabled user. It takes the same time for each; the text of the error says more and is for the log. ErrBusy
-// when too many passwords are being hashed.
-func (s *Store) Authenticate(ctx context.Context, email, password string) (User, error) {
+// pair of a disabled user. It takes the same time for each; the text of the error says more and is for the log.
+// *WaitError after too many failures from the network, or of the account from it; ErrBusy when too many passwords are
+// being hashed.
+func (s *Store) Authenticate(ctx context.Context, email, password, network string) (User, error) {
 	u, stored, err := s.find(ctx, email)
 	if errors.Is(err, ErrNotFound) {
 		stored = decoy
 	} else if err != nil {
 		return User{}, err
 	}
-	ok, stale, hashErr := s.hasher.matches(ctx, password, stored)
+	try, tryErr := s.attempt(ctx, email, network)
+	if tryErr != nil {
+		return User{}, tryErr
+	}
+	all := append([]Limit{try.success}, try.failures...)
+	if err := s.full(ctx, all...); err != nil {
+		return User{}, err // without waiting for a slot
+	}
+	if err := s.hasher.slots.acquire(ctx, network); err != nil {
+		return User{}, fmt.Errorf("authenticate user %s: %w", u.ID, err)
+	}
+	defer s.hasher.slots.release(network)
+	// It is counted before the hash, so that many at once are not all let through. Those that wait for a slot do not count.
+	if err := s.Take(ctx, all...); err != nil {
+		return User{}, err
+	}
+	ok, stale, hashErr := s.hasher.matches(password, stored)
 	switch {
 	case hashErr != nil:
-		return User{}, fmt.Errorf("authenticate user %s: %w", u.ID, hashErr)
+		err = fmt.Errorf("authenticate user %s: %w", u.ID, hashErr)
 	case err != nil:
-		return User{}, refusal("no such user")
+		err = refusal("no such user")
 	case !ok:
-		return User{}, refusal("wrong password of user " + u.ID)
+		err = refusal("wrong password of user " + u.ID)
+	case u.Disabled:
+		err = refusal("user " + u.ID + " is disabled")
+	}
+	// What is counted stays counted when the client has left.
+	last := context.WithoutCancel(ctx)
+	if err != nil {
+		return User{}, errors.Join(err, s.Give(last, try.success))
+	}
+	if err := s.succeeded(last, try); err != nil {
+		return User{}, err
 	}
 	if stale && !s.LeavePlain {
-		if err := s.rehash(ctx, u.row, password, stored); err != nil {
+		if err := s.store(ctx, u.row, password, stored); err != nil {
 			slog.WarnContext(ctx, "password not stored anew", "user", u.ID, "error", err)
 		}
-	}
-	if u.Disabled {
-		return User{}, refusal("user " + u.ID + " is disabled")
 	}
 	return u, nil
 }
 
 // rehash stores a password anew, unless it was changed since it was read.
 func (s *Store) rehash(ctx context.Context, id int64, password, stored string) error {
-	hash, err := s.hasher.hash(ctx, password)
+	if err := s.hasher.slots.acquire(ctx, ""); err != nil {
+		return err
+	}
+	defer s.hasher.slots.release("")
+	return s.store(ctx, id, password, stored)
+}
+
+// store is rehash for whoever has a slot.
+func (s *Store) store(ctx context.Context, id int64, password, stored string) error {
+	hash, err := argon2id.CreateHash(password, &s.hasher.params)
 	if err != nil {
 		return err
 	}
