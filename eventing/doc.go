@@ -6,6 +6,7 @@
 //	dev.soundstrip.audio.converted.v1           convert   notify    AudioConverted
 //	dev.soundstrip.conversion.failed.v1         convert   notify    ConversionFailed
 //	dev.soundstrip.notification.sent.v1         notify    anyone    NotificationSent
+//	dev.soundstrip.account.mail.v1              login     notify    AccountMail
 //
 // Every event is CloudEvents 1.0.2 with JSON data. Its source is the function's path (/soundstrip/upload), its subject
 // the job's id, its id is made of job, step and round, so that a repeat carries the same id. The extensions traceparent

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 )
@@ -15,6 +16,7 @@ const (
 	TypeAudioConverted   = "dev.soundstrip.audio.converted.v1"
 	TypeConversionFailed = "dev.soundstrip.conversion.failed.v1"
 	TypeNotificationSent = "dev.soundstrip.notification.sent.v1"
+	TypeAccountMail      = "dev.soundstrip.account.mail.v1"
 )
 
 // Types that versions until November 2026 sent, when several converters shared a long sound. They may still wait in a
@@ -128,6 +130,30 @@ func (p NotificationSent) Validate() error {
 		err = errors.Join(err, errors.New("channel is missing"))
 	}
 	return err
+}
+
+// AccountMail asks for a mail by which its reader chooses the password of an account. It is about no job.
+type AccountMail struct {
+	Email  string    `json:"email"`
+	Secret string    `json:"secret"` // of the link
+	Ends   time.Time `json:"ends"`   // when the link does
+	// Muted says that no mail is to be sent: nobody shall learn from what login does that an address has no account.
+	Muted bool `json:"muted,omitempty"`
+}
+
+// Type is [TypeAccountMail].
+func (AccountMail) Type() string { return TypeAccountMail }
+
+// Validate reports what is missing.
+func (p AccountMail) Validate() error {
+	var errs []error
+	if p.Email == "" {
+		errs = append(errs, errors.New("email is missing"))
+	}
+	if p.Secret == "" {
+		errs = append(errs, errors.New("secret is missing"))
+	}
+	return errors.Join(errs...)
 }
 
 // New makes the event that carries p about a job. Round counts how often the job was started anew by its owner: the

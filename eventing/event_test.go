@@ -3,6 +3,7 @@ package eventing_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -22,6 +23,8 @@ func payloads() []eventing.Payload {
 		eventing.ConversionFailed{Reference: stored, Filename: "slides.mp4",
 			Error: eventing.Failure{Code: "no_audio", Message: "the video has no sound"}},
 		eventing.NotificationSent{Reference: converted, Channel: "email"},
+		eventing.AccountMail{Email: "anna@example.com", Secret: "GEZDGNBVGY3TQOJQGEZDGNBVGY",
+			Ends: time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)},
 	}
 }
 

@@ -37,7 +37,7 @@ const (
 // converter end, and mails go to the probe. Each old text is there once.
 var overlay = map[string][][2]string{
 	"100-variables.yaml": {
-		{"LOGIN_SIGNUP: closed", "LOGIN_SIGNUP: open"},
+		{"LOGIN_SIGNUP: closed", "LOGIN_SIGNUP: open\n  LOGIN_CONFIRM: \"false\""},
 		{"SMTP_HOST: smtp.example.com", "SMTP_HOST: probe." + beside + ".svc.cluster.local"},
 		{"SMTP_TLS: starttls", "SMTP_TLS: none"},
 	},

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,7 +31,9 @@ func status(t *testing.T, method, url, token string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -73,5 +78,114 @@ func TestTokensEnd(t *testing.T) {
 	}
 	if got := status(t, "GET", s.url+"/jobs", other); got != 200 {
 		t.Errorf("GET /jobs of another user = %d, want 200", got)
+	}
+}
+
+var linkToken = regexp.MustCompile(`#password=3D([A-Z2-7]+)`)
+
+// mailed gives the token of the link in the newest mail to somebody that is not one of those before.
+func mailed(t *testing.T, s *system, to string, before ...string) (token string) {
+	t.Helper()
+	eventually(t, "a mail to "+to, func() bool {
+		s.mails.mu.Lock()
+		defer s.mails.mu.Unlock()
+		for _, mail := range s.mails.mails {
+			m := linkToken.FindStringSubmatch(strings.ReplaceAll(mail, "=\r\n", ""))
+			if strings.HasPrefix(mail, "RCPT "+to+"\n") && m != nil && !slices.Contains(before, m[1]) {
+				token = m[1]
+				return true
+			}
+		}
+		return false
+	})
+	return token
+}
+
+// ask calls a route with a JSON body, and wants a status.
+func ask(t *testing.T, want int, method, url, token, body string) string {
+	t.Helper()
+	args := []string{"-X", method, "-H", "Content-Type: application/json", "-d", body, url}
+	if token != "" {
+		args = append(args, "-H", "Authorization: Bearer "+token)
+	}
+	got, answer := curl(t, args...)
+	if got != want {
+		t.Fatalf("%s %s = %d %s, want %d", method, url, got, answer, want)
+	}
+	return answer
+}
+
+// testLife signs up, confirms, makes a key, sends a video by it, changes the password and leaves; then somebody else
+// signs up with the address.
+func testLife(t *testing.T, s *system) {
+	const email, first, second = "life@email.com", "Violet-Harbour-7", "Violet-Harbour-8"
+	ask(t, 202, "POST", s.url+"/users", "", `{"email": "`+email+`"}`)
+	link := mailed(t, s, email)
+	ask(t, 204, "POST", s.url+"/users/password", "", `{"token": "`+link+`", "password": "`+first+`"}`)
+	token := login(t, s.url, email+":"+first)
+	var me struct{ ID, Email, Group string }
+	if err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &me); err != nil || me.Email != email {
+		t.Fatalf("GET /users/me = %+v, %v", me, err)
+	}
+	var key struct{ Key string }
+	if err := json.Unmarshal([]byte(ask(t, 201, "POST", s.url+"/users/me/keys", token, `{"name": "backup"}`)), &key); err != nil {
+		t.Fatal(err)
+	}
+	id := upload(t, s.url, key.Key, video(t, "life.mp4", 2))
+	j := await(t, s.url, key.Key, id, "notified", "failed")
+	if j.MP3 == nil {
+		t.Fatalf("the job ended %s %+v, want an MP3", j.State, j.Error)
+	}
+	eventually(t, "the mail about the MP3", func() bool { return strings.Contains(s.mails.find(j.MP3.FID), "RCPT "+email) })
+	if got := status(t, "DELETE", s.url+"/jobs/"+id, key.Key); got != 403 {
+		t.Errorf("DELETE of a job by a key = %d, want 403", got)
+	}
+	var feed struct{ URL string }
+	if err := json.Unmarshal([]byte(ask(t, 201, "POST", s.url+"/users/me/feed", token, "")), &feed); err != nil {
+		t.Fatal(err)
+	}
+	podcast := s.url + feed.URL[strings.Index(feed.URL, "/feeds/"):]
+	if got := status(t, "GET", podcast, ""); got != 200 {
+		t.Errorf("GET of the podcast = %d, want 200", got)
+	}
+
+	ask(t, 204, "PUT", s.url+"/users/me/password", token, `{"current": "`+first+`", "password": "`+second+`"}`)
+	ask(t, 403, "POST", s.url+"/token", token, "") // login knows at once
+	eventually(t, "the old password's token to end", func() bool { return status(t, "GET", s.url+"/jobs", token) == 403 })
+	if got := status(t, "GET", s.url+"/jobs", key.Key); got != 200 {
+		t.Errorf("GET /jobs by the key = %d after the password was changed, want 200", got)
+	}
+	token = login(t, s.url, email+":"+second)
+	if got := status(t, "GET", s.url+"/jobs/"+id, token); got != 200 {
+		t.Errorf("GET /jobs/%s by the new password's token = %d, want 200", id, got)
+	}
+
+	ask(t, 204, "DELETE", s.url+"/users/me", token, `{"password": "`+second+`"}`)
+	eventually(t, "the token to end", func() bool { return status(t, "GET", s.url+"/jobs", token) == 403 })
+	eventually(t, "the key to end", func() bool { return status(t, "GET", s.url+"/jobs", key.Key) == 403 })
+	if got, _ := curl(t, "-X", "POST", "-u", email+":"+second, s.url+"/login"); got != 401 {
+		t.Errorf("POST /login of the deleted account = %d, want 401", got)
+	}
+	sweep := exec.Command(filepath.Join(bin, "sweep"))
+	for k, v := range s.sweep {
+		sweep.Env = append(sweep.Env, k+"="+v)
+	}
+	if out, err := sweep.CombinedOutput(); err != nil || !strings.Contains(string(out), `"forgotten":1`) {
+		t.Errorf("sweep: %v\n%s", err, out)
+	}
+	if got := status(t, "GET", podcast, ""); got != 404 {
+		t.Errorf("GET of the deleted account's podcast = %d, want 404", got)
+	}
+
+	ask(t, 202, "POST", s.url+"/users", "", `{"email": "`+email+`"}`)
+	link = mailed(t, s, email, link)
+	ask(t, 204, "POST", s.url+"/users/password", "", `{"token": "`+link+`", "password": "`+first+`"}`)
+	token = login(t, s.url, email+":"+first)
+	var again struct{ ID string }
+	if err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &again); err != nil || again.ID == me.ID {
+		t.Errorf("GET /users/me = %+v, %v, want another id than %s", again, err, me.ID)
+	}
+	if got := ask(t, 200, "GET", s.url+"/jobs", token, ""); strings.Contains(got, id) {
+		t.Errorf("GET /jobs = %s, want nothing of who had the address before", got)
 	}
 }

@@ -195,6 +195,7 @@ type system struct {
 	mongo     *mongo.Client
 	env       map[string]string
 	mails     *mailSink
+	sweep     map[string]string // the variables of sweep
 	processes []*process
 
 	front      front // to the converters
@@ -264,8 +265,9 @@ func deploy(t *testing.T) *system {
 		s.converters = append(s.converters, run("convert", with(stores, events, lease)))
 	}
 	s.front.set(t, s.converters...)
-	maps.Copy(users, tokens)
+	maps.Copy(users, with(tokens, events, sink, map[string]string{"LOGIN_SIGNUP": "open"}))
 	tokens["LOGIN_URL"] = run("login", users).url
+	s.sweep = with(stores, events, sink, tokens)
 	routes := map[string]string{
 		"LOGIN_URL":    tokens["LOGIN_URL"],
 		"VALIDATE_URL": run("validate", tokens).url,
@@ -295,6 +297,10 @@ func triggersFile(t testing.TB, convert, notify string) string {
   queue: mp3
 - name: notify-failed
   filter: {attributes: {type: dev.soundstrip.conversion.failed.v1}}
+  subscriber: %[2]s
+  audience: notify
+- name: notify-account
+  filter: {attributes: {type: dev.soundstrip.account.mail.v1}}
   subscriber: %[2]s
   audience: notify
 - name: old-consumer
@@ -337,6 +343,8 @@ func TestProcesses(t *testing.T) {
 	t.Run("several at once", func(t *testing.T) { testBatch(t, s, token, mail) })
 
 	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
+
+	t.Run("a user's whole life", func(t *testing.T) { testLife(t, s) })
 
 	bad := upload(t, s.url, token, video(t, "silent.mp4", 2, "-an"))
 	await(t, s.url, token, bad, "failed")

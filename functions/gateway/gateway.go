@@ -36,6 +36,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/session, /session/end                         the page's cookie, made of Login's token
 //	/plain                                         the list of jobs for a browser without JavaScript
 //	/login, /token, /logout, /users                Login
+//	/users/reset, /users/password                  Login
 //	/users/me, /users/me/password, /users/me/keys  Login
 //	/.well-known/jwks.json, …/tokens-after         Login
 //	/validate                                      Validate
@@ -68,6 +69,8 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("/token", routes.Login)
 	mux.Handle("/logout", routes.Login)
 	mux.Handle("/users", routes.Login)
+	mux.Handle("/users/reset", routes.Login)
+	mux.Handle("/users/password", routes.Login)
 	mux.Handle("/users/me", routes.Login)
 	mux.Handle("/users/me/password", routes.Login)
 	mux.Handle("/users/me/keys", routes.Login)

@@ -33,6 +33,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/.well-known/jwks.json", 200, "login GET /.well-known/jwks.json"},
 		{"GET", "/.well-known/tokens-after", 200, "login GET /.well-known/tokens-after"},
 		{"POST", "/token", 200, "login POST /token"},
+		{"POST", "/users/reset", 200, "login POST /users/reset"},
+		{"POST", "/users/password", 200, "login POST /users/password"},
 		{"POST", "/logout", 200, "login POST /logout"},
 		{"DELETE", "/users/me", 200, "login DELETE /users/me"},
 		{"PUT", "/users/me/password", 200, "login PUT /users/me/password"},

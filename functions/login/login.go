@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ type Users interface {
 	Authenticate(ctx context.Context, email, password, network string) (account.User, error)
 	Take(ctx context.Context, limits ...account.Limit) error
 	ByID(ctx context.Context, id string) (account.User, error)
+	ByEmail(ctx context.Context, email string) (account.User, error)
+	CreateLink(ctx context.Context, email string, ttl time.Duration) (secret string, ends time.Time, err error)
+	UseLink(ctx context.Context, secret, password string) error
 	Create(ctx context.Context, email, password string, admin bool) error
 	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
 	EndTokens(ctx context.Context, email string) error
@@ -47,6 +51,8 @@ type Users interface {
 type Config struct {
 	// SignUp is open when everyone may make an account, and closed when only admins may.
 	SignUp string `env:"LOGIN_SIGNUP, default=closed"`
+	// Confirm has an open sign-up prove the address by a link in a mail.
+	Confirm bool `env:"LOGIN_CONFIRM, default=true"`
 	// LegacyAdmin has every token say admin, since the Python gateway turns others away.
 	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
 	// Legacy has the function answer POST /validate as well, since the old auth service is both.
@@ -58,7 +64,9 @@ type Config struct {
 	TrustProxy string `env:"LOGIN_TRUST_PROXY"`
 	// Session is for how long one token follows from another before the password is asked for again.
 	Session time.Duration `env:"LOGIN_SESSION, default=720h"`
-	// EventSecret is what sweep signs with when it asks whose files are to go. Without it nobody is told.
+	// Sink is the broker, which has mails sent.
+	Sink string `env:"K_SINK"`
+	// EventSecret signs what goes to the broker, and what sweep asks: whose files are to go. Without it nobody is told.
 	EventSecret string `env:"EVENT_SECRET"`
 }
 
@@ -67,6 +75,9 @@ func (c *Config) Validate() error {
 	var errs []error
 	if c.SignUp != "open" && c.SignUp != "closed" {
 		errs = append(errs, fmt.Errorf("LOGIN_SIGNUP is %q: want open or closed", c.SignUp))
+	}
+	if u, err := url.Parse(c.Sink); c.Sink != "" && (err != nil || u.Host == "") {
+		errs = append(errs, fmt.Errorf("K_SINK is %q: want an http or https URL", c.Sink))
 	}
 	if c.ProxyHops < 0 {
 		errs = append(errs, fmt.Errorf("PROXY_HOPS is %d: want the number of proxies before login", c.ProxyHops))
@@ -120,17 +131,19 @@ type handler struct {
 	users    Users
 	signer   *token.Signer
 	verifier token.Verifier
+	sender   Sender
 	cfg      Config
 	now      func() time.Time
 }
 
-// New makes the function's handler.
-func New(users Users, signer *token.Signer, cfg Config) http.Handler {
-	return newHandler(users, signer, cfg, time.Now).routes()
+// New makes the function's handler. Without events no mails are sent: nobody can sign up by mail, or choose another
+// password without knowing the one before.
+func New(users Users, signer *token.Signer, events Sender, cfg Config) http.Handler {
+	return newHandler(users, signer, events, cfg, time.Now).routes()
 }
 
-func newHandler(users Users, signer *token.Signer, cfg Config, now func() time.Time) *handler {
-	return &handler{users: users, signer: signer, verifier: signer.Verifier(), cfg: cfg, now: now}
+func newHandler(users Users, signer *token.Signer, events Sender, cfg Config, now func() time.Time) *handler {
+	return &handler{users: users, signer: signer, verifier: signer.Verifier(), sender: events, cfg: cfg, now: now}
 }
 
 func (h *handler) routes() http.Handler {
@@ -149,6 +162,10 @@ func (h *handler) routes() http.Handler {
 	mux.Handle("/logout", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users", problem.Handler(h.signUp))
 	mux.Handle("/users", problem.NotAllowed(http.MethodPost))
+	mux.Handle("POST /users/reset", problem.Handler(h.reset))
+	mux.Handle("/users/reset", problem.NotAllowed(http.MethodPost))
+	mux.Handle("POST /users/password", problem.Handler(h.choose))
+	mux.Handle("/users/password", problem.NotAllowed(http.MethodPost))
 	mux.Handle("GET /users/me", problem.Handler(h.showMe))
 	mux.Handle("DELETE /users/me", problem.Handler(h.deleteMe))
 	mux.Handle("/users/me", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodDelete))
@@ -315,50 +332,6 @@ func (h *handler) tokensAfter(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	return json.NewEncoder(w).Encode(token.Ended{Now: now, TokensAfter: after})
-}
-
-func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
-	if err := h.maySignUp(r); err != nil {
-		return err
-	}
-	c, err := readCredentials(w, r)
-	if err != nil {
-		return err
-	}
-	if err := h.users.Create(r.Context(), c.Email, c.Password, false); err != nil {
-		return answer(err)
-	}
-	w.WriteHeader(http.StatusCreated)
-	_, _ = io.WriteString(w, "the account is made: log in at POST /login\n")
-	return nil
-}
-
-// The limits of a network's sign-ups, each of which costs a hash.
-const (
-	signUps     = 20
-	everySignUp = time.Minute
-)
-
-// maySignUp lets everyone through when sign-up is open, and admins otherwise. The store says who is an admin: a token
-// may be out of date, and with LegacyAdmin every token says so.
-func (h *handler) maySignUp(r *http.Request) error {
-	if h.cfg.SignUp == "open" {
-		if err := h.users.Take(r.Context(), account.LimitOf("sign-up", signUps, everySignUp, h.network(r))); err != nil {
-			return answer(err)
-		}
-		return nil
-	}
-	if r.Header.Get("Authorization") == "" {
-		return problem.New(problem.Forbidden, "sign-up is closed here: ask an admin for an account")
-	}
-	u, _, err := h.bearer(r)
-	if err != nil {
-		return err
-	}
-	if !u.Admin {
-		return problem.New(problem.Forbidden, "sign-up is closed here, and only an admin may make an account for another")
-	}
-	return nil
 }
 
 func (h *handler) jwks(w http.ResponseWriter, r *http.Request) error {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/sethvargo/go-envconfig"
@@ -60,6 +61,15 @@ type setup struct {
 	signer *token.Signer
 	clock  time.Time
 	h      http.Handler
+
+	sent    []event.Event
+	sendErr error
+}
+
+// Send is of [Sender].
+func (s *setup) Send(_ context.Context, e event.Event) error {
+	s.sent = append(s.sent, e)
+	return s.sendErr
 }
 
 func newSetup(t *testing.T, cfg Config) *setup {
@@ -101,7 +111,7 @@ func newSetup(t *testing.T, cfg Config) *setup {
 			return nil
 		},
 	}
-	s.h = newHandler(s.users, signer, cfg, func() time.Time { return s.clock }).routes()
+	s.h = newHandler(s.users, signer, s, cfg, func() time.Time { return s.clock }).routes()
 	return s
 }
 
@@ -425,11 +435,12 @@ func TestConfig(t *testing.T) {
 		want Config
 		err  string
 	}{
-		{name: "nothing set", want: Config{SignUp: "closed", Session: 720 * time.Hour}},
+		{name: "nothing set", want: Config{SignUp: "closed", Confirm: true, Session: 720 * time.Hour}},
 		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true",
 			"PROXY_HOPS": "2"},
-			want: Config{SignUp: "open", LegacyAdmin: true, Session: 720 * time.Hour, ProxyHops: 2}},
+			want: Config{SignUp: "open", Confirm: true, LegacyAdmin: true, Session: 720 * time.Hour, ProxyHops: 2}},
 		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
+		{name: "no address", env: map[string]string{"K_SINK": "broker"}, err: "K_SINK"},
 		{name: "no number", env: map[string]string{"PROXY_HOPS": "-1"}, err: "PROXY_HOPS"},
 		{name: "as it was", env: map[string]string{"LOGIN_TRUST_PROXY": "10.0.0.0/8"}, err: "set PROXY_HOPS instead"},
 	} {

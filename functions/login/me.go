@@ -55,6 +55,9 @@ func (h *handler) setPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := account.CheckChoice(u.Email, in.Password); err != nil {
+		return answer(err)
+	}
 	if err := h.users.SetPassword(r.Context(), u.Email, in.Password); err != nil {
 		return answer(err)
 	}

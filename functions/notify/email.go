@@ -6,6 +6,7 @@ import (
 	netmail "net/mail"
 	"time"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/mail"
 )
@@ -23,6 +24,20 @@ func Email(post Post) Channel { return email{post} }
 func (email) Name() string { return "email" }
 
 func (email) For(job.Job) bool { return true }
+
+// choose sends what [eventing.AccountMail] asks for.
+func (c email) choose(ctx context.Context, id string, p eventing.AccountMail, home string) error {
+	to, err := netmail.ParseAddress(p.Email)
+	if err != nil || to.Address != p.Email {
+		return &RefusedError{Reason: "it is no e-mail address"}
+	}
+	err = c.post.Send(ctx, mail.Letter{ID: id, To: to, Date: time.Now(), Links: mail.Links{Home: home, Ends: p.Ends},
+		Choose: home + "#password=" + p.Secret})
+	if errors.Is(err, mail.ErrRefused) {
+		return &RefusedError{Reason: "the mail server does not take this mail", Err: err}
+	}
+	return err
+}
 
 func (c email) Tell(ctx context.Context, o Outcome) error {
 	to, err := netmail.ParseAddress(o.Job.Addressee())

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -113,6 +114,9 @@ func New(jobs Jobs, webhooks Webhooks, channels []Channel, cfg Config) http.Hand
 //
 // Of the event only the id of the job is trusted. The job says what is told, and to whom. The exception is adopt.
 func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, error) {
+	if e.Type() == eventing.TypeAccountMail {
+		return nil, f.account(ctx, e)
+	}
 	j, err := f.find(ctx, e)
 	if errors.Is(err, job.ErrNotFound) {
 		slog.InfoContext(ctx, "nobody to tell: the job was deleted")
@@ -144,6 +148,35 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 		}
 	}
 	return reply(j, ended.ID())
+}
+
+// account takes account.mail. No content (204) means that the mail is sent, or never will be. Nothing is recorded: a
+// repeat sends it once more, with the same Message-ID.
+func (f *function) account(ctx context.Context, e event.Event) error {
+	p, err := eventing.Decode[eventing.AccountMail](e)
+	if err != nil {
+		return err
+	}
+	if p.Muted || time.Now().After(p.Ends) {
+		return nil
+	}
+	for _, c := range f.channels {
+		c, ok := c.(email)
+		if !ok {
+			continue
+		}
+		err := c.choose(ctx, e.Source()+"/"+e.ID(), p, strings.TrimRight(f.cfg.PublicURL, "/")+"/")
+		if errors.As(err, new(*RefusedError)) {
+			slog.WarnContext(ctx, "no mail about an account", "error", err)
+			return nil
+		}
+		if err != nil {
+			return eventing.RetryAfter(retryAfter, err)
+		}
+		return nil
+	}
+	slog.WarnContext(ctx, "no mail about an account: there is no mail server")
+	return nil
 }
 
 // webhook gives the webhook of the job, or else of its owner; nil when neither has one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -17,12 +18,24 @@ type config struct {
 	Login   login.Config
 }
 
+// events gives the way to the broker, where there is one.
+func (c *config) events() login.Sender {
+	if c.Login.Sink == "" {
+		return nil
+	}
+	return eventing.SinkConfig{URL: c.Login.Sink, Secret: c.Login.EventSecret}.Sender()
+}
+
 // Validate asks for the server, which is optional where all runs in one process.
 func (c *config) Validate() error {
+	var errs []error
 	if c.Account.Host == "" {
-		return errors.New("MYSQL_HOST is not set")
+		errs = append(errs, errors.New("MYSQL_HOST is not set"))
 	}
-	return nil
+	if c.Login.SignUp == "open" && c.Login.Confirm && c.Login.Sink == "" {
+		errs = append(errs, errors.New("K_SINK is not set: with LOGIN_SIGNUP=open people get a mail, unless LOGIN_CONFIRM=false"))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *config) users(ctx context.Context) (*account.Store, func(context.Context) error, error) {

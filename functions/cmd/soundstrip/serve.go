@@ -65,6 +65,7 @@ func triggers(c convert.Config) broker.Triggers {
 			Parallelism: runtime.GOMAXPROCS(0),
 			Delivery:    broker.Delivery{Timeout: broker.Duration(min(2*c.Timeout, broker.MaxTimeout))}},
 		{Name: "notify", Queue: "mp3", Filter: filter(eventing.TypeAudioConverted), Subscriber: "http://notify"},
+		{Name: "notify-account", Filter: filter(eventing.TypeAccountMail), Subscriber: "http://notify"},
 		{Name: "notify-failed", Filter: filter(eventing.TypeConversionFailed), Subscriber: "http://notify"},
 	}
 }
@@ -175,7 +176,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	verifier := token.WithLogin(signer.Verifier(), login.Local{Users: users}, time.Second)
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway.New(gateway.Routes{
-		Login:    login.New(users, signer, c.Login),
+		Login:    login.New(users, signer, send, c.Login),
 		Validate: validate.New(verifier),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
 		Jobs:     jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs),

@@ -128,6 +128,7 @@ var tables = []struct{ name, columns string }{
 		"used BIGINT NOT NULL"},
 	{"attempt", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"}, // Unix milliseconds, as in the next one
 	{"known_network", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"},
+	{"password_link", "id CHAR(64) NOT NULL PRIMARY KEY, email VARCHAR(255) NOT NULL, ends BIGINT NOT NULL"},
 	{"deleted_user", "uid VARCHAR(32) NOT NULL PRIMARY KEY, owner VARCHAR(255) NOT NULL, since BIGINT NOT NULL, " +
 		"swept BOOLEAN NOT NULL"},
 }

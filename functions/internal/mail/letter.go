@@ -21,13 +21,15 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
-// Letter is what the owner of a job is told. The job is Converted, Notified or Failed.
+// Letter is what the owner of a job is told. The job is Converted, Notified or Failed. Or it is about an account.
 type Letter struct {
 	ID    string // the same for a repeat: the Message-ID is made of it
 	To    *mail.Address
 	Date  time.Time
 	Job   job.Job
 	Links Links
+	// Choose is the address at which the password of an account is chosen until it ends, in a letter about an account.
+	Choose string
 }
 
 // Links are absolute addresses.
@@ -52,9 +54,13 @@ var (
 
 // message writes the letter out, as text and as HTML.
 func (l Letter) message(from *mail.Address) (*gomail.Msg, error) {
-	kind, subject := "converted", name(l.Job)+": your MP3 is ready"
-	if l.Job.State == job.Failed {
-		kind, subject = "failed", name(l.Job)+": no MP3 could be made"
+	// A subject is shown where others see it: on locked screens, in logs. The file's name is not in it.
+	kind, subject := "converted", "Your MP3 is ready"
+	switch {
+	case l.Choose != "":
+		kind, subject = "account", "Choose your password"
+	case l.Job.State == job.Failed:
+		kind, subject = "failed", "No MP3 could be made of your video"
 	}
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(from)
