@@ -4,7 +4,6 @@ package mail
 import (
 	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	html "html/template"
@@ -14,7 +13,6 @@ import (
 	text "text/template"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 
@@ -65,7 +63,7 @@ func (l Letter) message(from *mail.Address) (*gomail.Msg, error) {
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(from)
 	m.ToMailAddress(l.To)
-	m.SetGenHeaderPreformatted(gomail.HeaderSubject, folded(subject))
+	m.Subject(subject)
 	m.SetDateWithValue(l.Date)
 	sum := sha256.Sum256([]byte(l.ID))
 	id := hex.EncodeToString(sum[:16])
@@ -79,39 +77,6 @@ func (l Letter) message(from *mail.Address) (*gomail.Msg, error) {
 		return nil, fmt.Errorf("write mail about job %s: %w", l.Job.ID, err)
 	}
 	return m, nil
-}
-
-// folded is a subject as its header has it: in lines of 76 characters (RFC 2047, section 2), as encoded words unless it
-// is ASCII. Where the first word is longer than a line, go-mail would begin with an empty line, which mail programs show
-// as no subject.
-func folded(subject string) string {
-	const line, longest = 76, 39 // of a word before its encoding, in bytes: so the first fits behind "Subject: "
-	words := strings.Split(subject, " ")
-	if strings.ContainsFunc(subject, func(r rune) bool { return r > unicode.MaxASCII }) {
-		words = words[:0]
-		for begin, i := 0, 0; begin < len(subject); i++ {
-			if i == len(subject) || i-begin >= longest-utf8.UTFMax && utf8.RuneStart(subject[i]) {
-				words = append(words, "=?UTF-8?B?"+base64.StdEncoding.EncodeToString([]byte(subject[begin:i]))+"?=")
-				begin = i
-			}
-		}
-	}
-	var b strings.Builder
-	length := len("Subject: ")
-	for i, w := range words {
-		switch {
-		case i == 0:
-		case length+1+len(w) > line:
-			b.WriteString("\r\n ")
-			length = 1
-		default:
-			b.WriteString(" ")
-			length++
-		}
-		b.WriteString(w)
-		length += len(w)
-	}
-	return b.String()
 }
 
 func domain(a *mail.Address) string { return a.Address[strings.LastIndexByte(a.Address, '@')+1:] }

@@ -115,35 +115,6 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestSubject reads subjects as programs do that take lines one by one: the first has something of it.
-func TestSubject(t *testing.T) {
-	t.Parallel()
-	for name, filename := range map[string]string{
-		"short":            "talk.mp4",
-		"words":            strings.Repeat("word ", 15) + ".mp4",
-		"one long word":    strings.Repeat("a", 80),
-		"foreign":          "Übung № 1 – «Ёлка».mp4",
-		"long and foreign": strings.Repeat("Übung ", 13),
-		"emoji":            strings.Repeat("🎬", 80),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := converted()
-			l.Job.Filename = filename
-			mail := raw(t, l)
-			want := strings.TrimSpace(filename) + ": your MP3 is ready"
-			if got := open(t, mail).subject; got != want {
-				t.Errorf("Subject = %q, want %q", got, want)
-			}
-			_, subject, _ := strings.Cut(mail, "\r\nSubject: ")
-			line, _, _ := strings.Cut(subject, "\r\n")
-			if most := 76 - len("Subject: "); strings.TrimSpace(line) == "" || len(line) > most && name != "one long word" {
-				t.Errorf("Subject begins with the line %q, want up to %d characters", line, most)
-			}
-		})
-	}
-}
-
 func TestLetter(t *testing.T) {
 	t.Parallel()
 	o := open(t, raw(t, converted()))
