@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +18,17 @@ import (
 // convertFile runs soundstrip convert, and gives its exit code and what it writes.
 func convertFile(t *testing.T, dir string, env []string, args ...string) (code int, stdout, stderr []byte) {
 	t.Helper()
+	return convertFrom(t, nil, dir, env, args...)
+}
+
+// convertFrom is convertFile with a standard input.
+func convertFrom(t *testing.T, stdin io.Reader, dir string, env []string, args ...string) (
+	code int, stdout, stderr []byte,
+) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.Command(filepath.Join(bin, "soundstrip"), append([]string{"convert"}, args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, stdin, &out, &errs
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, ffmpeg()}, env...)
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
@@ -76,6 +87,105 @@ func TestConvertFile(t *testing.T) {
 	}
 }
 
+// TestConvertPipe converts what comes by a pipe: an MP4, which is read from its end.
+func TestConvertPipe(t *testing.T) {
+	t.Parallel()
+	needCommand(t, "ffmpeg")
+	source := video(t, "talk.mp4", 3)
+	dir := filepath.Dir(source)
+	if code, _, stderr := convertFile(t, dir, nil, source); code != 0 {
+		t.Fatalf("soundstrip convert talk.mp4 = %d, %s", code, stderr)
+	}
+	want := read(t, filepath.Join(dir, "talk.mp3"))
+	content := read(t, source)
+	pipe := func(content []byte, args ...string) (code int, stdout, stderr []byte) {
+		t.Helper()
+		return convertFrom(t, bytes.NewReader(content), dir, nil, args...)
+	}
+	if code, stdout, stderr := pipe(content, "-"); code != 0 || !bytes.Equal(stdout, want) {
+		t.Errorf("soundstrip convert - = %d, %d bytes, %s, want the %d bytes of the file", code, len(stdout), stderr, len(want))
+	}
+	if code, _, stderr := pipe(content, "-", "-o", "x.mp3"); code != 0 || !bytes.Equal(read(t, filepath.Join(dir,
+		"x.mp3")), want) {
+		t.Errorf("soundstrip convert - -o x.mp3 = %d, %s, want the MP3 of the file", code, stderr)
+	}
+	if code, stdout, stderr := pipe(content[:len(content)/2], "-"); code != 5 || len(stdout) > 0 {
+		t.Errorf("soundstrip convert - of half a video = %d, %d bytes, %s, want 5", code, len(stdout), stderr)
+	}
+	if code, stdout, stderr := pipe(nil, "-"); code != 3 || len(stdout) > 0 || !bytes.Contains(stderr,
+		[]byte("standard input: ")) {
+		t.Errorf("soundstrip convert - of nothing = %d, %d bytes, %s, want 3 and a word of standard input", code,
+			len(stdout), stderr)
+	}
+	f, err := os.Open(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if code, stdout, stderr := convertFrom(t, f, dir, nil, "-"); code != 0 || !bytes.Equal(stdout, want) {
+		t.Errorf("soundstrip convert - <talk.mp4 = %d, %d bytes, %s, want the MP3 of the file", code, len(stdout), stderr)
+	}
+	if got := names(t, dir); len(got) != 3 {
+		t.Errorf("left in the folder: %q, want talk.mp3, talk.mp4 and x.mp3", got)
+	}
+}
+
+// TestConvertSeveral converts a folder in which all that can happen does.
+func TestConvertSeveral(t *testing.T) {
+	t.Parallel()
+	needCommand(t, "ffmpeg")
+	talk := video(t, "talk.mp4", 3)
+	dir := t.TempDir()
+	long := strings.Repeat("ü", 126) + ".ts"
+	for name, content := range map[string][]byte{
+		"a.mp4": read(t, talk), "deep/b.mp4": read(t, talk), "there.mp4": read(t, talk), "there.mp3": []byte("mine"),
+		"cut.mp4": read(t, talk)[:9000], "notes.txt": []byte("no media"),
+		long: read(t, video(t, "b.ts", 2, "-c:a", "mp2")),
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, stdout, stderr := convertFile(t, dir, nil, ".", "--json", "-j", "2")
+	if code != 5 || !bytes.Contains(stderr, []byte("3 made, 1 there already, 1 failed: 0:00:0")) {
+		t.Errorf("soundstrip convert . = %d, %s, want 5 and a summary", code, stderr)
+	}
+	got := map[string]string{}
+	for line := range bytes.Lines(stdout) {
+		var r struct {
+			File, MP3 string
+			Duration  float64
+			Bytes     int64
+			Error     *struct{ Code string }
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		got[r.File] = r.MP3
+		switch {
+		case r.Error != nil:
+			got[r.File] = r.Error.Code
+		case int64(len(read(t, filepath.Join(dir, r.MP3)))) != r.Bytes || r.Duration < 1.9 || r.Duration > 3.1:
+			t.Errorf("%s: want what the MP3 is", line)
+		}
+	}
+	want := map[string]string{"a.mp4": "a.mp3", "deep/b.mp4": "deep/b.mp3", "cut.mp4": "truncated",
+		long: strings.Repeat("ü", 125) + ".mp3"}
+	if !maps.Equal(got, want) {
+		t.Errorf("soundstrip convert --json . tells %q, want %q", got, want)
+	}
+	if mine := read(t, filepath.Join(dir, "there.mp3")); string(mine) != "mine" {
+		t.Errorf("there.mp3 is %q, want as it was", mine)
+	}
+	if got := names(t, dir); len(got) != 9 {
+		t.Errorf("left in the folder: %q, want the files and two MP3s more", got)
+	}
+}
+
 // TestConvertFileExits checks the exit code of each kind of failure, one line about it, and that nothing is left.
 func TestConvertFileExits(t *testing.T) {
 	t.Parallel()
@@ -92,7 +202,7 @@ func TestConvertFileExits(t *testing.T) {
 		{name: "unknown option", file: whole, args: []string{"--none"}, code: 2},
 		{name: "bad value", file: whole, args: []string{"--bitrate", "31"}, code: 2},
 		{name: "no such video", file: filepath.Join(t.TempDir(), "none.mp4"), code: 2},
-		{name: "a folder", file: t.TempDir(), code: 2},
+		{name: "an empty folder", file: t.TempDir(), code: 2},
 		{name: "beyond the end", file: whole, args: []string{"--start", "60"}, code: 2},
 		{name: "no media", file: write(t, "notes.txt", []byte("this is no video\n")), code: 3},
 		{name: "unsupported", file: write(t, "noise.mkv", []byte("\x1aE\xdf\xa3"+strings.Repeat("noise", 1000))), code: 3},
@@ -125,6 +235,14 @@ func TestConvertFileBar(t *testing.T) {
 	out := run(t, "script", "-qec", ffmpeg()+" "+filepath.Join(bin, "soundstrip")+" convert "+source, os.DevNull)
 	if !barLine.MatchString(out) || !strings.Contains(out, "talk.mp3: 0:00:03") {
 		t.Errorf("on a terminal soundstrip convert shows %q, want a bar and what was made", out)
+	}
+	other := video(t, "other.mp4", 3)
+	out = run(t, "script", "-qec", ffmpeg()+" "+filepath.Join(bin, "soundstrip")+" convert --force "+source+" "+other,
+		os.DevNull)
+	for _, want := range []string{"x talk.mp4", "x other.mp4", "talk.mp3: 0:00:03", "other.mp3: 0:00:03", "2 made: 0:00:06"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("on a terminal soundstrip convert of two shows %q, want %q", out, want)
+		}
 	}
 }
 

@@ -1,20 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
@@ -22,9 +28,11 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/engine"
 )
 
-const convertUsage = `usage: soundstrip convert [options] VIDEO
+const convertUsage = `usage: soundstrip convert [options] FILE…
 
-Makes the MP3 of a video, beside it unless -o says where. No server, no login, nothing but ffmpeg is needed.
+Makes the MP3s of videos, beside them unless -o says where. Of a folder all media files in it are converted, and those
+whose MP3 is there are left out. - is standard input: its MP3 goes to standard output. No server, no login, nothing but
+ffmpeg is needed.
 
 `
 
@@ -38,8 +46,8 @@ const (
 )
 
 const convertExits = `
-exit codes:
-  0  the MP3 is there, whole
+exit codes, of the first video that failed:
+  0  all MP3s are there, whole
   1  something went wrong that says nothing about the video, or the command was stopped
   2  this cannot be asked for: an option, no such video, an MP3 that is there already, start and end
   3  the video is no media, or of a kind that cannot be read
@@ -47,7 +55,7 @@ exit codes:
   5  the video is not complete
   6  a limit: CONVERT_MAX_DURATION (12h), CONVERT_MAX_BYTES (2 GiB) or CONVERT_TIMEOUT (24h)
 
-With any but 0 no MP3 is left behind.
+Of a video that failed no MP3 is left behind.
 `
 
 var exitCodes = map[string]int{
@@ -63,9 +71,11 @@ var exitCodes = map[string]int{
 
 // conversion is what the command line asks for.
 type conversion struct {
-	video, mp3 string // mp3 is - for standard output
-	force      bool
-	options    eventing.Options
+	paths       []string
+	out         string // a folder, or of one video the file
+	atOnce      int    // conversions
+	force, json bool
+	options     eventing.Options
 }
 
 func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) error {
@@ -91,9 +101,8 @@ func runConvert(ctx context.Context, env envconfig.Lookuper, args []string) erro
 	// A terminal that is closed stops the work as Ctrl-C does.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, cfg.Convert.Timeout)
-	defer cancel()
-	return c.run(ctx, encoder)
+	all := &converter{Engine: encoder, conversion: c, timeout: cfg.Convert.Timeout, screen: newScreen(os.Stderr)}
+	return all.run(ctx)
 }
 
 func usage(command string, err error) error {
@@ -116,25 +125,30 @@ var conversionFlags = []struct {
 	{name: "album", usage: "`album` in the tag"},
 }
 
-// parseConversion reads the command line, with options before or after the video. For -h it prints and gives
+// parseConversion reads the command line, with options before or after the videos. For -h it prints and gives
 // flag.ErrHelp.
 func parseConversion(args []string) (c conversion, err error) {
 	values := url.Values{}
 	f := flag.NewFlagSet("convert", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.StringVar(&c.mp3, "o", "", "`file` to write, - for standard output")
-	f.BoolVar(&c.force, "force", false, "replace the file that is there")
+	f.StringVar(&c.out, "o", "", "`folder` for the MP3s, or of one video the file; - for standard output")
+	f.IntVar(&c.atOnce, "j", runtime.GOMAXPROCS(0), "convert `n` videos at once")
+	f.BoolVar(&c.force, "force", false, "replace MP3s that are there")
+	f.BoolVar(&c.json, "json", false, "print a line of JSON for each video")
 	addOptions(f, values)
-	videos, err := parseArgs(f, args, convertUsage, convertExits)
-	if err != nil {
+	if c.paths, err = parseArgs(f, args, convertUsage, convertExits); err != nil {
 		return c, err
 	}
-	if len(videos) != 1 {
-		return c, fmt.Errorf("%d videos are given, want one; soundstrip convert -h tells the options", len(videos))
-	}
-	c.video = videos[0]
-	if c.mp3 == "" {
-		c.mp3 = beside(c.video)
+	stdin := slices.Contains(c.paths, standard)
+	switch {
+	case len(c.paths) == 0:
+		return c, errors.New("no video is given; soundstrip convert -h tells the options")
+	case stdin && len(c.paths) > 1:
+		return c, errors.New("- is standard input: convert other videos by a command of their own")
+	case c.atOnce < 1:
+		return c, fmt.Errorf("-j %d: want at least 1", c.atOnce)
+	case c.json && (c.out == standard || stdin && c.out == ""):
+		return c, errors.New("--json and the MP3 cannot both go to standard output: name a file with -o")
 	}
 	c.options, err = eventing.ParseOptions(values)
 	return c, err
@@ -176,58 +190,215 @@ func parseArgs(f *flag.FlagSet, args []string, before, behind string) (others []
 	return others, nil
 }
 
-// beside is where the MP3 of a video goes that nobody names.
-func beside(video string) string { return strings.TrimSuffix(video, filepath.Ext(video)) + ".mp3" }
+// converter makes the MP3s that the command line asks for.
+type converter struct {
+	*engine.Engine
+	conversion
+	timeout time.Duration // of each
+	screen  *screen
+}
 
-func (c conversion) run(ctx context.Context, encoder *engine.Engine) (err error) {
-	video, size, err := openVideo(c.video)
+// result is what became of a video.
+type result struct {
+	File     string            `json:"file"`
+	MP3      string            `json:"mp3,omitempty"`
+	Duration float64           `json:"duration,omitempty"` // seconds, of the MP3
+	Bytes    int64             `json:"bytes,omitempty"`    // of the MP3
+	Error    *eventing.Failure `json:"error,omitempty"`
+}
+
+// find makes the list of videos, and counts those that are left out because their MP3 is there.
+func (c conversion) find() (videos []video, left int, err error) {
+	if c.paths[0] != standard {
+		videos, left, err = findVideos(c.paths, c.out, func(v video) error { return mayWrite(v, c.force) })
+		if err == nil && len(videos)+left == 0 {
+			err = fmt.Errorf("there are no videos in %s", strings.Join(c.paths, ", "))
+		}
+		return videos, left, err
+	}
+	v := video{standard, cmp.Or(c.out, standard)}
+	if v.mp3 == standard && term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil, 0, errors.New("the MP3 would be written to the terminal: name a file with -o")
+	}
+	return []video{v}, 0, mayWrite(v, c.force)
+}
+
+// run converts all videos, several at once. The error has the exit code of the first that failed.
+func (c *converter) run(ctx context.Context) error {
+	videos, left, err := c.find()
 	if err != nil {
 		return usage("convert", err)
 	}
-	defer func() { _ = video.Close() }() // it was only read
-	if err := c.mayWrite(); err != nil {
-		return usage("convert", err)
+	began := time.Now()
+	results, errs := make([]result, len(videos)), make([]error, len(videos))
+	var group errgroup.Group
+	group.SetLimit(c.atOnce)
+	for i, v := range videos {
+		group.Go(func() error {
+			if ctx.Err() == nil {
+				results[i], errs[i] = c.convert(ctx, v)
+				c.report(results[i], errs[i], len(videos) > 1)
+			}
+			return nil
+		})
 	}
-	bar := newBar(os.Stderr)
-	defer bar.clear()
-	dst, err := c.create(bar)
+	_ = group.Wait()
+	if ctx.Err() != nil {
+		return errors.New("soundstrip convert: stopped")
+	}
+	first := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	if len(videos)+left > 1 {
+		summary := "soundstrip convert: " + summaryOf(results, left, began)
+		if first < 0 {
+			fmt.Fprintln(os.Stderr, summary)
+			return nil
+		}
+		code := &serve.Exit{Code: 1}
+		errors.As(errs[first], &code)
+		return &serve.Exit{Code: code.Code, Err: errors.New(summary)}
+	}
+	return errors.Join(errs...)
+}
+
+// report tells of a video that is done; of the only one, the error is told at the end.
+func (c *converter) report(r result, err error, several bool) {
+	if err != nil && several {
+		c.screen.print(os.Stderr, err.Error())
+	}
+	if c.json {
+		line, _ := json.Marshal(r) // strings and numbers
+		c.screen.print(os.Stdout, string(line))
+	}
+}
+
+// summaryOf says what became of several videos.
+func summaryOf(results []result, left int, began time.Time) string {
+	made, bytes, seconds := 0, int64(0), 0.0
+	for _, r := range results {
+		if r.Error == nil {
+			made, bytes, seconds = made+1, bytes+r.Bytes, seconds+r.Duration
+		}
+	}
+	parts := []string{fmt.Sprintf("%d made", made)}
+	if left > 0 {
+		parts = append(parts, fmt.Sprintf("%d there already", left))
+	}
+	if failed := len(results) - made; failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", failed))
+	}
+	d := time.Duration(seconds * float64(time.Second))
+	return fmt.Sprintf("%s: %s, %s, %s", strings.Join(parts, ", "), clock(d), megabytes(bytes), speed(d, began))
+}
+
+// convert makes one MP3.
+func (c *converter) convert(ctx context.Context, v video) (r result, err error) {
+	r.File = v.path
+	defer func() {
+		if err != nil && r.Error == nil {
+			r.Error = &eventing.Failure{Code: "convert", Message: err.Error()}
+		}
+	}()
+	name := ""
+	if len(c.paths) > 1 || c.paths[0] != v.path {
+		name = filepath.Base(v.path)
+	}
+	bar := c.screen.add(name)
+	defer bar.end()
+	src, size, err := openVideo(ctx, v.path, bar)
 	if err != nil {
-		return usage("convert", err)
+		return r, err
+	}
+	defer func() { _ = src.Close() }() // it was only read
+	dst, err := create(v.mp3, bar)
+	if err != nil {
+		return r, usage("convert", err)
 	}
 	defer func() { err = errors.Join(err, dst.Abort()) }()
-	made, err := encoder.Convert(ctx, video, size, c.options, dst, bar.update)
+	working, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	made, err := c.Convert(working, src, size, c.options, dst, bar.update)
 	if err != nil {
-		return c.failed(ctx, err)
+		r.Error, err = failed(v, err)
+		return r, err
 	}
-	if err := c.mayWrite(); err != nil { // somebody else may have made it meanwhile
-		return usage("convert", err)
+	if err := mayWrite(v, c.force); err != nil { // somebody else may have made it meanwhile
+		return r, usage("convert", err)
 	}
-	length, err := dst.Commit()
-	if err != nil {
-		return fmt.Errorf("soundstrip convert: %w", err)
+	if r.Bytes, err = dst.Commit(); err != nil {
+		return r, fmt.Errorf("soundstrip convert: %w", err)
 	}
-	bar.done(c.mp3, made.Duration, length)
-	return nil
+	r.MP3, r.Duration = v.mp3, made.Duration.Seconds()
+	bar.done(v.mp3, made.Duration, r.Bytes)
+	return r, nil
 }
 
 // failed says why there is no MP3.
-func (c conversion) failed(ctx context.Context, err error) error {
+func failed(v video, err error) (*eventing.Failure, error) {
 	f := (*engine.Failure)(nil)
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return errors.New("soundstrip convert: stopped")
-	case !errors.As(err, &f) || f.Passing:
-		return fmt.Errorf("soundstrip convert: %s: %w", c.video, err)
+	if !errors.As(err, &f) {
+		return nil, fmt.Errorf("soundstrip convert: %s: %w", v, err)
 	}
-	text := c.video + ": " + f.Message
+	if f.Passing {
+		return &f.Failure, fmt.Errorf("soundstrip convert: %s: %w", v, err)
+	}
+	text := v.String() + ": " + f.Message
 	if f.Err != nil {
 		text += " (" + f.Err.Error() + ")"
 	}
-	return &serve.Exit{Code: exitCodes[f.Code], Err: errors.New("soundstrip convert: " + text)}
+	return &f.Failure, &serve.Exit{Code: exitCodes[f.Code], Err: errors.New("soundstrip convert: " + text)}
 }
 
-// openVideo gives a file and its length in bytes.
-func openVideo(path string) (*os.File, int64, error) {
+// openVideo gives a file and its length in bytes. Of a pipe it makes a file without a name: an MP4 may be read from its
+// end.
+func openVideo(ctx context.Context, path string, bar *bar) (*os.File, int64, error) {
+	if path != standard {
+		f, size, err := openFile(path)
+		if err != nil {
+			err = usage("convert", err)
+		}
+		return f, size, err
+	}
+	if stat, err := os.Stdin.Stat(); err == nil && stat.Mode().IsRegular() {
+		return os.Stdin, stat.Size(), nil
+	}
+	f, err := nameless()
+	if err != nil {
+		return nil, 0, fmt.Errorf("soundstrip convert: %w", err)
+	}
+	type copied struct {
+		n   int64
+		err error
+	}
+	done := make(chan copied, 1)
+	go func() { // a read of standard input cannot be broken off: when the command is stopped, this ends with the process
+		n, err := io.Copy(readingBar{f, bar}, os.Stdin)
+		done <- copied{n, err}
+	}()
+	select {
+	case c := <-done:
+		if c.err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("soundstrip convert: standard input: %w", c.err), f.Close())
+		}
+		return f, c.n, nil
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+}
+
+// readingBar shows how much is read.
+type readingBar struct {
+	io.Writer
+	bar *bar
+}
+
+func (r readingBar) Write(p []byte) (int, error) {
+	n, err := r.Writer.Write(p)
+	r.bar.read(n)
+	return n, err
+}
+
+// openFile gives a file and its length in bytes.
+func openFile(path string) (*os.File, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
@@ -240,30 +411,4 @@ func openVideo(path string) (*os.File, int64, error) {
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, stat.Size(), nil
-}
-
-// mayWrite reports why the MP3 cannot have the name it is to have, if so.
-func (c conversion) mayWrite() error {
-	if c.mp3 == "-" {
-		return nil
-	}
-	there, err := os.Stat(c.mp3)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	source, err := os.Stat(c.video)
-	switch {
-	case err != nil:
-		return err
-	case os.SameFile(there, source):
-		return fmt.Errorf("%s is the video itself: name another file with -o", c.mp3)
-	case !there.Mode().IsRegular():
-		return fmt.Errorf("%s is no file: name another with -o", c.mp3)
-	case !c.force:
-		return fmt.Errorf("%s is there already: name another file with -o, or replace it with --force", c.mp3)
-	}
-	return nil
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/soundstrip/soundstrip/eventing"
 )
@@ -22,7 +24,7 @@ func TestConversionFlags(t *testing.T) {
 	for _, f := range conversionFlags {
 		got = append(got, f.name)
 	}
-	if diff := cmp.Diff(strings.Split(list, ", "), got); diff != "" {
+	if diff := gocmp.Diff(strings.Split(list, ", "), got); diff != "" {
 		t.Errorf("flags differ from options (-want +got):\n%s", diff)
 	}
 }
@@ -35,15 +37,21 @@ func TestParseConversion(t *testing.T) {
 		want conversion
 		err  string
 	}{
-		{name: "video", args: "a/b.mp4", want: conversion{video: "a/b.mp4", mp3: "a/b.mp3"}},
-		{name: "no extension", args: "b", want: conversion{video: "b", mp3: "b.mp3"}},
+		{name: "video", args: "a/b.mp4", want: conversion{paths: []string{"a/b.mp4"}}},
 		{name: "options after it", args: "b.mp4 -o c.mp3 --bitrate 128k -mono --start 1:30 --title=x", want: conversion{
-			video: "b.mp4", mp3: "c.mp3", options: eventing.Options{Bitrate: 128, Mono: true, Start: 90, Title: "x"}}},
+			paths: []string{"b.mp4"}, out: "c.mp3",
+			options: eventing.Options{Bitrate: 128, Mono: true, Start: 90, Title: "x"}}},
 		{name: "options before it", args: "--force --normalize -o - -- -b.mp4", want: conversion{
-			video: "-b.mp4", mp3: "-", force: true, options: eventing.Options{Normalize: true}}},
-		{name: "mono=false", args: "b.mp4 --mono=false", want: conversion{video: "b.mp4", mp3: "b.mp3"}},
-		{name: "none", err: "0 videos"},
-		{name: "two", args: "a.mp4 b.mp4", err: "2 videos"},
+			paths: []string{"-b.mp4"}, out: "-", force: true, options: eventing.Options{Normalize: true}}},
+		{name: "mono=false", args: "b.mp4 --mono=false", want: conversion{paths: []string{"b.mp4"}}},
+		{name: "several", args: "a.mp4 -j 3 b.mp4 --json", want: conversion{
+			paths: []string{"a.mp4", "b.mp4"}, atOnce: 3, json: true}},
+		{name: "standard input", args: "- -o b.mp3", want: conversion{paths: []string{"-"}, out: "b.mp3"}},
+		{name: "none", err: "no video"},
+		{name: "standard input and others", args: "- a.mp4", err: "standard input"},
+		{name: "none at once", args: "a.mp4 -j 0", err: "at least 1"},
+		{name: "two outputs", args: "a.mp4 --json -o -", err: "--json"},
+		{name: "two outputs of a pipe", args: "--json -", err: "--json"},
 		{name: "unknown option", args: "a.mp4 --bit 3", err: "-bit"},
 		{name: "an upload's option", args: "a.mp4 --webhook https://example.com", err: "-webhook"},
 		{name: "bad value", args: "a.mp4 --bitrate 31", err: "320"},
@@ -61,7 +69,8 @@ func TestParseConversion(t *testing.T) {
 			if err != nil {
 				t.Fatalf("parseConversion(%q) = %v", tt.args, err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(conversion{})); diff != "" {
+			tt.want.atOnce = cmp.Or(tt.want.atOnce, runtime.GOMAXPROCS(0))
+			if diff := gocmp.Diff(tt.want, got, gocmp.AllowUnexported(conversion{})); diff != "" {
 				t.Errorf("parseConversion(%q) (-want +got):\n%s", tt.args, diff)
 			}
 		})

@@ -10,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,7 +24,6 @@ import (
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/api"
-	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/splice"
@@ -67,12 +65,10 @@ type sending struct {
 
 	client *api.Client
 	state  string // the folder that remembers uploads
-	bar    *bar
+	screen *screen
+	bar    *bar // of what is sent, or of the only video
 	many   bool // videos
 }
-
-// video is one to send.
-type video struct{ path, mp3 string }
 
 func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 	s, err := parseSending(env, args)
@@ -100,7 +96,8 @@ func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 		return fmt.Errorf("soundstrip send: %w", err)
 	}
 	s.state = filepath.Join(cache, "soundstrip", "uploads")
-	s.bar = newBar(os.Stderr)
+	s.screen = newScreen(os.Stderr)
+	s.bar = s.screen.add("")
 	return s.run(ctx)
 }
 
@@ -127,65 +124,13 @@ func parseSending(env envconfig.Lookuper, args []string) (*sending, error) {
 	if _, err := eventing.ParseOptions(s.options); err != nil {
 		return nil, err
 	}
-	return s, s.find(paths)
-}
-
-// find makes the list of videos.
-func (s *sending) find(paths []string) error {
-	single := ""
-	if stat, err := os.Stat(s.out); s.out != "" && (err != nil || !stat.IsDir()) {
-		single = s.out
-	}
-	for _, path := range paths {
-		stat, err := os.Stat(path)
-		if err != nil {
-			return err
+	s.videos, _, err = findVideos(paths, s.out, func(v video) error {
+		if s.wait {
+			return mayWrite(v, s.force)
 		}
-		if !stat.IsDir() {
-			c := conversion{video: path, mp3: cmp.Or(single, s.target(path)), force: s.force}
-			if err := c.mayWrite(); s.wait && err != nil {
-				return err
-			}
-			s.videos = append(s.videos, video{path, c.mp3})
-			continue
-		}
-		err = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() || strings.EqualFold(filepath.Ext(path), ".mp3") || !isMedia(path) {
-				return err
-			}
-			if c := (conversion{video: path, mp3: s.target(path), force: s.force}); !s.wait || c.mayWrite() == nil {
-				s.videos = append(s.videos, video{path, c.mp3})
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if single != "" && len(s.videos) > 1 {
-		return fmt.Errorf("%s is no folder, and there are %d videos", single, len(s.videos))
-	}
-	return nil
-}
-
-// target is where the MP3 of a video goes.
-func (s *sending) target(path string) string {
-	mp3 := beside(path)
-	if s.out != "" {
-		mp3 = filepath.Join(s.out, filepath.Base(mp3))
-	}
-	return mp3
-}
-
-func isMedia(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	head := make([]byte, container.SniffLen)
-	n, _ := io.ReadFull(f, head)
-	return container.Sniff(head[:n]) != ""
+		return nil
+	})
+	return s, err
 }
 
 // converting is how many jobs are waited for while the next video is sent.
@@ -200,7 +145,7 @@ func hopeless(err error) bool {
 // run sends the videos one after the other, and waits for their jobs beside that.
 func (s *sending) run(ctx context.Context) error {
 	s.many = len(s.videos) > 1
-	defer s.bar.clear()
+	defer s.bar.end()
 	var waiting errgroup.Group
 	waiting.SetLimit(converting)
 	var mu sync.Mutex
@@ -211,7 +156,7 @@ func (s *sending) run(ctx context.Context) error {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			err = sendError("soundstrip send: "+o.File, err)
 			if s.many {
-				fmt.Fprintln(os.Stderr, err)
+				s.screen.print(os.Stderr, err.Error())
 			}
 		}
 		if first == nil {
@@ -272,18 +217,18 @@ func (s *sending) print(o outcome, err error) {
 			o.Error = &eventing.Failure{Code: "send", Message: err.Error()}
 		}
 		line, _ := json.Marshal(o)
-		fmt.Println(string(line))
+		s.screen.print(os.Stdout, string(line))
 		return
 	}
 	if err == nil && !s.wait {
-		fmt.Printf("%s: %s sent, job %s\n", o.File, o.amount(), o.Job)
+		s.screen.print(os.Stdout, fmt.Sprintf("%s: %s sent, job %s", o.File, o.amount(), o.Job))
 	}
 }
 
 // send sends one video, or what is missing of it, unless it has a job already.
 func (s *sending) send(ctx context.Context, v video) (o outcome, err error) {
 	o.File = v.path
-	f, size, err := openVideo(v.path)
+	f, size, err := openFile(v.path)
 	if err != nil {
 		return o, &serve.Exit{Code: exitUsage, Err: err}
 	}
@@ -353,8 +298,8 @@ func (s *sending) progress(path string, o outcome) func(int64) {
 		if speed > 0 {
 			left = clock(time.Duration(float64(o.Sent-sent)/speed*float64(time.Second))) + " left"
 		}
-		s.bar.percent = int(100 * sent / max(1, o.Sent))
-		s.bar.show(fmt.Sprintf("%s: %s, %s/s, %s", filepath.Base(path), o.amount(), megabytes(int64(speed)), left))
+		s.bar.show(int(100*sent/max(1, o.Sent)),
+			fmt.Sprintf("%s: %s, %s/s, %s", filepath.Base(path), o.amount(), megabytes(int64(speed)), left))
 	}
 }
 
@@ -364,8 +309,7 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 func (s *sending) finish(ctx context.Context, v video, o outcome) (outcome, error) {
 	j, err := s.client.Await(ctx, o.Job, func(j job.Job) {
 		if !s.many {
-			s.bar.percent = j.Progress
-			s.bar.show(fmt.Sprintf("%s: %s", filepath.Base(v.path), j.State))
+			s.bar.show(j.Progress, fmt.Sprintf("%s: %s", filepath.Base(v.path), j.State))
 		}
 	})
 	if answered(err, http.StatusNotFound) {
@@ -390,20 +334,19 @@ func (s *sending) finish(ctx context.Context, v video, o outcome) (outcome, erro
 	s.forget(o.key)
 	o.MP3 = v.mp3
 	if !s.json {
-		s.bar.clear()
 		length := time.Duration(j.MP3.Duration * float64(time.Second))
-		fmt.Printf("%s: %s, %s; sent: %s\n", v.mp3, clock(length), megabytes(j.MP3.Length), o.amount())
+		s.screen.print(os.Stdout,
+			fmt.Sprintf("%s: %s, %s; sent: %s", v.mp3, clock(length), megabytes(j.MP3.Length), o.amount()))
 	}
 	return o, nil
 }
 
 // fetch writes the MP3 of a job where it is to be. Until it is whole it has another name.
 func (s *sending) fetch(ctx context.Context, v video, j job.Job) (err error) {
-	c := conversion{video: v.path, mp3: v.mp3, force: s.force}
-	if err := c.mayWrite(); err != nil {
+	if err := mayWrite(v, s.force); err != nil {
 		return &serve.Exit{Code: exitUsage, Err: err}
 	}
-	t, err := c.create(&bar{})
+	t, err := create(v.mp3, &bar{})
 	if err != nil {
 		return err
 	}

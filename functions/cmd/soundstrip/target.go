@@ -21,22 +21,28 @@ type target struct {
 	reserved int64 // where the reserved bytes are
 }
 
-func (c conversion) create(bar *bar) (*target, error) {
-	t := &target{bar: bar}
-	var err error
-	if c.mp3 == "-" {
-		if t.file, err = os.CreateTemp("", "soundstrip-"); err == nil {
-			err = os.Remove(t.file.Name())
-		}
+// create begins the MP3 that is to have the path; - is standard output.
+func create(path string, bar *bar) (t *target, err error) {
+	t = &target{bar: bar}
+	if path == standard {
+		t.file, err = nameless()
 	} else {
-		t.path = c.mp3
-		name := filepath.Join(filepath.Dir(c.mp3), "."+filepath.Base(c.mp3)+"."+rand.Text()[:8])
+		t.path = path
 		//nolint:gosec // the user's umask says who may read it
-		t.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL,
-			0o666)
+		t.file, err = os.OpenFile(filepath.Join(filepath.Dir(path), ".soundstrip-"+rand.Text()+".mp3"),
+			os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	}
 	t.buf = bufio.NewWriterSize(t.file, 64<<10)
 	return t, err
+}
+
+// nameless makes a file without a name, which is gone when it is closed.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "soundstrip-")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
 }
 
 // Write is of [engine.Destination]. The engine writes frame by frame.
