@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
@@ -23,7 +21,8 @@ func (s *server) link(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	wanted := cmp.Or(r.URL.Query().Get("for"), "1d")
-	d, err := parseDays(wanted)
+	p, err := job.ParsePeriod(wanted)
+	d := time.Duration(p)
 	if err != nil || d < time.Second || d > token.MaxLink {
 		return problem.New(problem.Invalid, "for=%q: want a time from 1s to 30d, such as 90m, 12h or 7d", wanted)
 	}
@@ -35,15 +34,6 @@ func (s *server) link(w http.ResponseWriter, r *http.Request) error {
 		Expires time.Time `json:"expires"`
 	}{address, ends})
 	return nil
-}
-
-// parseDays reads a duration of Go's, or whole days.
-func parseDays(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 8) // more are too many, and might be too long for a Duration
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(s)
 }
 
 // signed makes a link of an address of the job's MP3.

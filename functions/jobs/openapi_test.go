@@ -43,12 +43,13 @@ func TestDescribedJob(t *testing.T) {
 			Bitrate: 1, Quality: new(int), Start: 1, End: 2, Mono: true, Normalize: true, Title: "t", Artist: "a", Album: "a",
 		},
 		Webhook:  &job.Webhook{URL: "https://example.com/hook", Secret: "s"},
-		Video:    job.Video{Length: 1, SHA256: "aa"},
+		Video:    job.Video{Length: 1, SHA256: "aa", Deleted: true},
+		Keep:     job.Retention{Video: 1, MP3: 2},
 		MP3:      &job.MP3{FID: theMP3, Length: 1, SHA256: "aa", Duration: 1, Plan: "pipe"},
 		Attempts: []job.Attempt{{Epoch: 1, Worker: "w", From: now, To: &now, Error: "e"}},
 		Error:    &eventing.Failure{Code: "c", Message: "m"},
 		Notices:  []job.Notice{{Channel: "email", At: now, Refused: "r"}},
-		Expires:  &now,
+		Expires:  &now, VideoExpires: &now,
 	}))
 	if err != nil {
 		t.Fatal(err)

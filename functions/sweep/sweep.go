@@ -30,7 +30,8 @@ type Jobs interface {
 	Resent(ctx context.Context, id string) error
 	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
 	HandOver(ctx context.Context, id string) (job.Job, error)
-	Expire(ctx context.Context, limit int) (int, error)
+	Expire(ctx context.Context, limit int) ([]job.Job, error)
+	Swept(ctx context.Context, id string) error
 	List(ctx context.Context, q job.Query) ([]job.Job, error)
 	Get(ctx context.Context, id string) (job.Job, error)
 	Cancel(ctx context.Context, id string) (job.Job, error)
@@ -57,7 +58,7 @@ type Report struct {
 	Handed  int `json:"handed"`   // jobs left to old programs
 	Expired int `json:"expired"`  // jobs
 	Uploads int `json:"uploads"`  // removed, whose time was up
-	Videos  int `json:"videos"`   // removed
+	Videos  int `json:"videos"`   // removed, of jobs that are kept or of none
 	MP3s    int `json:"mp3s"`     // removed
 	// Forgotten counts the jobs of deleted accounts that were removed.
 	Forgotten int `json:"forgotten"`
@@ -86,9 +87,9 @@ func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 	var r Report
 	err := errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r), s.forget(ctx, &r))
 	before := time.Now().Add(-s.cfg.Grace)
-	var videoErr, mp3Err error
-	r.Videos, videoErr = s.videos.Sweep(ctx, before, s.knownVideos)
-	r.MP3s, mp3Err = s.mp3s.Sweep(ctx, before, s.known)
+	videos, videoErr := s.videos.Sweep(ctx, before, s.knownVideos)
+	mp3s, mp3Err := s.mp3s.Sweep(ctx, before, s.known)
+	r.Videos, r.MP3s = r.Videos+videos, r.MP3s+mp3s
 	return r, errors.Join(err, videoErr, mp3Err)
 }
 
@@ -135,16 +136,15 @@ func (s *Sweeper) endUploads(ctx context.Context, r *Report) error {
 			} else if err != nil {
 				return err
 			}
+			if !u.Progress.Done || u.Partial {
+				if err := s.videos.Delete(ctx, u.ID); err != nil {
+					return err
+				}
+			}
 			if err := s.uploads.Delete(ctx, u.ID); err != nil {
 				return err
 			}
 			r.Uploads++
-			if u.Progress.Done && !u.Partial {
-				continue
-			}
-			if err := s.videos.Delete(ctx, u.ID); err != nil {
-				return err // the bytes belong to nothing, and are swept later
-			}
 		}
 		if r.Uploads == before {
 			return nil // others are at it
@@ -152,14 +152,43 @@ func (s *Sweeper) endUploads(ctx context.Context, r *Report) error {
 	}
 }
 
+// expire deletes the files whose time is up.
 func (s *Sweeper) expire(ctx context.Context, r *Report) error {
 	for {
-		n, err := s.jobs.Expire(ctx, page)
-		r.Expired += n
-		if err != nil || n < page {
+		ended, err := s.jobs.Expire(ctx, page)
+		if err != nil {
 			return err
 		}
+		for _, j := range ended {
+			if err := s.deleteFiles(ctx, j, r); err != nil {
+				return err
+			}
+		}
+		if len(ended) < page {
+			return nil
+		}
 	}
+}
+
+// deleteFiles deletes what is marked of a job. When it breaks off, the job is given to a sweep again.
+func (s *Sweeper) deleteFiles(ctx context.Context, j job.Job, r *Report) error {
+	if err := s.videos.Delete(ctx, j.ID); err != nil {
+		return err
+	}
+	if j.State == job.Expired {
+		if j.MP3 != nil {
+			if err := s.mp3s.Delete(ctx, j.MP3.FID); err != nil {
+				return err
+			}
+		}
+		r.Expired++
+	} else {
+		r.Videos++
+	}
+	if err := s.jobs.Swept(ctx, j.ID); !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
 // unstick deals with every stuck job, until the broker seems to be away.

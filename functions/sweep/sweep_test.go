@@ -387,6 +387,13 @@ func TestSweepMedia(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	j, err := s.jobs.Create(ctx, job.Job{ID: put(t, s.videos, "ann"), Owner: "ann", VideoExpires: &past})
+	if err == nil {
+		_, err = s.jobs.Cancel(ctx, j.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	orphan, loser, foreign := put(t, s.videos, "bob"), put(t, s.mp3s, "bob"), put(t, s.videos, "")
 	aMoment(t)
 	r, err := s.Sweep(ctx)
@@ -394,7 +401,7 @@ func TestSweepMedia(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Sent = 0 // the event of the job that is kept, which nobody answered
-	if diff := cmp.Diff(sweep.Report{Expired: 1, Videos: 2, MP3s: 2}, r); diff != "" {
+	if diff := cmp.Diff(sweep.Report{Expired: 1, Videos: 2, MP3s: 1}, r); diff != "" {
 		t.Errorf("Sweep (-want +got):\n%s", diff)
 	}
 	for _, f := range []struct {
@@ -404,6 +411,7 @@ func TestSweepMedia(t *testing.T) {
 	}{
 		{s.videos, kept, true}, {s.mp3s, mp3s[kept], true}, {s.videos, foreign, true},
 		{s.videos, expired, false}, {s.mp3s, mp3s[expired], false}, {s.videos, orphan, false}, {s.mp3s, loser, false},
+		{s.videos, j.ID, false},
 	} {
 		file, err := f.store.Open(ctx, f.id)
 		if err == nil {
@@ -415,6 +423,14 @@ func TestSweepMedia(t *testing.T) {
 	}
 	if got := s.state(t, expired); got != job.Expired {
 		t.Errorf("the job whose time is up is %s, want expired", got)
+	}
+	if j, err = s.jobs.Get(ctx, j.ID); j.State != job.Cancelled || !j.Video.Deleted || err != nil {
+		t.Errorf("the job whose video's time is up is %+v, %v, want cancelled and without a video", j, err)
+	}
+	aMoment(t)
+	r, err = s.Sweep(ctx)
+	if r.Sent = 0; r != (sweep.Report{}) || err != nil {
+		t.Errorf("the second Sweep = %+v, %v, want that there was nothing to do", r, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/soundstrip/soundstrip/eventing"
@@ -24,7 +25,7 @@ const (
 // form takes a multipart form with one file in it (RFC 7578). It reads part by part, and keeps the file neither in
 // memory nor on a disk.
 func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error {
-	fields, _, err := query(r)
+	fields, _, err := u.query(r)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 		case video != nil:
 			return problem.New(problem.Invalid, "the form has more than one file: send each video in a request of its own")
 		}
-		if _, err := parseOptions(fields); err != nil {
+		if _, err := u.parseOptions(fields); err != nil {
 			return err
 		}
 		video, err = u.receive(r.Context(), k, cleanName(name), http.MaxBytesReader(w, part, u.maxBytes))
@@ -80,7 +81,7 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 	if video == nil {
 		return problem.New(problem.Invalid, "no file in the form: send one with its name (curl -F file=@video.mp4)")
 	}
-	o, err := parseOptions(fields)
+	o, err := u.parseOptions(fields)
 	if err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func fileName(part *multipart.Part) (name string, isFile bool, err error) {
 }
 
 // query reads options from the query; unlike [url.URL.Query] it drops nothing that is malformed.
-func query(r *http.Request) (url.Values, options, error) {
+func (u *uploader) query(r *http.Request) (url.Values, options, error) {
 	fields, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, options{}, problem.New(problem.Invalid, "the query is malformed: %v", err)
@@ -136,7 +137,7 @@ func query(r *http.Request) (url.Values, options, error) {
 			values[i] = strings.ToValidUTF8(v, "\uFFFD")
 		}
 	}
-	o, err := parseOptions(fields)
+	o, err := u.parseOptions(fields)
 	return fields, o, err
 }
 
@@ -144,13 +145,15 @@ func query(r *http.Request) (url.Values, options, error) {
 type options struct {
 	conversion eventing.Options
 	webhook    *job.Webhook // also told how the job ends; may be nil
+	keep       job.Retention
 }
 
-func parseOptions(fields url.Values) (o options, err error) {
-	o.conversion, err = eventing.ParseOptions(fields, job.WebhookFields...)
-	var webhookErr error
+func (u *uploader) parseOptions(fields url.Values) (o options, err error) {
+	o.conversion, err = eventing.ParseOptions(fields, slices.Concat(job.WebhookFields, []string{job.RetentionField})...)
+	var webhookErr, keepErr error
 	o.webhook, webhookErr = job.ParseWebhook(fields)
-	if err = errors.Join(err, webhookErr); err != nil {
+	o.keep, keepErr = u.retention.Parse(fields)
+	if err = errors.Join(err, webhookErr, keepErr); err != nil {
 		return o, problem.New(problem.Unprocessable, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return o, nil

@@ -188,7 +188,7 @@ func (u *uploader) still(ctx context.Context, k *keyed) error {
 func (k *keyed) same(video media.Info, o options) (job.Job, error) {
 	j := *k.before
 	if video.Name != j.Filename || video.Length != j.Video.Length || video.SHA256 != j.Video.SHA256 ||
-		!reflect.DeepEqual(o.conversion, j.Options) || !reflect.DeepEqual(o.webhook, j.Webhook) {
+		!reflect.DeepEqual(o.conversion, j.Options) || !reflect.DeepEqual(o.webhook, j.Webhook) || o.keep != j.Keep {
 		return job.Job{}, problem.New(problem.Unprocessable,
 			"this Idempotency-Key was used for another video, name or options: use another key for this")
 	}

@@ -45,7 +45,7 @@ func (t *tus) NewUpload(ctx context.Context, info handler.FileInfo) (handler.Upl
 }
 
 func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (job.Upload, error) {
-	name, o, err := describe(x, info.MetaData)
+	name, o, err := t.describe(x, info.MetaData)
 	if err != nil {
 		return job.Upload{}, err
 	}
@@ -54,7 +54,7 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 	}
 	u := job.Upload{
 		ID: media.NewID(), Owner: token.FromContext(ctx).Owner(), Filename: name,
-		Options: o.conversion, Webhook: o.webhook,
+		Options: o.conversion, Webhook: o.webhook, Keep: o.keep,
 		Metadata: info.MetaData, Length: info.Size, Partial: info.IsPartial, Parts: info.PartialUploads,
 	}
 	if info.SizeIsDeferred {
@@ -70,7 +70,7 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 }
 
 // describe reads the video's name and the options from Upload-Metadata, and options from the query.
-func describe(x *exchange, metadata map[string]string) (name string, o options, err error) {
+func (t *tus) describe(x *exchange, metadata map[string]string) (name string, o options, err error) {
 	for _, pair := range strings.Split(x.request.Header.Get("Upload-Metadata"), ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), " ")
 		if _, err := base64.StdEncoding.DecodeString(value); err != nil || key == "" && value != "" {
@@ -79,7 +79,7 @@ func describe(x *exchange, metadata map[string]string) (name string, o options, 
 				key)
 		}
 	}
-	fields, _, err := query(x.request)
+	fields, _, err := t.query(x.request)
 	if err != nil {
 		return "", o, err
 	}
@@ -94,7 +94,7 @@ func describe(x *exchange, metadata map[string]string) (name string, o options, 
 			fields.Add(key, value)
 		}
 	}
-	o, err = parseOptions(fields)
+	o, err = t.parseOptions(fields)
 	return name, o, err
 }
 
@@ -264,7 +264,7 @@ func (t *tus) finish(ctx context.Context, u *job.Upload) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
 	if !u.Partial {
-		if _, err := t.begin(ctx, info, options{u.Options, u.Webhook}); err != nil && !errors.Is(err, job.ErrExists) {
+		if _, err := t.begin(ctx, info, options{u.Options, u.Webhook, u.Keep}); err != nil && !errors.Is(err, job.ErrExists) {
 			return notStored(err)
 		}
 	}
@@ -306,12 +306,12 @@ func (u tusUpload) Terminate(ctx context.Context) error {
 	return nil
 }
 
-// remove forgets an upload and deletes its bytes. What is left of them when that fails, sweep removes.
+// remove deletes an upload's bytes and forgets it. When that breaks off, it ends when its time is up.
 func (t *tus) remove(ctx context.Context, id string) error {
-	if err := t.uploads.Delete(ctx, id); err != nil {
+	if err := t.videos.Delete(ctx, id); err != nil {
 		return err
 	}
-	return t.videos.Delete(ctx, id)
+	return t.uploads.Delete(ctx, id)
 }
 
 // AsLengthDeclarableUpload is of tusd's LengthDeferrerDataStore.

@@ -285,11 +285,11 @@ func TestTusWebhook(t *testing.T) {
 	s := newTusSetup(t, 1<<30)
 	const address = "https://example.com/hook?key=hunter2"
 	path := s.begin(t, len(video),
-		metadata("filename", "a.mp4", "webhook", address, "webhook_secret", hookSecret))
+		metadata("filename", "a.mp4", "webhook", address, "webhook_secret", hookSecret, "expires", "2h"))
 	for _, at := range []int{0, 4096} {
 		res := s.want(t, http.StatusOK, http.MethodHead, path, nil, nil)
-		if got, want := res.Header.Get("Upload-Metadata"), "filename YS5tcDQ="; got != want {
-			t.Errorf("Upload-Metadata is %q, want %q", got, want)
+		if got := res.Header.Get("Upload-Metadata"); !strings.Contains(got, "filename YS5tcDQ=") || strings.Contains(got, "webhook") {
+			t.Errorf("Upload-Metadata is %q, want the name, and nothing of the webhook", got)
 		}
 		end := len(video)
 		if at == 0 {
@@ -300,6 +300,9 @@ func TestTusWebhook(t *testing.T) {
 	j := s.wantJob(t, path, video)
 	if want := (job.Webhook{URL: address, Secret: hookSecret}); j.Webhook == nil || *j.Webhook != want {
 		t.Errorf("the job's webhook is %v, want %v", j.Webhook, want)
+	}
+	if want := (job.Retention{Video: 7200, MP3: 7200}); j.Keep != want {
+		t.Errorf("the job's files are kept %+v, want %+v", j.Keep, want)
 	}
 	if text := s.sent[0].String(); strings.Contains(text, "example.com") || strings.Contains(text, "hunter2") {
 		t.Errorf("the webhook is in the event %s", text)

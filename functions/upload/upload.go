@@ -55,6 +55,8 @@ type Sender interface {
 type Config struct {
 	MaxBytes int64         `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
 	Expires  time.Duration `env:"UPLOAD_EXPIRES, default=24h"`           // after its last byte, one that is not complete
+
+	Retention job.RetentionConfig
 }
 
 // Validate reports limits that would refuse every video.
@@ -70,11 +72,12 @@ func (c Config) Validate() error {
 }
 
 type uploader struct {
-	videos   media.Store
-	jobs     Jobs
-	uploads  Uploads
-	events   Sender
-	maxBytes int64
+	videos    media.Store
+	jobs      Jobs
+	uploads   Uploads
+	events    Sender
+	maxBytes  int64
+	retention job.RetentionConfig
 }
 
 // New serves
@@ -92,7 +95,8 @@ type uploader struct {
 func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
-	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes}
+	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes,
+		retention: cfg.Retention}
 	form := token.Required(v, token.Upload, u.once(u.form))
 	raw := token.Required(v, token.Upload, u.once(u.raw))
 	mux := http.NewServeMux()
@@ -128,7 +132,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request, k *keyed) error {
 		return problem.New(problem.Invalid,
 			"a PUT stores a whole video and does not resume one: send it without Content-Range")
 	}
-	_, o, err := query(r)
+	_, o, err := u.query(r)
 	if err != nil {
 		return err
 	}
@@ -249,7 +253,13 @@ func (u *uploader) accept(
 	w.Header().Set("Location", links.Self)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
-	_ = json.NewEncoder(w).Encode(map[string]any{"job_id": j.ID, "video_fid": j.ID, "state": j.State, "links": links})
+	_ = json.NewEncoder(w).Encode(struct {
+		JobID    string        `json:"job_id"`
+		VideoFID string        `json:"video_fid"`
+		State    job.State     `json:"state"`
+		Keep     job.Retention `json:"keep,omitzero"`
+		Links    job.Links     `json:"links"`
+	}{j.ID, j.ID, j.State, j.Keep, links})
 	return nil
 }
 
@@ -276,7 +286,7 @@ func (u *uploader) beginOnce(ctx context.Context, k *keyed, video media.Info, o 
 func (u *uploader) begin(ctx context.Context, video media.Info, o options) (job.Job, error) {
 	j, err := u.jobs.Create(ctx, job.Job{
 		ID: video.ID, Owner: video.Owner, Username: token.FromContext(ctx).Username, Filename: video.Name,
-		Options: o.conversion, Webhook: o.webhook,
+		Options: o.conversion, Webhook: o.webhook, Keep: o.keep,
 		Video: job.Video{Length: video.Length, SHA256: video.SHA256},
 	})
 	if err != nil {

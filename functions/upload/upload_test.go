@@ -197,6 +197,42 @@ type setup struct {
 	http.Handler
 }
 
+// days is a period of so many days.
+func days(n int) job.Period { return job.Period(n) * job.Period(24*time.Hour) }
+
+// TestExpires: the job and the answer tell how long files are kept, whichever way a video comes.
+func TestExpires(t *testing.T) {
+	t.Parallel()
+	s := newSetup(1 << 20)
+	cfg := Config{MaxBytes: 1 << 20, Expires: time.Hour, Retention: job.RetentionConfig{Video: days(1), MP3: days(30)}}
+	s.Handler = New(s.videos, s.jobs, nil, nothing{}, verifier{}, cfg)
+	for _, tt := range []struct {
+		target string
+		status int
+		keep   job.Retention
+	}{
+		{"/upload/a.mp4", 202, job.Retention{Video: 86400, MP3: 30 * 86400}},
+		{"/upload/a.mp4?expires=2h", 202, job.Retention{Video: 7200, MP3: 7200}},
+		{"/upload/a.mp4?expires=31d", 422, job.Retention{}},
+	} {
+		w := s.do(httptest.NewRequest(http.MethodPut, tt.target, bytes.NewReader(video)))
+		var answer struct {
+			JobID string `json:"job_id"`
+			Keep  job.Retention
+		}
+		_ = json.Unmarshal(w.Body.Bytes(), &answer) // an error has none
+		if j := s.jobs.jobs[answer.JobID]; w.Code != tt.status || answer.Keep != tt.keep || j.Keep != tt.keep {
+			t.Errorf("PUT %s = %d %s, and the job's files are kept %+v, want %d, %+v", tt.target, w.Code, w.Body, j.Keep,
+				tt.status, tt.keep)
+		}
+	}
+}
+
+// nothing takes events.
+type nothing struct{}
+
+func (nothing) Send(context.Context, event.Event) error { return nil }
+
 func newSetup(maxBytes int64) *setup {
 	s := &setup{
 		videos: &videos{files: map[string]*file{}, ended: make(chan struct{}, 100)},

@@ -113,6 +113,10 @@ func parseSending(env envconfig.Lookuper, args []string) (*sending, error) {
 	f.BoolVar(&s.force, "force", false, "replace MP3s that are there")
 	f.BoolVar(&s.json, "json", false, "print a line of JSON for each video")
 	addOptions(f, s.options)
+	f.Func(job.RetentionField, "delete the MP3 at the service after this `time`: 90m, 12h, 7d", func(v string) error {
+		s.options.Set(job.RetentionField, v)
+		return nil
+	})
 	paths, err := parseArgs(f, args, sendUsage, sendExits)
 	if err != nil {
 		return nil, err
@@ -121,7 +125,7 @@ func parseSending(env envconfig.Lookuper, args []string) (*sending, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no video is given; soundstrip send -h tells the options")
 	}
-	if _, err := eventing.ParseOptions(s.options); err != nil {
+	if _, err := eventing.ParseOptions(s.options, job.RetentionField); err != nil {
 		return nil, err
 	}
 	s.videos, _, err = findVideos(paths, s.out, func(v video) error {

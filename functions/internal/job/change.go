@@ -21,11 +21,12 @@ type version struct {
 // record is a job as the stores keep it.
 type record struct {
 	Job     `bson:",inline"`
-	Version version   `bson:",inline"`
-	Owes    bool      `bson:"owes"`              // an event is to follow that nobody has answered yet
-	Since   time.Time `bson:"since"`             // from when on the job counts as silent
-	Telling time.Time `bson:"telling,omitempty"` // until when somebody tells the owner
-	Rest    bson.M    `bson:",inline"`           // fields that a newer version of us wrote
+	Version version    `bson:",inline"`
+	Owes    bool       `bson:"owes"`              // an event is to follow that nobody has answered yet
+	Since   time.Time  `bson:"since"`             // from when on the job counts as silent
+	Telling time.Time  `bson:"telling,omitempty"` // until when somebody tells the owner
+	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted, or was to be and may be left
+	Rest    bson.M     `bson:",inline"`           // fields that a newer version of us wrote
 }
 
 func (r *record) version() *version { return &r.Version }
@@ -38,10 +39,17 @@ var errSame = errors.New("nothing to change")
 
 // apply runs the change and keeps the record's own fields in step with the job.
 func (r *record) apply(f change, now time.Time) error {
+	finished := r.State.Finished()
 	if err := f(r, now); errors.Is(err, errSame) {
 		return err
 	} else if err != nil {
 		return fmt.Errorf("job %s, which is %s: %w", r.ID, r.State, err)
+	}
+	switch {
+	case !finished && r.State.Finished():
+		r.ended(now)
+	case finished && !r.State.Finished():
+		r.begunAnew()
 	}
 	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
 	r.setOwes()
@@ -67,6 +75,7 @@ func begin(j Job) record {
 	}
 	r := record{Job: j, Owes: true}
 	r.setOwes()
+	r.Due = r.nextDue()
 	return r
 }
 
@@ -282,22 +291,4 @@ func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 		r.Lease.Epoch++
 		return nil
 	})
-}
-
-// expire ends those of the jobs that are still due.
-func (s steps) expire(ctx context.Context, due []Job) (int, error) {
-	n := 0
-	for _, j := range due {
-		_, err := s.step(ctx, j.ID, func(r *record, now time.Time) error {
-			if r.Expires == nil || r.Expires.After(now) || r.move(expired) != nil {
-				return errSame
-			}
-			n++
-			return nil
-		})
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return n, err
-		}
-	}
-	return n, nil
 }

@@ -53,13 +53,19 @@ type Job struct {
 	Notices  []Notice          `bson:"notices,omitempty" json:"notices,omitempty"`
 	Created  time.Time         `bson:"created" json:"created"`
 	Updated  time.Time         `bson:"updated" json:"updated"`
-	Expires  *time.Time        `bson:"expires,omitempty" json:"expires,omitempty"`
+	Keep     Retention         `bson:"keep,omitempty" json:"keep,omitzero"`
+
+	// VideoExpires is when the video is deleted, and Expires when the MP3 is as well. They are set when the job has ended.
+	VideoExpires *time.Time `bson:"video_expires,omitempty" json:"video_expires,omitempty"`
+	Expires      *time.Time `bson:"expires,omitempty" json:"expires,omitempty"`
 }
 
 // Video is the source.
 type Video struct {
 	Length int64  `bson:"length" json:"length"` // bytes
 	SHA256 string `bson:"sha256,omitempty" json:"sha256,omitempty"`
+	// Deleted says that it is not kept any more.
+	Deleted bool `bson:"deleted,omitempty" json:"deleted,omitempty"`
 }
 
 // MP3 is the result.

@@ -37,7 +37,7 @@ func (m *Mongo) index(ctx context.Context) error {
 		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
 		mongo.IndexModel{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
-		mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}, Options: options.Index().SetSparse(true)},
+		mongo.IndexModel{Keys: bson.D{{Key: "due", Value: 1}}, Options: options.Index().SetSparse(true)},
 	)
 }
 
@@ -244,6 +244,12 @@ func (m *Mongo) Changed(ctx context.Context, owner string, since time.Time, limi
 	return m.find(ctx, filter, bson.D{{Key: "updated", Value: 1}}, limit)
 }
 
+// until matches documents with a time up to the server's clock. Where our clock is not more than an hour behind, the
+// index leads to these: a bound on our side, since the comparison with $$NOW reads all there are.
+func until(field string, now time.Time) bson.M {
+	return bson.M{field: bson.M{"$lte": now.Add(time.Hour)}, "$expr": bson.M{"$lte": bson.A{"$" + field, "$$NOW"}}}
+}
+
 // Delete is of [Store].
 func (m *Mongo) Delete(ctx context.Context, id string) error {
 	if _, err := m.jobs.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
@@ -255,21 +261,17 @@ func (m *Mongo) Delete(ctx context.Context, id string) error {
 // Stuck is of [Store].
 func (m *Mongo) Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error) {
 	age := bson.M{"$cond": bson.A{bson.M{"$eq": bson.A{"$state", Stored}}, unsent.Milliseconds(), silent.Milliseconds()}}
-	return m.find(ctx, bson.M{"owes": true, "$expr": bson.M{"$and": bson.A{
+	return m.find(ctx, bson.M{"owes": true, "since": bson.M{"$lte": time.Now().Add(time.Hour - min(unsent, silent))}, "$expr": bson.M{"$and": bson.A{
 		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age}}}},
 		bson.M{"$lte": bson.A{"$lease.until", "$$NOW"}},
 	}}}, bson.D{{Key: "since", Value: 1}}, limit)
 }
 
 // Expire is of [Store].
-func (m *Mongo) Expire(ctx context.Context, limit int) (int, error) {
-	due, err := m.find(ctx, bson.M{
-		"expires": bson.M{"$exists": true},
-		"state":   bson.M{"$nin": bson.A{Stored, Queued, Converting, Expired}},
-		"$expr":   bson.M{"$lte": bson.A{"$expires", "$$NOW"}},
-	}, bson.D{{Key: "expires", Value: 1}}, limit)
+func (m *Mongo) Expire(ctx context.Context, limit int) ([]Job, error) {
+	due, err := m.find(ctx, until("due", time.Now()), bson.D{{Key: "due", Value: 1}}, limit)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	return m.expire(ctx, due)
 }

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 	owes    INTEGER NOT NULL,
 	since   INTEGER NOT NULL, -- times are milliseconds since 1970
 	leased  INTEGER NOT NULL,
-	expires INTEGER,
+	expires INTEGER, -- when something of the job is to be deleted
 	doc     TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, id);
@@ -109,12 +109,12 @@ func (r *record) row() ([]any, error) {
 	if r.MP3 != nil {
 		mp3 = &r.MP3.FID
 	}
-	var expires *int64
-	if r.Expires != nil {
-		ms := r.Expires.UnixMilli()
-		expires = &ms
+	var due *int64
+	if r.Due != nil {
+		ms := r.Due.UnixMilli()
+		due = &ms
 	}
-	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), expires,
+	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), due,
 		r.Updated.UnixMilli(), string(doc), r.ID}, nil
 }
 
@@ -269,11 +269,10 @@ func (s *SQLite) Stuck(ctx context.Context, unsent, silent time.Duration, limit 
 }
 
 // Expire is of [Store].
-func (s *SQLite) Expire(ctx context.Context, limit int) (int, error) {
-	due, err := s.find(ctx, "expires <= ? AND state NOT IN (?, ?, ?, ?) ORDER BY expires LIMIT ?",
-		clock().UnixMilli(), Stored, Queued, Converting, Expired, max(limit, 0))
+func (s *SQLite) Expire(ctx context.Context, limit int) ([]Job, error) {
+	due, err := s.find(ctx, "expires <= ? ORDER BY expires LIMIT ?", clock().UnixMilli(), max(limit, 0))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	return s.expire(ctx, due)
 }

@@ -61,8 +61,11 @@ type Store interface {
 	Retry(ctx context.Context, id string) (Job, error)
 	// Delete forgets the job; one that is not there is no error.
 	Delete(ctx context.Context, id string) error
-	// Expire moves up to limit finished jobs whose time is up to Expired, and says how many.
-	Expire(ctx context.Context, limit int) (int, error)
+	// Expire gives up to limit finished jobs of which something is to be deleted, marked so: the job is Expired, which is
+	// for all of its files, or its video Deleted. It gives them again until they are Swept.
+	Expire(ctx context.Context, limit int) ([]Job, error)
+	// Swept records that what Expire marked is deleted.
+	Swept(ctx context.Context, id string) error
 	// Stuck gives up to limit jobs that have no running lease and still owe an event: the unfinished ones, Converted
 	// ones, and Failed ones whose owner was not told. Stored ones have been silent for unsent, the others for silent.
 	// Longest silent first.

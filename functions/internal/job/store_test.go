@@ -822,9 +822,10 @@ func testChanged(t *testing.T, s job.Store) {
 func testExpire(t *testing.T, s job.Store) {
 	ctx := t.Context()
 	past, future := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	add := func(expires *time.Time, finished bool) string {
+	add := func(j job.Job, finished bool) string {
 		t.Helper()
-		j, err := s.Create(ctx, job.Job{ID: newID(), Owner: "ann", Expires: expires})
+		j.ID, j.Owner = newID(), "ann"
+		j, err := s.Create(ctx, j)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -835,16 +836,51 @@ func testExpire(t *testing.T, s job.Store) {
 		}
 		return j.ID
 	}
-	due, unfinished, later, never := add(&past, true), add(&past, false), add(&future, true), add(nil, true)
-	for _, want := range []int{1, 0} {
-		if n, err := s.Expire(ctx, 10); n != want || err != nil {
-			t.Errorf("Expire = %d, %v, want %d", n, err, want)
+	due, video := add(job.Job{Expires: &past}, true), add(job.Job{VideoExpires: &past, Expires: &future}, true)
+	unfinished, later, never := add(job.Job{Expires: &past}, false), add(job.Job{Expires: &future}, true),
+		add(job.Job{}, true)
+	expire := func(want map[string]bool) {
+		t.Helper()
+		got := map[string]bool{}
+		ended, err := s.Expire(ctx, 10)
+		for _, j := range ended {
+			got[j.ID] = j.State == job.Expired
+			if !j.Video.Deleted {
+				t.Errorf("Expire gives %+v, want that its video is marked", j)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("Expire, %v, gives the jobs, by whether they are expired (-want +got):\n%s", err, diff)
 		}
 	}
+	for range 2 { // they come again until they are swept
+		expire(map[string]bool{due: true, video: false})
+	}
+	wantErr(t, "Swept", s.Swept(ctx, video), nil)
+	expire(map[string]bool{due: true})
+	wantErr(t, "Swept", s.Swept(ctx, due), nil)
+	expire(map[string]bool{})
+	wantErr(t, "Swept of no job", s.Swept(ctx, newID()), job.ErrNotFound)
 	wantState(t, s, due, job.Expired)
+	wantState(t, s, video, job.Cancelled)
 	wantState(t, s, unfinished, job.Stored)
 	wantState(t, s, later, job.Cancelled)
 	wantState(t, s, never, job.Cancelled)
+	j, err := s.Create(ctx, job.Job{ID: newID(), Owner: "ann", Keep: job.Retention{Video: 3600, MP3: 7200}})
+	if err == nil {
+		j, err = s.Cancel(ctx, j.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j.VideoExpires == nil || j.Expires == nil || j.VideoExpires.Sub(j.Updated) != time.Hour ||
+		j.Expires.Sub(j.Updated) != 2*time.Hour {
+		t.Errorf("a job whose files are kept for one and two hours, ended at %v, has them until %v and %v", j.Updated,
+			j.VideoExpires, j.Expires)
+	}
+	if j, err = s.Retry(ctx, j.ID); err != nil || j.VideoExpires != nil || j.Expires != nil {
+		t.Errorf("a job that is begun anew, %v, has its files until %v and %v, want no end", err, j.VideoExpires, j.Expires)
+	}
 }
 
 func testContext(t *testing.T, s job.Store) {

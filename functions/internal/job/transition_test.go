@@ -84,7 +84,8 @@ func TestTransitions(t *testing.T) {
 		for i, state := range States {
 			for _, leased := range []bool{false, true} {
 				for _, holder := range []bool{true, false} {
-					r := record{Job: Job{ID: "1", State: state, Lease: Lease{Epoch: epoch}, Expires: &past}, Owes: true}
+					r := record{Job: Job{ID: "1", State: state, Lease: Lease{Epoch: epoch}, Expires: &past}, Owes: true,
+						Due: &past}
 					if leased {
 						r.Lease.Until = now.Add(time.Minute)
 					}

@@ -15,6 +15,7 @@ type Upload struct {
 	Filename string            `bson:"filename"`
 	Options  eventing.Options  `bson:"options"`
 	Webhook  *Webhook          `bson:"webhook,omitempty"`
+	Keep     Retention         `bson:"keep,omitempty"`
 	Metadata map[string]string `bson:"metadata,omitempty"` // as the client gave it, without what is about the webhook
 	Length   int64             `bson:"length"`             // bytes; Unknown until the client tells
 	Partial  bool              `bson:"partial,omitempty"`  // it has no job, and becomes a part of another

@@ -82,6 +82,6 @@ func (m *MongoUploads) Keeps(ctx context.Context, ids []string) (map[string]bool
 
 // Expired is of [Uploads].
 func (m *MongoUploads) Expired(ctx context.Context, limit int) ([]Upload, error) {
-	return m.find(ctx, bson.M{"$expr": bson.M{"$lte": bson.A{"$expires", "$$NOW"}}},
+	return m.find(ctx, until("expires", time.Now()),
 		options.Find().SetSort(bson.M{"expires": 1}).SetLimit(int64(limit)))
 }

@@ -146,6 +146,18 @@ func TestLetter(t *testing.T) {
 	}
 }
 
+// TestLetterExpires: who gets a mail about an MP3 learns when it ends.
+func TestLetterExpires(t *testing.T) {
+	t.Parallel()
+	l := converted()
+	at := time.Date(2026, 5, 6, 7, 8, 0, 0, time.UTC)
+	l.Job.Expires = &at
+	const want = "It is deleted on 6 May 2026, 07:08 UTC."
+	if o := open(t, raw(t, l)); !strings.Contains(o.text, want) || !strings.Contains(o.html, want) {
+		t.Errorf("%q is not in both the text and the HTML:\n%s\n%s", want, o.text, o.html)
+	}
+}
+
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	later := converted()

@@ -26,7 +26,8 @@ const (
 
 // Folder keeps files in a folder. What is committed survives a crash of the machine.
 type Folder struct {
-	dir string
+	dir    string
+	drafts string // a folder with an empty file for each id that Sweep is to look at: see mark
 
 	mu      sync.Mutex
 	resumed map[string]*os.File // by id, whose writers may still go on
@@ -37,7 +38,28 @@ func NewFolder(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of media: %w", err)
 	}
-	return &Folder{dir: dir, resumed: map[string]*os.File{}}, nil
+	s := &Folder{dir: dir, drafts: dir + ".drafts", resumed: map[string]*os.File{}}
+	if err := s.makeDrafts(); err != nil {
+		return nil, fmt.Errorf("make the folder of media: %w", err)
+	}
+	return s, nil
+}
+
+// makeDrafts makes the folder of drafts. For a folder of media that had none, until November 2026, it has all files.
+func (s *Folder) makeDrafts() error {
+	if _, err := os.Stat(s.drafts); err == nil {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(s.dir, "*"+dataExt))
+	if err == nil {
+		err = os.MkdirAll(s.drafts, 0o700)
+	}
+	for _, f := range files {
+		if id := strings.TrimSuffix(filepath.Base(f), dataExt); ValidID(id) {
+			err = errors.Join(err, s.mark(id))
+		}
+	}
+	return err
 }
 
 // path is where the data or the description of a file is. An id has the form of an ObjectID, so that it cannot lead out
@@ -73,6 +95,9 @@ func (s *Folder) Create(ctx context.Context, info Info) (Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mark(info.ID); err != nil {
+		return nil, fmt.Errorf("create file %s: %w", info.ID, err)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create file %s: %w", info.ID, err)
@@ -93,6 +118,9 @@ func (s *Folder) Resume(ctx context.Context, info Info, state []byte) (Writer, e
 	flag := os.O_RDWR
 	if len(state) == 0 {
 		flag |= os.O_CREATE
+		if err := s.mark(info.ID); err != nil {
+			return nil, fmt.Errorf("resume file %s: %w", info.ID, err)
+		}
 	}
 	f, err := os.OpenFile(path, flag, 0o600)
 	if err == nil {
@@ -344,7 +372,8 @@ func (s *Folder) Delete(_ context.Context, id string) error {
 		return nil
 	}
 	// In this order, so that a crash in between leaves no file without data.
-	return errors.Join(s.remove(id, descriptionExt), s.sync(), s.remove(id, tempExt), s.remove(id, dataExt))
+	return errors.Join(s.remove(id, descriptionExt), s.sync(), s.remove(id, tempExt), s.remove(id, dataExt),
+		s.unmark(id))
 }
 
 func (s *Folder) remove(id, ext string) error {
@@ -358,19 +387,18 @@ func (s *Folder) remove(id, ext string) error {
 	return nil
 }
 
-// Sweep is of [Store]. Files that are not named as ours are not looked at.
+// Sweep is of [Store]. What is not named as ours is not looked at.
 func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
-	entries, err := os.ReadDir(s.dir)
+	entries, err := os.ReadDir(s.drafts)
 	if err != nil {
 		return 0, fmt.Errorf("sweep media: %w", err)
 	}
-	sw := sweeper{known: known, remove: s.Delete}
+	sw := sweeper{known: known, keep: s.settle, remove: s.Delete}
 	for _, e := range entries {
-		id, isData := strings.CutSuffix(e.Name(), dataExt)
-		if !isData || !ValidID(id) {
+		if !ValidID(e.Name()) {
 			continue
 		}
-		if err := s.sweep(ctx, &sw, id, before); err != nil {
+		if err := s.sweep(ctx, &sw, e.Name(), before); err != nil {
 			return sw.removed, err
 		}
 	}
@@ -382,6 +410,9 @@ func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int,
 func (s *Folder) sweep(ctx context.Context, sw *sweeper, id string, before time.Time) error {
 	path := filepath.Join(s.dir, id)
 	stat, err := os.Stat(path + dataExt)
+	if errors.Is(err, fs.ErrNotExist) { // there never was any, or it is being deleted
+		stat, err = os.Stat(filepath.Join(s.drafts, id))
+	}
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !stat.ModTime().Before(before) {
 		return nil
 	}
@@ -394,10 +425,37 @@ func (s *Folder) sweep(ctx context.Context, sw *sweeper, id string, before time.
 		return sw.add(ctx, Info{ID: id})
 	case err != nil:
 		return fmt.Errorf("sweep file %s: %w", id, err)
-	case info.Owner == "" || !info.Uploaded.Before(before):
+	case info.Owner == "":
+		return s.settle(ctx, info)
+	case !info.Uploaded.Before(before):
 		return nil
 	}
 	return sw.add(ctx, info)
+}
+
+// mark keeps the id of a file that is begun, until Sweep has seen that it is complete and somebody's: so it has to look
+// at those only.
+func (s *Folder) mark(id string) error {
+	f, err := os.OpenFile(filepath.Join(s.drafts, strings.ToLower(id)), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// settle is called for a file that somebody knows. One that is complete needs no look any more.
+func (s *Folder) settle(_ context.Context, file Info) error {
+	if file.Uploaded.IsZero() {
+		return nil
+	}
+	return s.unmark(file.ID)
+}
+
+func (s *Folder) unmark(id string) error {
+	if err := os.Remove(filepath.Join(s.drafts, strings.ToLower(id))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Ping is of [Store].

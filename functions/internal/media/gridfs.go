@@ -23,6 +23,7 @@ import (
 // cannot seek, and cannot hold a chunk back.
 type GridFS struct {
 	files, chunks *mongo.Collection
+	drafts        *mongo.Collection // ours: see mark
 
 	mu      sync.Mutex
 	indexed bool
@@ -31,7 +32,8 @@ type GridFS struct {
 // NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. It does
 // not connect.
 func NewGridFS(db *mongo.Database) *GridFS {
-	return &GridFS{files: db.Collection("fs.files"), chunks: db.Collection("fs.chunks")}
+	return &GridFS{files: db.Collection("fs.files"), chunks: db.Collection("fs.chunks"),
+		drafts: db.Collection("fs.drafts")}
 }
 
 const (
@@ -91,6 +93,9 @@ func (s *GridFS) index(ctx context.Context) error {
 				Keys: bson.D{{Key: "files_id", Value: 1}, {Key: "n", Value: 1}}, Options: options.Index().SetUnique(true)})
 		}
 	}
+	if err == nil {
+		_, err = s.drafts.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "at", Value: 1}}})
+	}
 	if err != nil {
 		return fmt.Errorf("make the indexes of GridFS: %w", err)
 	}
@@ -118,6 +123,9 @@ type gridWriter struct {
 // Create is of [Store].
 func (s *GridFS) Create(ctx context.Context, info Info) (Writer, error) {
 	id, err := s.free(ctx, info.ID)
+	if err == nil {
+		err = s.mark(ctx, id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create file %q: %w", info.ID, err)
 	}
@@ -129,6 +137,9 @@ func (s *GridFS) Create(ctx context.Context, info Info) (Writer, error) {
 // chunk that both insert.
 func (s *GridFS) Resume(ctx context.Context, info Info, state []byte) (Writer, error) {
 	id, err := s.free(ctx, info.ID)
+	if err == nil && len(state) == 0 {
+		err = s.mark(ctx, id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("resume file %q: %w", info.ID, err)
 	}
@@ -399,64 +410,88 @@ func (s *GridFS) delete(ctx context.Context, id bson.ObjectID) error {
 	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id}); err != nil {
 		return fmt.Errorf("delete chunks of file %s: %w", id.Hex(), err)
 	}
+	if _, err := s.drafts.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
+		return fmt.Errorf("delete file %s: %w", id.Hex(), err)
+	}
 	return nil
 }
 
-// Sweep is of [Store]. Files whose id is no ObjectID are not looked at.
+// mark keeps the id of a file that is begun in fs.drafts, until Sweep has seen that it is complete and somebody's: so it
+// has to look at those only.
+func (s *GridFS) mark(ctx context.Context, id bson.ObjectID) error {
+	_, err := s.drafts.UpdateByID(ctx, id, bson.M{"$set": bson.M{"at": time.Now()}}, options.UpdateOne().SetUpsert(true))
+	return err
+}
+
+// Sweep is of [Store].
 func (s *GridFS) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
-	sw := sweeper{known: known, remove: s.Delete}
-	if err := s.sweepChunks(ctx, &sw, before); err != nil {
-		return sw.removed, err
+	sw := sweeper{known: known, keep: s.settle, remove: s.Delete}
+	var drafts []struct {
+		ID bson.ObjectID `bson:"_id"`
 	}
-	cur, err := s.files.Find(ctx, bson.M{"metadata.owner": bson.M{"$gt": ""}, "uploadDate": bson.M{"$lt": before}})
+	cur, err := s.drafts.Find(ctx, bson.M{"at": bson.M{"$lt": before}}, options.Find().SetProjection(bson.M{"_id": 1}))
+	if err == nil {
+		err = cur.All(ctx, &drafts)
+	}
 	if err != nil {
-		return sw.removed, fmt.Errorf("sweep files: %w", err)
+		return 0, fmt.Errorf("sweep files: %w", err)
 	}
-	defer func() { _ = cur.Close(ctx) }()
-	for cur.Next(ctx) && err == nil {
-		var d fileDoc
-		if err = cur.Decode(&d); err == nil {
-			err = sw.add(ctx, d.info())
+	for some := range slices.Chunk(drafts, sweepBatch) {
+		ids := make([]bson.ObjectID, len(some))
+		for i, d := range some {
+			ids[i] = d.ID
+		}
+		if err := s.sweepSome(ctx, &sw, ids, before); err != nil {
+			return sw.removed, err
 		}
 	}
-	if err == nil {
-		err = cur.Err()
-	}
-	if err == nil {
-		err = sw.flush(ctx)
-	}
+	err = sw.flush(ctx)
 	return sw.removed, err
 }
 
-// sweepChunks leaves the files that were never committed to the sweeper.
-func (s *GridFS) sweepChunks(ctx context.Context, sw *sweeper, before time.Time) error {
-	// The server walks the index from one file to the next and does not touch the chunks themselves.
-	var ids []bson.ObjectID
-	r := s.chunks.Distinct(ctx, "files_id", bson.M{"files_id": bson.M{"$lt": bson.NewObjectIDFromTimestamp(before)}})
-	if err := r.Decode(&ids); err != nil {
-		return fmt.Errorf("list the files of chunks: %w", err)
+// sweepSome leaves files to the sweeper that were committed before the time, or never and not written to since.
+func (s *GridFS) sweepSome(ctx context.Context, sw *sweeper, ids []bson.ObjectID, before time.Time) error {
+	var files []fileDoc
+	cur, err := s.files.Find(ctx, bson.M{"_id": bson.M{"$in": ids}})
+	if err == nil {
+		err = cur.All(ctx, &files)
 	}
-	for some := range slices.Chunk(ids, sweepBatch) {
-		var files []fileDoc
-		cur, err := s.files.Find(ctx, bson.M{"_id": bson.M{"$in": some}}, options.Find().SetProjection(bson.M{"_id": 1}))
-		if err == nil {
-			err = cur.All(ctx, &files)
+	if err != nil {
+		return fmt.Errorf("sweep files: %w", err)
+	}
+	for _, id := range ids {
+		i := slices.IndexFunc(files, func(d fileDoc) bool { return d.ID == id })
+		file := Info{ID: id.Hex()}
+		if i >= 0 {
+			file = files[i].info()
+		} else if old, err := s.abandoned(ctx, id, before); err != nil {
+			return err
+		} else if !old {
+			continue
+		}
+		switch {
+		case i >= 0 && file.Owner == "":
+			err = s.settle(ctx, file)
+		case file.Uploaded.Before(before):
+			err = sw.add(ctx, file)
 		}
 		if err != nil {
-			return fmt.Errorf("look for the files of chunks: %w", err)
+			return err
 		}
-		for _, id := range some {
-			if slices.ContainsFunc(files, func(d fileDoc) bool { return d.ID == id }) {
-				continue
-			}
-			old, err := s.abandoned(ctx, id, before)
-			if err == nil && old {
-				err = sw.add(ctx, Info{ID: id.Hex()})
-			}
-			if err != nil {
-				return err
-			}
-		}
+	}
+	return nil
+}
+
+// settle is called for a file that somebody knows. One that is complete needs no look any more.
+func (s *GridFS) settle(ctx context.Context, file Info) error {
+	id, err := bson.ObjectIDFromHex(file.ID)
+	if err == nil && file.Uploaded.IsZero() {
+		err = s.mark(ctx, id)
+	} else if err == nil {
+		_, err = s.drafts.DeleteOne(ctx, bson.M{"_id": id})
+	}
+	if err != nil {
+		return fmt.Errorf("sweep file %s: %w", file.ID, err)
 	}
 	return nil
 }
@@ -470,7 +505,7 @@ func (s *GridFS) abandoned(ctx context.Context, file bson.ObjectID, before time.
 	err := s.chunks.FindOne(ctx, bson.M{"files_id": file},
 		options.FindOne().SetSort(bson.M{"n": -1}).SetProjection(bson.M{"_id": 1})).Decode(&last)
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return false, nil
+		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("sweep chunks of %s: %w", file.Hex(), err)

@@ -255,6 +255,13 @@ func TestGridFSSweepsManyFiles(t *testing.T) {
 	if _, err := db.Collection("fs.files").InsertMany(t.Context(), docs); err != nil {
 		t.Fatal(err)
 	}
+	drafts := make([]bson.M, len(docs))
+	for i, d := range docs {
+		drafts[i] = bson.M{"_id": d["_id"], "at": time.Now()}
+	}
+	if _, err := db.Collection("fs.drafts").InsertMany(t.Context(), drafts); err != nil {
+		t.Fatal(err)
+	}
 	asked := 0
 	n, err := media.NewGridFS(db).Sweep(t.Context(), inAnHour(),
 		func(_ context.Context, files []media.Info) (map[string]bool, error) {

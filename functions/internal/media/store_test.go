@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -699,6 +700,12 @@ func testSweepUnknown(t *testing.T, s media.Store) {
 	wantGone(t, s, unknown.ID)
 	wantContent(t, s, known.ID, noise(10))
 	wantContent(t, s, foreign.ID, noise(10))
+	never := func(_ context.Context, files []media.Info) (map[string]bool, error) {
+		return nil, fmt.Errorf("asked for %+v again", files)
+	}
+	if n, err := s.Sweep(t.Context(), inAnHour(), never); n != 0 || err != nil {
+		t.Errorf("Sweep of what it has seen = %d, %v, want that it does not look at it", n, err)
+	}
 }
 
 func testWriters(t *testing.T, s media.Store) {

@@ -11,9 +11,10 @@ type Known func(ctx context.Context, files []Info) (map[string]bool, error)
 // sweepBatch is how many files are asked about at once.
 const sweepBatch = 500
 
-// sweeper removes the files that are not known. It asks about many at once.
+// sweeper removes the files that are not known, and has the others kept. It asks about many at once.
 type sweeper struct {
 	known   Known
+	keep    func(ctx context.Context, file Info) error
 	remove  func(ctx context.Context, id string) error
 	files   []Info // not asked about yet
 	removed int
@@ -36,6 +37,9 @@ func (s *sweeper) flush(ctx context.Context) error {
 	}
 	for _, f := range s.files {
 		if keep[f.ID] {
+			if err := s.keep(ctx, f); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.remove(ctx, f.ID); err != nil {
