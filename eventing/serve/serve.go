@@ -93,7 +93,7 @@ func Log(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(eventing.LogHandler{Handler: slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})})
 }
 
-// Check reports whether a dependency can be used.
+// Check reports whether a dependency can be used. What a [problem.Error] says is for the client.
 type Check struct {
 	Name string
 	Ping func(context.Context) error
@@ -270,7 +270,11 @@ func readyz(running context.Context, checks []Check) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		for _, c := range checks {
-			if err := c.Ping(ctx); err != nil {
+			err := c.Ping(ctx)
+			if told := (*problem.Error)(nil); errors.As(err, &told) {
+				return problem.Wrap(err, problem.Unavailable, "%s: %s", c.Name, told.Detail).RetryAfter(time.Minute)
+			}
+			if err != nil {
 				return problem.Wrap(err, problem.Unavailable, "%s cannot be reached", c.Name).RetryAfter(time.Second)
 			}
 		}

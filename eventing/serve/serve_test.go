@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
@@ -106,6 +107,8 @@ func TestHealth(t *testing.T) {
 	down = errors.New("dial amqp://guest:guest@x")
 	expect("GET", "/healthz", 200, "ok")
 	expect("GET", "/readyz", 503, "RabbitMQ cannot be reached")
+	down = problem.New(problem.OverQuota, "less than STORE_MIN_FREE is free")
+	expect("GET", "/readyz", 503, "RabbitMQ: less than STORE_MIN_FREE is free")
 	if err := r.end(t); err != nil {
 		t.Errorf("Run = %v", err)
 	}

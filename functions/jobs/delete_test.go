@@ -60,6 +60,31 @@ func TestDeleteMany(t *testing.T) {
 	}
 }
 
+// TestDeleteOnFullDisk: a job cannot be written until its video is gone.
+func TestDeleteOnFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{converting, converted} {
+		s := newSetup()
+		full := true
+		s.videos.before = func(call, _ string) error {
+			full = full && call != "Delete"
+			return nil
+		}
+		s.jobs.before = func(call, _ string) error {
+			if full && (call == "Cancel" || call == "Delete") {
+				return errStore
+			}
+			return nil
+		}
+		w := s.post("georgio", "/jobs/delete?id="+id, "", "")
+		_, left := s.jobs.jobs[id]
+		_, video := s.videos.infos[id]
+		if !strings.Contains(w.Body.String(), `"deleted"`) || left || video {
+			t.Errorf("POST /jobs/delete of %s = %s; the job is there: %v, its video: %v, want neither", id, w.Body, left, video)
+		}
+	}
+}
+
 // TestDeleteManyGoesOn has the deletion of one fail: its job stays, and the others go.
 func TestDeleteManyGoesOn(t *testing.T) {
 	t.Parallel()

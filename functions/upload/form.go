@@ -32,6 +32,9 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 	if r.ContentLength > u.maxBytes+formOverhead {
 		return u.tooLarge()
 	}
+	if err := u.room(r.Context(), r.ContentLength); err != nil {
+		return err
+	}
 	body := http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
 	r.Body = struct { // package multipart asks for 4 KiB at once, each of which would be read off the connection
 		io.Reader

@@ -63,6 +63,9 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 	if u.Length == 0 {
 		return job.Upload{}, sniff(name, nil)
 	}
+	if err := t.room(ctx, u.Length); err != nil {
+		return job.Upload{}, err
+	}
 	if u, err = t.uploads.Begin(ctx, u, t.expires); err != nil {
 		return u, notStored(err)
 	}
@@ -201,6 +204,9 @@ func (t *tus) discard(ctx context.Context, id string) {
 
 // writeSome appends what src gives, for saveEvery at most when it may end before src does.
 func (t *tus) writeSome(ctx context.Context, u *job.Upload, src io.Reader, mayEnd bool) (more bool, err error) {
+	if err := t.room(ctx, 0); err != nil {
+		return false, err
+	}
 	video, err := t.videos.Resume(ctx, fileOf(u), u.Progress.State)
 	if err != nil {
 		return false, notStored(err)

@@ -86,14 +86,20 @@ func newTusSetup(t testing.TB, maxBytes int64) *tusSetup {
 	if s.uploads, err = job.NewSQLiteUploads(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
+	s.serve(t, s.videos, Config{MaxBytes: maxBytes, Expires: time.Hour})
+	return s
+}
+
+// serve serves the stores, with another one of videos than before.
+func (s *tusSetup) serve(t testing.TB, videos media.Store, cfg Config) {
+	t.Helper()
 	sender := senderFunc(func(_ context.Context, e event.Event) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.sent = append(s.sent, e)
 		return nil
 	})
-	cfg := Config{MaxBytes: maxBytes, Expires: time.Hour}
-	h := New(s.videos, s.jobs, s.uploads, sender, people{}, cfg)
+	h := New(videos, s.jobs, s.uploads, sender, people{}, cfg)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
 		r.Body = duplexBody{r.Body, http.NewResponseController(w)}
@@ -101,7 +107,6 @@ func newTusSetup(t testing.TB, maxBytes int64) *tusSetup {
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
-	return s
 }
 
 // duplexBody is what package serve makes of a body, so that an answer need not wait for the end of it.

@@ -56,6 +56,8 @@ type Config struct {
 	MaxBytes int64         `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
 	Expires  time.Duration `env:"UPLOAD_EXPIRES, default=24h"`           // after its last byte, one that is not complete
 
+	MinFree int64 `env:"STORE_MIN_FREE, default=268435456"` // bytes, below which no videos are taken; 256 MiB
+
 	Retention job.RetentionConfig
 }
 
@@ -68,6 +70,9 @@ func (c Config) Validate() error {
 	if c.Expires <= 0 {
 		errs = append(errs, fmt.Errorf("UPLOAD_EXPIRES is %v: want a duration above 0", c.Expires))
 	}
+	if c.MinFree < 0 {
+		errs = append(errs, fmt.Errorf("STORE_MIN_FREE is %d: want a number of bytes, or 0 for no floor", c.MinFree))
+	}
 	return errors.Join(errs...)
 }
 
@@ -77,6 +82,7 @@ type uploader struct {
 	uploads   Uploads
 	events    Sender
 	maxBytes  int64
+	minFree   int64
 	retention job.RetentionConfig
 }
 
@@ -96,7 +102,7 @@ func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes,
-		retention: cfg.Retention}
+		minFree: cfg.MinFree, retention: cfg.Retention}
 	form := token.Required(v, token.Upload, u.once(u.form))
 	raw := token.Required(v, token.Upload, u.once(u.raw))
 	mux := http.NewServeMux()
@@ -139,6 +145,9 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request, k *keyed) error {
 	if r.ContentLength > u.maxBytes {
 		return u.tooLarge()
 	}
+	if err := u.room(r.Context(), r.ContentLength); err != nil {
+		return err
+	}
 	name := cleanName(r.PathValue("filename"))
 	video, err := u.receive(r.Context(), k, name, http.MaxBytesReader(w, r.Body, u.maxBytes))
 	if err != nil {
@@ -153,7 +162,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request, k *keyed) error {
 func (u *uploader) receive(
 	ctx context.Context, k *keyed, name string, content io.Reader,
 ) (media.Writer, error) {
-	buffered := bufio.NewReaderSize(clientReader{content, u}, 64<<10)
+	buffered := bufio.NewReaderSize(&clientReader{content, u, ctx, 0}, 64<<10)
 	head, err := buffered.Peek(container.SniffLen)
 	if err != nil && err != io.EOF { //nolint:errorlint // bufio returns it bare
 		return nil, err
@@ -201,14 +210,24 @@ func sniff(name string, head []byte) error {
 	return nil
 }
 
-// clientReader marks errors of the client's bytes, so that they are not taken for errors of the store.
+// clientReader marks errors of the client's bytes, so that they are not taken for errors of the store. From time to time
+// it sees whether there is room for more.
 type clientReader struct {
 	io.Reader
-	u *uploader
+	u    *uploader
+	ctx  context.Context
+	read int64 // bytes, since it was seen
 }
 
-func (c clientReader) Read(p []byte) (int, error) {
+func (c *clientReader) Read(p []byte) (int, error) {
+	if c.read >= roomEvery {
+		c.read = 0
+		if err := c.u.room(c.ctx, 0); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.Reader.Read(p)
+	c.read += int64(n)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns it bare
 		err = c.u.broken(err)
 	}

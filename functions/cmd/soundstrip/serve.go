@@ -199,6 +199,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		{Name: "the store of videos", Ping: files.videos.Ping},
 		{Name: "the store of MP3s", Ping: files.mp3s.Ping},
 		{Name: "the queue", Ping: queue.Ping},
+		{Name: "uploads", Ping: upload.Room(files.videos, c.Upload)},
 	}
 	p.Close = []func(context.Context) error{queue.Close, files.close, closeUsers}
 	p.Ready = func(a net.Addr) { fmt.Printf("Soundstrip serves on http://%s\n", a) }

@@ -30,7 +30,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "upload",
 		Handler: upload.New(stores.Videos, stores.Jobs, stores.Uploads, c.Sink.Sender(), verifier, c.Upload),
-		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
-		Close:   []func(context.Context) error{stores.Close},
+		Checks: []serve.Check{
+			{Name: "MongoDB", Ping: stores.Jobs.Ping},
+			{Name: "uploads", Ping: upload.Room(stores.Videos, c.Upload)},
+		},
+		Close: []func(context.Context) error{stores.Close},
 	})
 }

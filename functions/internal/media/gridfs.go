@@ -514,6 +514,21 @@ func (s *GridFS) abandoned(ctx context.Context, file bson.ObjectID, before time.
 	return !ours || id.Timestamp().Before(before), nil
 }
 
+// Free is of [Store]: of the disk on which the server has the database, where it says so (MongoDB from 3.6 on).
+func (s *GridFS) Free(ctx context.Context) (int64, error) {
+	var stats struct {
+		Total float64 `bson:"fsTotalSize"`
+		Used  float64 `bson:"fsUsedSize"`
+	}
+	if err := s.files.Database().RunCommand(ctx, bson.D{{Key: "dbStats", Value: 1}}).Decode(&stats); err != nil {
+		return 0, fmt.Errorf("free space of the server: %w", err)
+	}
+	if stats.Total == 0 {
+		return Unlimited, nil
+	}
+	return int64(stats.Total - stats.Used), nil
+}
+
 // Ping is of [Store].
 func (s *GridFS) Ping(ctx context.Context) error {
 	return s.files.Database().Client().Ping(ctx, readpref.Primary())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -12,6 +13,9 @@ import (
 
 // ErrNotFound says that no file has the id.
 var ErrNotFound = errors.New("no such file")
+
+// Unlimited is more than can be stored.
+const Unlimited = math.MaxInt64
 
 // NewID makes the id of a file to be: 24 hex digits of a MongoDB ObjectID.
 func NewID() string { return bson.NewObjectID().Hex() }
@@ -47,6 +51,8 @@ type Store interface {
 	// Sweep removes what a crash left behind and nobody has written to since the given time: what was never committed, and
 	// files with an owner, unless known keeps them. It says how many it removed.
 	Sweep(ctx context.Context, before time.Time, known Known) (int, error)
+	// Free tells how many bytes can still be stored: [Unlimited] where nobody knows.
+	Free(ctx context.Context) (int64, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }

@@ -96,6 +96,11 @@ func testStore(t *testing.T, open func(t *testing.T) media.Store) {
 		{"delete", testDelete},
 		{"seek", testSeek},
 		{"read at", testReadAt},
+		{"free", func(t *testing.T, s media.Store) {
+			if n, err := s.Free(t.Context()); n <= 0 || err != nil {
+				t.Errorf("Free = %d, %v, want some", n, err)
+			}
+		}},
 		{"sweep what was never committed", testSweepUncommitted},
 		{"sweep what nobody knows", testSweepUnknown},
 		{"writers side by side", testWriters},
