@@ -164,12 +164,21 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	})
 }
 
-// Path is the path of a request as a log may have it: that of a feed is a secret.
+// Path is the path of a request as a log and an answer may have it: that of a feed is a secret, and a long one is cut.
 func Path(r *http.Request) string {
 	if strings.HasPrefix(r.URL.Path, "/feeds/") {
 		return "/feeds/…"
 	}
-	return r.URL.Path
+	return Cut(r.URL.Path)
+}
+
+// Cut cuts what a client sent, where an answer or a log repeats it, to 256 bytes.
+func Cut(s string) string {
+	const most = 256
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…" // a rune may have been cut
 }
 
 // acceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -137,6 +138,18 @@ func TestNoSuchRoute(t *testing.T) { //nolint:paralleltest // the log is everyon
 	problem.NoSuchRoute(w, httptest.NewRequest("GET", "/nowhere", nil))
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "/nowhere") {
 		t.Errorf("answer = %d %q, want a 404 that names the path", w.Code, w.Body)
+	}
+}
+
+func TestLongPath(t *testing.T) { //nolint:paralleltest // the log is everyone's
+	r := httptest.NewRequest(http.MethodGet, "/"+strings.Repeat("ü", 5000), nil)
+	w := httptest.NewRecorder()
+	logged.Reset()
+	problem.NoSuchRoute(w, r)
+	for what, said := range map[string]string{"answer": w.Body.String(), "log": logged.String()} {
+		if len(said) > 2000 || !utf8.ValidString(said) {
+			t.Errorf("the %s to a path of 10,000 bytes has %d, want it cut", what, len(said))
+		}
 	}
 }
 

@@ -137,6 +137,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	server := &http.Server{
 		Handler:           frame(running, c, p),
 		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    32 << 10,
 		IdleTimeout:       2 * time.Minute,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: stall}, // withStallTimeout bounds streams only
@@ -182,6 +183,7 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), endingKey{}, running.Done())
 		r = r.WithContext(eventing.WithTrace(ctx, eventing.TraceOf(r.Header)))
+		protect(w.Header(), r)
 		answer := &answer{ResponseWriter: w, running: running}
 		defer func() {
 			cause := recover()
@@ -204,6 +206,25 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 		slog.DebugContext(r.Context(), "served",
 			"method", r.Method, "path", problem.Path(r), "seconds", time.Since(start).Seconds())
 	})
+}
+
+// Protective are the headers that every answer has: nothing of it is taken for another type than it says, run, framed,
+// or told to other sites. A handler of a page sets its own.
+var Protective = map[string]string{
+	"X-Content-Type-Options":  "nosniff",
+	"Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+	"Referrer-Policy":         "no-referrer",
+}
+
+// protect sets them. To who came by https an answer says as well that it is the only way from now on (HSTS, RFC 6797);
+// TLS ends in front of us.
+func protect(h http.Header, r *http.Request) {
+	for name, value := range Protective {
+		h.Set(name, value)
+	}
+	if r.Header.Get("X-Forwarded-Proto") == "https" {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 }
 
 // uncompressed refuses bodies that are compressed: nothing here would take them for what they are.

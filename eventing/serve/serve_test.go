@@ -115,6 +115,56 @@ func TestHealth(t *testing.T) {
 }
 
 // TestExpect has a client ask to be told to go on. Behind Knative it is not.
+// TestProtected: every answer has the headers that browsers are to heed, whoever makes it.
+func TestProtected(t *testing.T) {
+	t.Parallel()
+	r := run(t, serve.Config{Drain: time.Second}, serve.Process{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/panic":
+				panic("as it may be")
+			case "/page":
+				w.Header().Set("Content-Security-Policy", "default-src 'self'")
+			case "/problem":
+				problem.NoSuchRoute(w, r)
+			}
+		}),
+	})
+	for _, path := range []string{"/", "/healthz", "/readyz", "/panic", "/problem", "/page", "//"} {
+		for _, proto := range []string{"http", "https"} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Close = true
+			request.Header.Set("X-Forwarded-Proto", proto)
+			res, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			for name, want := range serve.Protective {
+				if path == "/page" && name == "Content-Security-Policy" {
+					want = "default-src 'self'"
+				}
+				if got := res.Header.Values(name); len(got) != 1 || got[0] != want {
+					t.Errorf("GET %s = %d with %s %q, want %q", path, res.StatusCode, name, got, want)
+				}
+			}
+			if got := res.Header.Get("Strict-Transport-Security"); (got != "") != (proto == "https") {
+				t.Errorf("GET %s by %s has Strict-Transport-Security %q", path, proto, got)
+			}
+		}
+	}
+	status, _, _, err := get(t.Context(), http.MethodGet, r.url+"/"+strings.Repeat("x", 40<<10))
+	if status != http.StatusRequestHeaderFieldsTooLarge && err == nil {
+		t.Errorf("GET with a head of 40 KiB = %d, want 431", status)
+	}
+	if err := r.end(t); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCompressedBody(t *testing.T) {
 	t.Parallel()
 	r := run(t, serve.Config{Drain: time.Second}, serve.Process{

@@ -61,6 +61,20 @@ func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.
 	})
 }
 
+// smallFor is how long a body may take that is small by nature.
+const smallFor = 10 * time.Second
+
+// Small is for handlers whose bodies are small by nature: who takes more than ten seconds for one holds a connection, and
+// sends nothing. It works behind [Run] only.
+func Small(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b, ok := r.Body.(*stallBody); ok && (b.total == 0 || b.total > smallFor) {
+			b.limit = newLimit(b.d, smallFor)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // limit bounds a read or a write.
 type limit struct {
 	d, total time.Duration

@@ -50,6 +50,26 @@ const (
 	begunOff = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n"
 )
 
+// TestSmall: a body that is small by nature has ten seconds, however much others have.
+func TestSmall(t *testing.T) {
+	t.Parallel()
+	for _, total := range []time.Duration{0, time.Second, time.Hour} {
+		b := &stallBody{limit: newLimit(stall, total)}
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Body = b
+		Small(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
+		want := smallFor
+		if total == time.Second {
+			want = total
+		}
+		if left := time.Until(b.limit.end); b.total != want || left <= 0 || left > want {
+			t.Errorf("of a request that has %v, Small gives a body %v, and %v from now, want %v", total, b.total, left, want)
+		}
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	Small(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
+}
+
 func TestStall(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, request string }{{"length", begun}, {"chunked", begunOff}} {

@@ -184,8 +184,8 @@ func TestBadInput(t *testing.T) {
 		{"malformed fid", []string{"-H", bearer + token, s.url + "/download?fid=zzz"}, 400, "fid"},
 		{"no fid", []string{"-H", bearer + token, s.url + "/download"}, 400, "fid"},
 		{"unknown fid", []string{"-H", bearer + token, s.url + "/download?fid=" + strings.Repeat("0", 24)}, 404, ""},
-		{"someone else's fid", []string{"-H", bearer + eve, s.url + "/download?fid=" + mp3}, 403, ""},
-		{"someone else's job", []string{"-H", bearer + eve, s.url + "/jobs/" + id}, 403, ""},
+		{"someone else's fid", []string{"-H", bearer + eve, s.url + "/download?fid=" + mp3}, 404, ""},
+		{"someone else's job", []string{"-H", bearer + eve, s.url + "/jobs/" + id}, 404, ""},
 		{"no such page", []string{s.url + "/nothing"}, 404, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 // Routes are the functions behind the gateway.
@@ -57,7 +58,7 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("GET /assets/{hash}/{name}", problem.Handler(serveAsset))
 	mux.Handle("GET /curl", serveCurl(publicURL))
 	mux.Handle("/curl", reads)
-	mux.Handle("POST /session", problem.Handler(s.begin))
+	mux.Handle("POST /session", serve.Small(problem.Handler(s.begin)))
 	mux.Handle("DELETE /session", problem.Handler(s.end))
 	mux.Handle("/session", problem.NotAllowed(http.MethodPost, http.MethodDelete))
 	mux.Handle("POST /session/end", problem.Handler(s.end))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 // Config says where the functions are, and the gateway itself: http or https URLs.
@@ -88,6 +89,13 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 			DisableCompression:    true, // what the client asked for is what it gets
 		},
 		FlushInterval: -1,
+		ModifyResponse: func(res *http.Response) error {
+			for name := range serve.Protective { // the gateway's own answer has them
+				res.Header.Del(name)
+			}
+			res.Header.Del("Strict-Transport-Security")
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			fault, network := (*problem.Error)(nil), (*net.OpError)(nil)
 			switch {

@@ -33,7 +33,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Invalid,
 			"fid is missing: GET /download?fid=ID, with the id that the notice of your MP3 names")
 	case !media.ValidID(fid):
-		return problem.New(problem.Invalid, "fid=%q is malformed: an id has 24 hex digits", fid)
+		return problem.New(problem.Invalid, "fid=%q is malformed: an id has 24 hex digits", problem.Cut(fid))
 	}
 	j, err := s.jobs.FindMP3(r.Context(), fid)
 	switch {
@@ -42,7 +42,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return unavailable(fmt.Errorf("find job of MP3 %s: %w", fid, err))
 	case !token.FromContext(r.Context()).May(j.Owner):
-		return notYours("MP3")
+		return noMP3(fid)
 	}
 	return s.serve(w, r, j)
 }
@@ -53,16 +53,21 @@ func (s *server) serveStray(w http.ResponseWriter, r *http.Request, fid string) 
 	f, err := s.mp3s.Open(r.Context(), fid)
 	switch {
 	case errors.Is(err, media.ErrNotFound):
-		return problem.New(problem.NotFound, "there is no MP3 %s", fid)
+		return noMP3(fid)
 	case err != nil:
 		return unavailable(fmt.Errorf("open MP3 %s: %w", fid, err))
 	}
 	defer f.Close()
 	if !token.FromContext(r.Context()).IsAdmin() {
-		return problem.New(problem.Forbidden, "the MP3 is not known to be yours: ask an admin for it")
+		return noMP3(fid)
 	}
 	serveFile(w, r, f, cmp.Or(f.Info().Name, fid), f.Info().SHA256)
 	return nil
+}
+
+// noMP3 is also the answer for another's: nobody learns which there are.
+func noMP3(fid string) error {
+	return problem.New(problem.NotFound, "there is no MP3 %s that is known to be yours", fid)
 }
 
 // missing says why a job has no MP3; nil when it has one.

@@ -267,19 +267,15 @@ func (s *server) job(r *http.Request) (job.Job, error) {
 	case err != nil:
 		return j, fault("get", r.PathValue("id"), err)
 	case !token.FromContext(r.Context()).May(j.Owner):
-		return j, notYours("job")
+		return j, fault("get", r.PathValue("id"), job.ErrNotFound) // nobody learns which jobs there are
 	}
 	return j, nil
-}
-
-func notYours(what string) error {
-	return problem.New(problem.Forbidden, "the %s belongs to someone else", what)
 }
 
 // fault tells the client why something could not be done to a job.
 func fault(doing, id string, err error) error {
 	if errors.Is(err, job.ErrNotFound) {
-		return problem.New(problem.NotFound, "there is no job %q: GET /jobs lists yours", id)
+		return problem.New(problem.NotFound, "there is no job %q: GET /jobs lists yours", problem.Cut(id))
 	}
 	return unavailable(fmt.Errorf("%s job %s: %w", doing, id, err))
 }

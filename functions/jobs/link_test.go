@@ -105,7 +105,7 @@ func TestLinkIsNotMade(t *testing.T) {
 		status               int
 		says                 string
 	}{
-		{"to another's", "eve", link(converted), 403, "someone else"},
+		{"to another's", "eve", link(converted), 404, "there is no job"},
 		{"without a token", "", link(converted), 401, "log in"},
 		{"to an unknown one", "georgio", link(unknown), 404, unknown},
 		{"before the MP3 is ready", "georgio", link(converting), 404, "not ready"},

@@ -172,7 +172,7 @@ func TestStreamRefused(t *testing.T) {
 		{"/jobs/events", "", "", 401},
 		{"/jobs/events?owner=eve", "georgio", "", 403},
 		{"/jobs/events", "georgio", "yesterday", 400},
-		{"/jobs/" + eves.ID + "/events", "georgio", "", 403},
+		{"/jobs/" + eves.ID + "/events", "georgio", "", 404},
 		{"/jobs/" + unknown + "/events", "georgio", "", 404},
 	} {
 		r := httptest.NewRequest(http.MethodGet, tt.path, nil)

@@ -18,6 +18,8 @@ import (
 )
 
 const (
+	maxParts     = 100      // of a form
+	maxHead      = 16 << 10 // bytes of a part's headers
 	maxFields    = 64 << 10 // bytes of all fields of a form
 	formOverhead = 1 << 20  // bytes that a form may have besides the video: fields, boundaries, headers
 )
@@ -36,10 +38,12 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 		return err
 	}
 	body := http.MaxBytesReader(w, r.Body, u.maxBytes+formOverhead)
-	r.Body = struct { // package multipart asks for 4 KiB at once, each of which would be read off the connection
+	// Package multipart asks for 4 KiB at once, each of which would be read off the connection.
+	metered := &meter{Reader: bufio.NewReaderSize(body, 64<<10)}
+	r.Body = struct {
 		io.Reader
 		io.Closer
-	}{bufio.NewReaderSize(body, 64<<10), body}
+	}{metered, body}
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return problem.Wrap(err, problem.Invalid,
@@ -48,13 +52,18 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 	}
 	var video media.Writer
 	left := maxFields
-	for {
+	for n := 0; ; n++ {
+		metered.bound(maxHead)
 		part, err := parts.NextPart()
+		metered.unbound()
 		if err == io.EOF { //nolint:errorlint // after the last boundary; a form that broke off wraps it
 			break
 		}
 		if err != nil {
 			return u.broken(err)
+		}
+		if n == maxParts {
+			return problem.New(problem.Invalid, "the form has more than %d parts: send one file, and its options", maxParts)
 		}
 		name, isFile, err := fileName(part)
 		switch {
@@ -89,6 +98,33 @@ func (u *uploader) form(w http.ResponseWriter, r *http.Request, k *keyed) error 
 		return err
 	}
 	return u.accept(w, r, k, video, o)
+}
+
+// meter bounds what is read of the body where a form has no content, but headers of its parts: package multipart takes
+// up to 10 MB of these.
+type meter struct {
+	io.Reader
+	bounded bool
+	left    int
+}
+
+// bound lets so many bytes be read, and what package multipart reads ahead.
+func (m *meter) bound(n int) { m.bounded, m.left = true, n+8<<10 }
+
+func (m *meter) unbound() { m.bounded = false }
+
+func (m *meter) Read(p []byte) (int, error) {
+	if m.bounded && m.left == 0 {
+		return 0, problem.New(problem.Invalid, "the headers of a part of the form are longer than %d bytes", maxHead)
+	}
+	if m.bounded {
+		p = p[:min(len(p), m.left)]
+	}
+	n, err := m.Reader.Read(p)
+	if m.bounded {
+		m.left -= n
+	}
+	return n, err
 }
 
 // field adds an option to the fields, and tells how many bytes are left for others.

@@ -200,6 +200,76 @@ type setup struct {
 // days is a period of so many days.
 func days(n int) job.Period { return job.Period(n) * job.Period(24*time.Hour) }
 
+// TestFormParts: a form costs no more than what is worth to be read of it.
+func TestFormParts(t *testing.T) {
+	t.Parallel()
+	fields := func(n int) []part {
+		all := make([]part, n)
+		for i := range all {
+			all[i] = part{"title", "x", ""}
+		}
+		return append(all, part{"file", string(video), `filename="a.mp4"`})
+	}
+	var long bytes.Buffer
+	w := multipart.NewWriter(&long)
+	head := textproto.MIMEHeader{"Content-Disposition": {`form-data; name="file"; filename="a.mp4"`},
+		"X-Long": {strings.Repeat("x", 40<<10)}}
+	if _, err := w.CreatePart(head); err != nil {
+		t.Fatal(err)
+	}
+	empty := "--x\r\nContent-Disposition: form-data; name=\"\"\r\n\r\n\r\n"
+	for _, tt := range []struct {
+		name   string
+		body   io.Reader
+		kind   string
+		status int
+		words  string
+	}{
+		{"many options", nil, "", 202, ""},
+		{"too many", nil, "", 400, "100 parts"},
+		{"long headers", &long, w.FormDataContentType(), 400, "headers of a part"},
+		{"empty parts without end", &endless{text: empty}, "multipart/form-data; boundary=x", 400, "100 parts"},
+		{"a header without end", io.MultiReader(strings.NewReader("--x\r\nA: "), &endless{text: "x"}),
+			"multipart/form-data; boundary=x", 400, "headers of a part"},
+		{"no boundary without end", &endless{text: "x\r\n"}, "multipart/form-data; boundary=x", 400, "headers of a part"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(1 << 30)
+			r := httptest.NewRequest(http.MethodPost, "/upload", tt.body)
+			r.Header.Set("Content-Type", tt.kind)
+			switch tt.name {
+			case "many options":
+				r = formRequest(t, "/upload", fields(99)...)
+			case "too many":
+				r = formRequest(t, "/upload", fields(100)...)
+			}
+			w := s.do(r)
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.words) {
+				t.Errorf("POST /upload = %d %s, want %d and %q", w.Code, w.Body, tt.status, tt.words)
+			}
+			if e, ok := tt.body.(*endless); ok && e.read > 1<<20 {
+				t.Errorf("%d bytes were read", e.read)
+			}
+		})
+	}
+}
+
+// endless is a text again and again.
+type endless struct {
+	text string
+	read int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], e.text[(e.read+n)%len(e.text):])
+	}
+	e.read += n
+	return n, nil
+}
+
 // TestExpires: the job and the answer tell how long files are kept, whichever way a video comes.
 func TestExpires(t *testing.T) {
 	t.Parallel()
@@ -498,7 +568,7 @@ func TestRefused(t *testing.T) {
 		{
 			"endless preamble", chunked(withHeader(bare("POST", "/upload", io.LimitReader(lines{}, 4<<20)), "Content-Type",
 				"multipart/form-data; boundary=x")),
-			413, nil,
+			400, []string{"headers"},
 		},
 		{"raw without a name", bare("PUT", "/upload/", unread{t}), 400, []string{"name"}},
 		{"raw without a name or slash", bare("PUT", "/upload", unread{t}), 400, []string{"name"}},

@@ -29,8 +29,8 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name: "jobs",
-		Handler: jobs.New(
-			stores.Jobs, stores.Feeds, stores.Webhooks, stores.Videos, stores.MP3s, c.Sink.Sender(), verifier, c.Jobs),
+		Handler: serve.Small(jobs.New(
+			stores.Jobs, stores.Feeds, stores.Webhooks, stores.Videos, stores.MP3s, c.Sink.Sender(), verifier, c.Jobs)),
 		Checks: []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
 		Close:  []func(context.Context) error{stores.Close},
 	})

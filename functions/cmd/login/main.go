@@ -28,7 +28,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "login",
-		Handler: login.New(users, signer, c.events(), c.Login),
+		Handler: serve.Small(login.New(users, signer, c.events(), c.Login)),
 		Checks:  []serve.Check{{Name: "MySQL", Ping: users.Ping}},
 		Close:   []func(context.Context) error{closeUsers},
 	})

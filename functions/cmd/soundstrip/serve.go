@@ -176,10 +176,10 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	verifier := token.WithLogin(signer.Verifier(), login.Local{Users: users}, time.Second)
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway.New(gateway.Routes{
-		Login:    login.New(users, signer, send, c.Login),
-		Validate: validate.New(verifier),
+		Login:    serve.Small(login.New(users, signer, send, c.Login)),
+		Validate: serve.Small(validate.New(verifier)),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
-		Jobs:     jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs),
+		Jobs:     serve.Small(jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs)),
 	}, c.Jobs.PublicURL))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox))

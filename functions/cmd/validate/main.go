@@ -27,5 +27,5 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
-	return serve.Run(ctx, c.Serve, serve.Process{Name: "validate", Handler: validate.New(verifier)})
+	return serve.Run(ctx, c.Serve, serve.Process{Name: "validate", Handler: serve.Small(validate.New(verifier))})
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -80,13 +79,16 @@ func neroChapters(b []byte, end time.Duration) (cs []Chapter) {
 
 // trackChapters reads the track of text that another names as its chapters (QuickTime File Format, chapter lists).
 func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error) {
+	texts := map[uint32]int{} // the first of an id
+	for i, t := range tracks {
+		if _, there := texts[t.id]; !there && (t.handler == "text" || t.handler == "sbtl") {
+			texts[t.id] = i
+		}
+	}
 	for _, t := range tracks {
 		refs := t.children.path("tref", "chap")
 		for refs = refs[:min(len(refs), 4*maxChapterTracks)]; len(refs) >= 4; refs = refs[4:] {
-			i := slices.IndexFunc(tracks, func(c track) bool {
-				return c.id == be.Uint32(refs) && (c.handler == "text" || c.handler == "sbtl")
-			})
-			if i >= 0 {
+			if i, there := texts[be.Uint32(refs)]; there {
 				return tracks[i].chapters(r, size)
 			}
 		}
