@@ -25,7 +25,7 @@ import (
 type Jobs interface {
 	Get(ctx context.Context, id string) (job.Job, error)
 	Adopt(ctx context.Context, j job.Job) (job.Job, error)
-	Claim(ctx context.Context, id, worker string, ttl time.Duration) (job.Job, error)
+	Take(ctx context.Context, turn, worker string, ttl time.Duration) (job.Job, error)
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
 	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
@@ -72,6 +72,10 @@ func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Ha
 // both are on record; the broker passes the reply on before it drops the event. No content (204) means that nothing is
 // left to do: the job was cancelled, deleted, or goes on with other workers. Anything else leaves the job free for the
 // next delivery. Of the event only the job's id is trusted, unless the job did not begin with us.
+//
+// The event is a turn, and the job of it that of whoever's turn it is: see [job.Store]. So nobody waits behind all of
+// somebody else's jobs, whatever the queue's order, and there is one queue. Neither RabbitMQ's priorities nor queues for
+// bands of priority would do: those are set when a job is queued, when nobody knows what others will ask for.
 func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, error) {
 	if t := e.Type(); t == eventing.TypeSegmentRequested || t == eventing.TypeSegmentsConverted {
 		slog.InfoContext(ctx, "event of a version that shared sounds: sweep sends video.uploaded of its job again")
@@ -101,10 +105,10 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 	return f.work(ctx, j)
 }
 
-// claim claims the job of the event. A video without one came by the old queue, or from a gateway that keeps no jobs:
+// claim takes the job whose turn it is. A video without one came by the old queue, or from a gateway that keeps no jobs:
 // the event is all that is known of it, and a job is made of that.
 func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
-	j, err := f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+	j, err := f.jobs.Take(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
@@ -137,7 +141,7 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 	if _, err := f.jobs.Adopt(ctx, adopted); err != nil {
 		return job.Job{}, err
 	}
-	return f.jobs.Claim(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+	return f.jobs.Take(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 }
 
 // reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.
@@ -156,6 +160,7 @@ func reply(ctx context.Context, j job.Job) (*event.Event, error) {
 // work converts a claimed job, and records how that ended.
 func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
 	began := time.Now()
+	ctx = eventing.WithAttrs(ctx, slog.String("job", j.ID))
 	working, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
 	mp3, err := f.make(working, j)

@@ -73,13 +73,13 @@ type bench struct {
 	handler      http.Handler
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	return newBenchFor(t, 5*time.Minute)
 }
 
 // newBenchFor is newBench where a conversion may take so long.
-func newBenchFor(t *testing.T, timeout time.Duration) *bench {
+func newBenchFor(t testing.TB, timeout time.Duration) *bench {
 	t.Helper()
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
 	if err != nil {
@@ -117,7 +117,7 @@ func (b *bench) state(t *testing.T, id string) job.Job {
 }
 
 // uploaded is the event about a job.
-func uploaded(t *testing.T, id string, p eventing.VideoUploaded) event.Event {
+func uploaded(t testing.TB, id string, p eventing.VideoUploaded) event.Event {
 	t.Helper()
 	p.VideoFID = id
 	if p.Username == "" {
@@ -132,7 +132,7 @@ func uploaded(t *testing.T, id string, p eventing.VideoUploaded) event.Event {
 }
 
 // post delivers an event and gives status and reply.
-func (b *bench) post(ctx context.Context, t *testing.T, e event.Event) (*http.Response, *event.Event) {
+func (b *bench) post(ctx context.Context, t testing.TB, e event.Event) (*http.Response, *event.Event) {
 	t.Helper()
 	r, err := eventing.NewRequest(ctx, "/", e)
 	if err != nil {

@@ -26,6 +26,8 @@ type record struct {
 	Since   time.Time  `bson:"since"`             // from when on the job counts as silent
 	Telling time.Time  `bson:"telling,omitempty"` // until when somebody tells the owner
 	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted, or was to be and may be left
+	Waits   bool       `bson:"waits"`             // nobody has begun with the job
+	Turn    string     `bson:"turn,omitempty"`    // the job whose event it was taken for: see [Store.Take]
 	Rest    bson.M     `bson:",inline"`           // fields that a newer version of us wrote
 }
 
@@ -53,6 +55,7 @@ func (r *record) apply(f change, now time.Time) error {
 	}
 	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
 	r.setOwes()
+	r.setWaits()
 	return nil
 }
 
@@ -75,6 +78,7 @@ func begin(j Job) record {
 	}
 	r := record{Job: j, Owes: true}
 	r.setOwes()
+	r.setWaits()
 	r.Due = r.nextDue()
 	return r
 }
@@ -82,6 +86,7 @@ func begin(j Job) record {
 // steps are the methods of [Store] that change a job: the same for every store that can make one change atomically.
 type steps struct {
 	change func(ctx context.Context, id string, f change) (Job, error)
+	turns  turns
 }
 
 // step is a change that is news about the job.
@@ -121,16 +126,22 @@ func (s steps) Resent(ctx context.Context, id string) error {
 
 // Claim is of [Store].
 func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error) {
-	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if err := r.take(claimed, now); err != nil {
-			return err
-		}
-		r.endAttempt(now, "the worker went away")
-		r.Progress = 0
-		r.Lease = Lease{Epoch: r.Lease.Epoch + 1, Until: now.Add(ttl)}
-		r.Attempts = append(r.Attempts, Attempt{Epoch: r.Lease.Epoch, Worker: worker, From: now})
-		return nil
-	})
+	return s.claim(ctx, id, id, worker, ttl)
+}
+
+func (s steps) claim(ctx context.Context, id, turn, worker string, ttl time.Duration) (Job, error) {
+	return s.step(ctx, id, func(r *record, now time.Time) error { return r.claim(turn, worker, now, ttl) })
+}
+
+func (r *record) claim(turn, worker string, now time.Time, ttl time.Duration) error {
+	if err := r.take(claimed, now); err != nil {
+		return err
+	}
+	r.endAttempt(now, "the worker went away")
+	r.Progress, r.Turn = 0, turn
+	r.Lease = Lease{Epoch: r.Lease.Epoch + 1, Until: now.Add(ttl)}
+	r.Attempts = append(r.Attempts, Attempt{Epoch: r.Lease.Epoch, Worker: worker, From: now})
+	return nil
 }
 
 // take moves a job that nobody holds.
@@ -286,7 +297,7 @@ func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 		if err := r.move(retried); err != nil {
 			return err
 		}
-		r.Progress, r.Attempts, r.Error = 0, nil, nil
+		r.Progress, r.Attempts, r.Error, r.Turn = 0, nil, nil, ""
 		r.Round++
 		r.Lease.Epoch++
 		return nil

@@ -1,9 +1,11 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,14 +20,15 @@ import (
 // update pipeline could do the arithmetic on the server, but not every server we are used with knows them.
 type Mongo struct {
 	steps
-	jobs *mongo.Collection
+	jobs     *mongo.Collection
+	hadTurns *mongo.Collection // by owner
 	indexes
 }
 
 // NewMongo uses the database through a client whose writes are majority and journaled. It does not connect.
 func NewMongo(db *mongo.Database) *Mongo {
-	m := &Mongo{jobs: db.Collection("jobs")}
-	m.steps.change = m.change
+	m := &Mongo{jobs: db.Collection("jobs"), hadTurns: db.Collection("turns")}
+	m.steps.change, m.steps.turns = m.change, m
 	return m
 }
 
@@ -36,6 +39,8 @@ func (m *Mongo) index(ctx context.Context) error {
 		mongo.IndexModel{Keys: bson.D{{Key: "updated", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
+		mongo.IndexModel{Keys: bson.D{{Key: "waits", Value: 1}, {Key: "owner", Value: 1}, {Key: "video.length", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "turn", Value: 1}}, Options: options.Index().SetSparse(true)},
 		mongo.IndexModel{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "due", Value: 1}}, Options: options.Index().SetSparse(true)},
 	)
@@ -244,6 +249,73 @@ func (m *Mongo) Changed(ctx context.Context, owner string, since time.Time, limi
 	return m.find(ctx, filter, bson.D{{Key: "updated", Value: 1}}, limit)
 }
 
+func (m *Mongo) taken(ctx context.Context, turn string) (string, error) {
+	return m.id(ctx, bson.M{"turn": turn, "state": bson.M{"$in": unfinished}}, nil)
+}
+
+// id gives the id of the first job that matches; empty when there is none.
+func (m *Mongo) id(ctx context.Context, filter bson.M, sort bson.D) (string, error) {
+	var j Job
+	o := options.FindOne().SetProjection(bson.M{"_id": 1})
+	if sort != nil {
+		o.SetSort(sort)
+	}
+	err := m.jobs.FindOne(ctx, filter, o).Decode(&j)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return "", fmt.Errorf("look for a job: %w", err)
+	}
+	return j.ID, nil
+}
+
+func (m *Mongo) next(ctx context.Context) (string, error) {
+	type owner struct {
+		Name  string `bson:"_id"`
+		First string `bson:"first"`
+	}
+	var waiting []owner
+	cur, err := m.jobs.Aggregate(ctx, mongo.Pipeline{
+		{{Key: "$match", Value: bson.M{"waits": true}}},
+		{{Key: "$group", Value: bson.M{"_id": "$owner", "first": bson.M{"$min": "$_id"}}}},
+	})
+	if err == nil {
+		err = cur.All(ctx, &waiting)
+	}
+	if err != nil || len(waiting) == 0 {
+		return "", err
+	}
+	owners := make([]string, len(waiting))
+	for i, w := range waiting {
+		owners[i] = w.Name
+	}
+	var had []struct {
+		Owner string `bson:"_id"`
+		At    int64  `bson:"at"`
+	}
+	if cur, err = m.hadTurns.Find(ctx, bson.M{"_id": bson.M{"$in": owners}}); err == nil {
+		err = cur.All(ctx, &had)
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for a job: %w", err)
+	}
+	last := map[string]int64{}
+	for _, h := range had {
+		last[h.Owner] = h.At
+	}
+	turn := slices.MinFunc(waiting, func(a, b owner) int {
+		return cmp.Or(cmp.Compare(last[a.Name], last[b.Name]), cmp.Compare(a.First, b.First))
+	})
+	return m.id(ctx, bson.M{"waits": true, "owner": turn.Name}, bson.D{{Key: "video.length", Value: 1}, {Key: "_id", Value: 1}})
+}
+
+func (m *Mongo) had(ctx context.Context, owner string) error {
+	_, err := m.hadTurns.UpdateByID(ctx, owner, bson.M{"$set": bson.M{"at": time.Now().UnixNano()}},
+		options.UpdateOne().SetUpsert(true))
+	if err != nil {
+		return fmt.Errorf("record a turn: %w", err)
+	}
+	return nil
+}
+
 // until matches documents with a time up to the server's clock. Where our clock is not more than an hour behind, the
 // index leads to these: a bound on our side, since the comparison with $$NOW reads all there are.
 func until(field string, now time.Time) bson.M {
@@ -261,7 +333,8 @@ func (m *Mongo) Delete(ctx context.Context, id string) error {
 // Stuck is of [Store].
 func (m *Mongo) Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error) {
 	age := bson.M{"$cond": bson.A{bson.M{"$eq": bson.A{"$state", Stored}}, unsent.Milliseconds(), silent.Milliseconds()}}
-	return m.find(ctx, bson.M{"owes": true, "since": bson.M{"$lte": time.Now().Add(time.Hour - min(unsent, silent))}, "$expr": bson.M{"$and": bson.A{
+	since := bson.M{"$lte": time.Now().Add(time.Hour - min(unsent, silent))} // as with until
+	return m.find(ctx, bson.M{"owes": true, "since": since, "$expr": bson.M{"$and": bson.A{
 		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age}}}},
 		bson.M{"$lte": bson.A{"$lease.until", "$$NOW"}},
 	}}}, bson.D{{Key: "since", Value: 1}}, limit)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -39,26 +40,70 @@ CREATE INDEX IF NOT EXISTS jobs_expires ON jobs (expires) WHERE expires IS NOT N
 	if err != nil {
 		return nil, fmt.Errorf("make the table of jobs: %w", err)
 	}
-	if err := addUpdated(ctx, db); err != nil {
+	if err := addColumns(ctx, db); err != nil {
 		return nil, fmt.Errorf("bring the table of jobs up to date: %w", err)
 	}
 	s := &SQLite{db: db}
-	s.steps.change = s.change
+	s.steps.change, s.steps.turns = s.change, s
 	return s, nil
 }
 
-// addUpdated adds a column to the table as it was made until November 2026. Jobs that do not change any more stay at 0.
-func addUpdated(ctx context.Context, db *sql.DB) error {
-	var there bool
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = 'updated'").Scan(&there)
-	if err == nil && !there {
-		_, err = db.ExecContext(ctx, "ALTER TABLE jobs ADD COLUMN updated INTEGER NOT NULL DEFAULT 0")
+// addColumns adds columns to the table as it was made until November 2026. Jobs that do not change any more stay at 0.
+func addColumns(ctx context.Context, db *sql.DB) error {
+	for _, column := range []string{
+		"updated INTEGER NOT NULL DEFAULT 0", "waits INTEGER NOT NULL DEFAULT 0", "length INTEGER NOT NULL DEFAULT 0", "turn TEXT",
+	} {
+		name, _, _ := strings.Cut(column, " ")
+		var there bool
+		err := db.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = ?", name).Scan(&there)
+		if err == nil && !there {
+			_, err = db.ExecContext(ctx, "ALTER TABLE jobs ADD COLUMN "+column)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		_, err = db.ExecContext(ctx, `CREATE INDEX IF NOT EXISTS jobs_updated ON jobs (updated);
-CREATE INDEX IF NOT EXISTS jobs_owner_updated ON jobs (owner, updated)`)
-	}
+	_, err := db.ExecContext(ctx, `CREATE INDEX IF NOT EXISTS jobs_updated ON jobs (updated);
+CREATE INDEX IF NOT EXISTS jobs_owner_updated ON jobs (owner, updated);
+CREATE INDEX IF NOT EXISTS jobs_waits ON jobs (owner, length, id) WHERE waits;
+CREATE INDEX IF NOT EXISTS jobs_turn ON jobs (turn) WHERE turn IS NOT NULL;
+CREATE TABLE IF NOT EXISTS turns (
+	owner TEXT PRIMARY KEY,
+	at    INTEGER NOT NULL -- when the owner had the last
+) STRICT`)
 	return err
+}
+
+func (s *SQLite) taken(ctx context.Context, turn string) (string, error) {
+	return s.id(ctx, "SELECT id FROM jobs WHERE turn = ? AND state IN (?, ?, ?) LIMIT 1", turn, Stored, Queued, Converting)
+}
+
+func (s *SQLite) next(ctx context.Context) (string, error) {
+	return s.id(ctx, `SELECT id FROM jobs WHERE waits AND owner = (
+	SELECT owner FROM (SELECT owner, min(id) AS first FROM jobs WHERE waits GROUP BY owner) LEFT JOIN turns USING (owner)
+	ORDER BY coalesce(at, 0), first LIMIT 1
+) ORDER BY length, id LIMIT 1`)
+}
+
+// id gives the id that a query finds; empty when there is none.
+func (s *SQLite) id(ctx context.Context, query string, args ...any) (id string, err error) {
+	err = s.db.QueryRowContext(ctx, query, args...).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for a job: %w", err)
+	}
+	return id, nil
+}
+
+func (s *SQLite) had(ctx context.Context, owner string) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO turns (owner, at) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET at = ?",
+		owner, time.Now().UnixNano(), time.Now().UnixNano())
+	if err != nil {
+		return fmt.Errorf("record a turn: %w", err)
+	}
+	return nil
 }
 
 // Create is of [Store].
@@ -87,8 +132,8 @@ func (s *SQLite) insert(ctx context.Context, j Job) (_ Job, taken bool, err erro
 	if err != nil {
 		return Job{}, false, err
 	}
-	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, updated, doc, id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
+	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, updated,
+		waits, length, turn, doc, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
 	if err != nil {
 		return Job{}, false, fmt.Errorf("keep job %s: %w", j.ID, err)
 	}
@@ -109,13 +154,17 @@ func (r *record) row() ([]any, error) {
 	if r.MP3 != nil {
 		mp3 = &r.MP3.FID
 	}
+	var turn *string
+	if r.Turn != "" {
+		turn = &r.Turn
+	}
 	var due *int64
 	if r.Due != nil {
 		ms := r.Due.UnixMilli()
 		due = &ms
 	}
 	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), due,
-		r.Updated.UnixMilli(), string(doc), r.ID}, nil
+		r.Updated.UnixMilli(), r.Waits, r.Video.Length, turn, string(doc), r.ID}, nil
 }
 
 // querier is a database or a transaction of it.
@@ -192,7 +241,8 @@ func changeRow[R any](
 func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
 	r, err := changeRow(ctx, s.db, "jobs", id,
 		func(r *record, now time.Time) error { return r.apply(f, now) },
-		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?, doc = ?
+		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?,
+		waits = ?, length = ?, turn = ?, doc = ?
 		WHERE id = ?`, (*record).row)
 	return r.Job, err
 }

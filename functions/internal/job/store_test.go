@@ -117,6 +117,8 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"stuck", testStuck},
 		{"resent", testResent},
 		{"expire", testExpire},
+		{"take", testTake},
+		{"take by many", testTakeByMany},
 		{"changed", testChanged},
 		{"a cancelled context", testContext},
 	}

@@ -1,0 +1,72 @@
+package convert
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/functions/internal/job"
+	"github.com/soundstrip/soundstrip/functions/internal/media"
+)
+
+// crowd stores jobs of one owner, and then one of another, and gives their ids in this order.
+func (b *bench) crowd(t testing.TB, n int) (ids []string) {
+	t.Helper()
+	for i := range n + 1 {
+		owner := "many@example.com"
+		if i == n {
+			owner = "one@example.com"
+		}
+		id := b.videos.put([]byte("a video"), media.Info{Name: strconv.Itoa(i), Owner: owner})
+		if _, err := b.jobs.Create(t.Context(), job.Job{ID: id, Owner: owner, Video: job.Video{Length: 7}}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// wait delivers events in order until the last job is converted, and tells how many that took.
+func (b *bench) wait(t testing.TB, ids []string) int {
+	t.Helper()
+	last := ids[len(ids)-1]
+	for i, id := range ids {
+		if _, reply := b.post(t.Context(), t, uploaded(t, id, eventing.VideoUploaded{})); reply == nil {
+			t.Fatalf("event %d has no reply", i)
+		} else if reply.Subject() == last {
+			return i + 1
+		}
+	}
+	t.Fatal("the last job was not converted")
+	return 0
+}
+
+// TestFair: who has one video does not wait behind all of somebody else's.
+func TestFair(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ids := b.crowd(t, 20)
+	if n := b.wait(t, ids); n > 2 {
+		t.Errorf("the only video of an owner was number %d behind 20 of another, want 2 at most", n)
+	}
+	// Each other event still has its job.
+	for _, id := range ids {
+		b.post(t.Context(), t, uploaded(t, id, eventing.VideoUploaded{}))
+	}
+	for _, id := range ids {
+		if got := b.state(t, id).State; got != job.Converted {
+			t.Errorf("job %s is %s, want it converted", id, got)
+		}
+	}
+	if n := int(b.engine.calls.Load()); n != len(ids) {
+		t.Errorf("%d conversions of %d videos", n, len(ids))
+	}
+}
+
+// BenchmarkFair tells how many conversions a single video waits for behind a thousand of another owner.
+func BenchmarkFair(b *testing.B) {
+	for b.Loop() {
+		x := newBench(b)
+		b.ReportMetric(float64(x.wait(b, x.crowd(b, 1000))), "conversions")
+	}
+}

@@ -1,0 +1,75 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// turns are what a store has to tell for [Store.Take].
+type turns interface {
+	Get(ctx context.Context, id string) (Job, error)
+	// taken gives the unfinished job that was taken in the turn of an event; empty when there is none.
+	taken(ctx context.Context, turn string) (id string, err error)
+	// next gives the job whose turn it is of those that wait: that of the owner who had none for the longest time, and the
+	// shortest of these; empty when none waits.
+	next(ctx context.Context) (id string, err error)
+	// had records that the owner had a turn.
+	had(ctx context.Context, owner string) error
+}
+
+// takeTries bounds how often another worker may take the job whose turn it is before us.
+const takeTries = 20
+
+// Take is of [Store].
+func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error) {
+	id, err := s.turns.taken(ctx, turn)
+	if err != nil {
+		return Job{}, err
+	}
+	if id != "" {
+		return s.claim(ctx, id, turn, worker, ttl)
+	}
+	own, err := s.turns.Get(ctx, turn)
+	if err != nil {
+		return Job{}, err
+	}
+	if !own.State.Finished() && len(own.Attempts) > 0 {
+		j, err := s.claim(ctx, turn, turn, worker, ttl)
+		if !errors.As(err, new(*BusyError)) {
+			return j, err
+		}
+	}
+	for range takeTries {
+		id, err := s.turns.next(ctx)
+		if err != nil {
+			return Job{}, err
+		}
+		if id == "" {
+			break
+		}
+		j, err := s.claimWaiting(ctx, id, turn, worker, ttl)
+		switch {
+		case err == nil:
+			return j, s.turns.had(ctx, j.Owner)
+		case !errors.As(err, new(*BusyError)) && !errors.Is(err, ErrState) && !errors.Is(err, ErrNotFound):
+			return j, err
+		}
+	}
+	return s.claim(ctx, turn, turn, worker, ttl)
+}
+
+// claimWaiting is claim for a job that nobody has begun with; ErrState for another.
+func (s steps) claimWaiting(ctx context.Context, id, turn, worker string, ttl time.Duration) (Job, error) {
+	return s.step(ctx, id, func(r *record, now time.Time) error {
+		if !r.Waits {
+			return ErrState
+		}
+		return r.claim(turn, worker, now, ttl)
+	})
+}
+
+// setWaits records whether nobody has begun with the job, so that it is anyone's.
+func (r *record) setWaits() {
+	r.Waits = (r.State == Stored || r.State == Queued) && len(r.Attempts) == 0
+}
