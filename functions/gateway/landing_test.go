@@ -21,7 +21,7 @@ func TestLanding(t *testing.T) {
 		location, words                  string
 	}{
 		{"from another site, without its cookie", mp3, "cross-site", "navigate", "", 200, "", `content="0;url=./mp3"`},
-		{"the same, around", mp3, "same-origin", "navigate", "session=x", 418, "", ""},
+		{"the same, around", mp3, "same-origin", "navigate", "soundstrip=x", 418, "", ""},
 		{"by file id", "/download?fid=65f0a1b2c3d4e5f60123beef", "cross-site", "navigate", "", 200, "",
 			`url=./download?fid=65f0a1b2c3d4e5f60123beef"`},
 		{"not signed in", mp3, "none", "navigate", "", 303, "./../../", ""},

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -65,7 +66,7 @@ var thePage = sync.OnceValues(func() (*page, error) {
 	p.hash = hex.EncodeToString(hash.Sum(nil)[:8])
 	text := template.Must(template.New("").Parse(p.assets[index].plain))
 	var b bytes.Buffer
-	if err := text.Execute(&b, struct{ Assets string }{"assets/" + p.hash}); err != nil {
+	if err := text.Execute(&b, struct{ Assets string }{p.folder()}); err != nil {
 		return nil, err
 	}
 	p.assets[index] = newAsset(".html", b.Bytes())
@@ -73,6 +74,9 @@ var thePage = sync.OnceValues(func() (*page, error) {
 })
 
 const index = "index.html"
+
+// folder is where the page's files are, as seen from the page.
+func (p *page) folder() string { return "assets/" + p.hash }
 
 func newAsset(extension string, b []byte) asset {
 	a := asset{kind: types[extension], plain: string(b)}
@@ -92,11 +96,23 @@ func (a asset) write(w http.ResponseWriter, r *http.Request) {
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("X-Content-Type-Options", "nosniff")
 	body := a.plain
-	if a.packed != "" && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if a.packed != "" && takesGzip(r.Header.Get("Accept-Encoding")) {
 		h.Set("Content-Encoding", "gzip")
 		body = a.packed
 	}
 	_, _ = w.Write([]byte(body))
+}
+
+// takesGzip reads an Accept-Encoding (RFC 9110, section 12.5.3).
+func takesGzip(accept string) bool {
+	for coding := range strings.SplitSeq(strings.ToLower(accept), ",") {
+		name, weight, _ := strings.Cut(strings.ReplaceAll(coding, " ", ""), ";")
+		if name == "gzip" {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(weight, "q="), 64)
+			return weight == "" || err == nil && q > 0
+		}
+	}
+	return false
 }
 
 // servePage answers with the page itself.

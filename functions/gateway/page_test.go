@@ -35,6 +35,12 @@ func TestPage(t *testing.T) {
 	if w := get("/", "If-None-Match", w.Header().Get("ETag")); w.Code != http.StatusNotModified || w.Body.Len() > 0 {
 		t.Errorf("GET / of who has it = %d %q, want 304", w.Code, w.Body)
 	}
+	for accept, gzipped := range map[string]bool{"": false, "gzip": true, "br, GZIP;q=0.5": true, "gzip;q=0": false,
+		"gzip; q=0.000, br": false, "x-gzip": false} {
+		if got := get("/", "Accept-Encoding", accept).Header().Get("Content-Encoding") == "gzip"; got != gzipped {
+			t.Errorf("GET / of who takes %q is gzip: %v", accept, got)
+		}
+	}
 	folder := regexp.MustCompile(`assets/[0-9a-f]{16}/`).FindString(body)
 	named := regexp.MustCompile(`(?:assets/[0-9a-f]{16}|from '\.|import\('\.)/([\w.-]+)`)
 	loaded, size := map[string]bool{}, 0

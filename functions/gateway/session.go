@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // sessions are those of people who came by a browser. A session is a cookie that holds the token, and which no script
@@ -23,9 +25,9 @@ type sessions struct{ routes Routes }
 // cookieName begins with __Host- where it can: no other host can set such a cookie (RFC 6265bis, section 4.1.3.2).
 func cookieName(r *http.Request) string {
 	if scheme(r) == "https" {
-		return "__Host-session"
+		return "__Host-soundstrip"
 	}
-	return "session"
+	return "soundstrip" // not session, which others on the same host use
 }
 
 func cookie(r *http.Request, value string, seconds int) *http.Cookie {
@@ -204,12 +206,17 @@ func (a *answer) show(w http.ResponseWriter) error {
 		said.Detail = http.StatusText(a.status)
 	}
 	a.challenge()
-	for _, name := range []string{"Retry-After", "WWW-Authenticate"} {
+	a.copyHeader(w, "Retry-After", "WWW-Authenticate")
+	first, size := utf8.DecodeRuneInString(said.Detail)
+	return writePlain(w, a.status, plainPage{Refused: string(unicode.ToUpper(first)) + said.Detail[size:] + "."})
+}
+
+func (a *answer) copyHeader(w http.ResponseWriter, names ...string) {
+	for _, name := range names {
 		if values := a.header.Values(name); values != nil {
 			w.Header()[name] = values
 		}
 	}
-	return writePlain(w, a.status, map[string]any{"Refused": said.Detail})
 }
 
 // upload answers the form of a browser without JavaScript with a page, and all else with the function's own words.
@@ -222,7 +229,14 @@ func (s sessions) upload(w http.ResponseWriter, r *http.Request) error {
 	in := r.Clone(r.Context())
 	in.Header.Set("Accept", "application/json")
 	a := ask(s.routes.Upload, in)
-	if a.status != http.StatusAccepted {
+	switch a.status {
+	case http.StatusAccepted:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		a.challenge()
+		a.copyHeader(w, "WWW-Authenticate")
+		return writePlain(w, a.status, plainPage{Refused: "You are not signed in, or your session has ended. " +
+			"Go back, sign in, and choose the video again."})
+	default:
 		return a.show(w)
 	}
 	seeOther(w, "plain")
@@ -255,30 +269,40 @@ func (s sessions) servePlain(w http.ResponseWriter, r *http.Request) error {
 	if a.status != http.StatusOK {
 		return a.show(w)
 	}
-	var known struct {
-		Refused string
-		Jobs    []struct {
-			ID, Filename, State string
-			Error               *struct{ Message string }
-			MP3                 *struct{} // the link is there before
-			Links               struct{ MP3 string }
-		}
-		Next string
-	}
+	var known plainPage
 	if err := json.Unmarshal(a.body.Bytes(), &known); err != nil {
 		return err
 	}
 	return writePlain(w, http.StatusOK, known)
 }
 
-func writePlain(w http.ResponseWriter, status int, data any) error {
+// plainPage is what plain.html shows.
+type plainPage struct {
+	Assets  string `json:"-"`
+	Refused string `json:"-"` // why; then there is no list
+	Jobs    []struct {
+		ID, Filename, State string
+		Error               *struct{ Message string }
+		MP3                 *struct{} // the link is there before
+		Links               struct{ MP3 string }
+	}
+	Next string
+}
+
+func writePlain(w http.ResponseWriter, status int, data plainPage) error {
+	p, err := thePage()
+	if err != nil {
+		return err
+	}
+	data.Assets = p.folder()
 	var html bytes.Buffer
 	if err := list.Execute(&html, data); err != nil {
 		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
