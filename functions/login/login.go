@@ -161,6 +161,7 @@ func (h *handler) routes() http.Handler {
 	mux.Handle("POST /logout", problem.Handler(h.logout))
 	mux.Handle("/logout", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users", problem.Handler(h.signUp))
+	mux.HandleFunc("OPTIONS /users", h.allow)
 	mux.Handle("/users", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users/reset", problem.Handler(h.reset))
 	mux.Handle("/users/reset", problem.NotAllowed(http.MethodPost))

@@ -343,6 +343,10 @@ func TestSignUp(t *testing.T) {
 			if body := bodyOf(t, resp); resp.StatusCode != tt.status || !strings.Contains(body, tt.detail) {
 				t.Fatalf("POST /users = %d, %q, want %d, %q", resp.StatusCode, body, tt.status, tt.detail)
 			}
+			allow := s.do(t, "OPTIONS", "/users", "").Header.Get("Allow")
+			if everyone := strings.Contains(allow, "POST"); everyone != (tt.cfg.SignUp == "open") {
+				t.Errorf("OPTIONS /users allows %q where sign-up is %s", allow, tt.cfg.SignUp)
+			}
 			login := s.do(t, "POST", "/login", "", basic("new@email.com", "Admin123"))
 			if made := login.StatusCode == 200; made != (tt.status == 201) {
 				t.Errorf("POST /login of the new user = %d", login.StatusCode)

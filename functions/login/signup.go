@@ -61,6 +61,16 @@ func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// allow tells by its header whether everyone may make an account, so that a page does not offer what is refused.
+func (h *handler) allow(w http.ResponseWriter, _ *http.Request) {
+	allowed := http.MethodOptions
+	if h.cfg.SignUp == "open" {
+		allowed += ", " + http.MethodPost
+	}
+	w.Header().Set("Allow", allowed)
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // maySignUp lets everyone through when sign-up is open, and admins otherwise. The store says who is an admin: a token
 // may be out of date.
 func (h *handler) maySignUp(r *http.Request) error {
