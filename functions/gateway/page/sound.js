@@ -1,14 +1,15 @@
-// Picks the sound out of an MP4 or QuickTime file: of a lecture of 1.9 GB some 60 MB are left to send. The bytes are
-// those that soundstrip send sends (functions/internal/mp4, NewSound), of which the service makes the same MP3. What is
-// not surely understood, fragments among it, is for the service: then the file is sent as it is.
+// Picks the sound out of an MP4 or QuickTime file, or a Matroska file by its own module: of a lecture of 1.9 GB some
+// 60 MB are left to send. The bytes are those that soundstrip send sends (functions/internal/mp4, NewSound), of which
+// the service makes the same MP3. What is not surely understood, fragments among it, is for the service: then the file
+// is sent as it is.
 //
 // Sources: ISO/IEC 14496-12 (boxes), Apple's QuickTime File Format (sound descriptions, chapter tracks, text atoms).
 
+import { matroskaSound } from './matroska.js'
+import { Splice, read } from './splice.js'
+
 const maxIndex = 64 << 20 // bytes, all of it in memory; 12 hours at 60 frames a second need about 40 MiB
 const maxKept = 16 << 20 // bytes of it that are no tables: what the service reads
-const maxParts = 64 << 20 // bytes that soundstrip send takes for a head, and 16 for each part
-const maxWindow = 8 << 20 // bytes of the file that are read at a time
-const maxGap = 256 << 10 // bytes between two parts that are read with them: another read takes longer
 const maxTracks = 1 << 14
 const maxDescriptions = 64
 const maxChapters = 1000
@@ -18,9 +19,9 @@ const maxTitle = 1024 // bytes
 /**
  * soundOf gives a file with nothing but the sound of a video and what that says of itself: the same name and type. It
  * is null where the video is to be sent as it is, because it is no such file, is broken, or is hardly larger. It never
- * throws, and reads the index only; the sound is read as the blob is.
+ * throws. Of an MP4 it reads the index, of a Matroska file all; the sound is read as the blob is.
  * @param {File} file
- * @returns {Promise<{blob: Sound, name: string, type: string} | null>}
+ * @returns {Promise<{blob: Splice, name: string, type: string} | null>}
  */
 export async function soundOf(file) {
   const blob = await soundAlone(file)
@@ -30,7 +31,8 @@ export async function soundOf(file) {
 /** soundAlone is soundOf however large the sound is: what engine.Sound gives in Go. */
 export async function soundAlone(file) {
   try {
-    return await pick(file)
+    const ebml = file.size >= 4 && u32(await read(file, 0, 4), 0) === 0x1a45dfa3
+    return ebml ? await matroskaSound(file) : await pick(file)
   } catch {
     return null
   }
@@ -62,80 +64,10 @@ async function pick(file) {
   const end = movieDuration(find(moov, 'mvhd') ?? none)
   const head = makeHead(moov, track, joined, userData(readTags(moov), chapters, end))
 
-  return new Sound(file, head, layout)
-}
-
-/**
- * Sound is like a Blob of a head and parts of a file, but slice gives a promise. Browsers can make a Blob of slices, but
- * of the 180,000 of a lecture that takes Chromium minutes and gigabytes.
- */
-class Sound {
-  #file
-  #head
-  #ends // of each part in here
-  #from // where in the file each part begins
-
-  constructor(file, head, layout) {
-    const ends = []
-    const from = []
-    let size = head.length
-    let next = -1 // in the file
-    for (const c of chunks(layout)) {
-      if (c.length === 0) continue
-      size += c.length
-      if (c.offset === next) ends[ends.length - 1] = size
-      else {
-        ends.push(size)
-        from.push(c.offset)
-      }
-      next = c.offset + c.length
-    }
-    if (16 * (1 + ends.length) + head.length > maxParts) refuse('too many parts')
-    this.#file = file
-    this.#head = head
-    this.#ends = ends
-    this.#from = from
-    this.size = size
-    this.type = file.type
-  }
-
-  /** slice reads the bytes between two places; it throws when the file cannot be read. */
-  async slice(begin = 0, end = this.size) {
-    end = Math.min(end, this.size)
-    begin = Math.min(begin, end)
-    const out = new Uint8Array(end - begin)
-    out.set(this.#head.subarray(begin, end))
-    let at = Math.max(begin, this.#head.length) // of the next byte
-    let i = this.#part(at)
-    while (at < end) {
-      // The next parts that lie together, each from and to a place in the file.
-      const parts = []
-      for (; at < end; i++) {
-        const start = i > 0 ? this.#ends[i - 1] : this.#head.length
-        const from = this.#from[i] + at - start
-        const to = from + Math.min(end, this.#ends[i]) - at
-        const last = parts.at(-1)
-        if (last && (from < last.to || from - last.to > maxGap || to - parts[0].from > maxWindow)) break
-        parts.push({ from, to, at })
-        at += to - from
-      }
-      const window = await read(this.#file, parts[0].from, parts.at(-1).to)
-      for (const p of parts) out.set(window.subarray(p.from - parts[0].from, p.to - parts[0].from), p.at - begin)
-    }
-    return new Blob([out], { type: this.type })
-  }
-
-  /** part finds the part that has the byte at a place. */
-  #part(at) {
-    let low = 0
-    let high = this.#ends.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (this.#ends[middle] > at) high = middle
-      else low = middle + 1
-    }
-    return low
-  }
+  const sound = new Splice(file)
+  sound.write(head)
+  for (const c of chunks(layout)) sound.copy(c.offset, c.length)
+  return sound
 }
 
 // Bytes
@@ -163,11 +95,6 @@ function putU32(b, i, n) {
 function putU64(b, i, n) {
   putU32(b, i, Math.floor(n / 2 ** 32))
   putU32(b, i + 4, n % 2 ** 32)
-}
-
-async function read(file, from, to) {
-  const b = new Uint8Array(await file.slice(from, to).arrayBuffer())
-  return b.length === to - from ? b : refuse('it ends early')
 }
 
 function concat(parts) {
