@@ -17,18 +17,22 @@ export function h(tag, props, ...children) {
 
 const svg = 'http://www.w3.org/2000/svg';
 
+// icon makes a picture of the page's. Its shapes are copied: <use> costs a list ten times as much.
 export function icon(name) {
   const e = document.createElementNS(svg, 'svg');
   e.setAttribute('aria-hidden', 'true');
-  const use = document.createElementNS(svg, 'use');
-  use.setAttribute('href', `#i-${name}`);
-  e.append(use);
+  draw(e, name);
   return e;
 }
 
-export function setIcon(e, name) {
-  e.querySelector('use').setAttribute('href', `#i-${name}`);
+function draw(e, name) {
+  if (e.dataset.icon === name) return;
+  e.dataset.icon = name;
+  e.setAttribute('viewBox', '0 0 24 24');
+  e.replaceChildren(...[...$(`i-${name}`).children].map((c) => c.cloneNode()));
 }
+
+export const setIcon = (e, name) => draw(e.querySelector('svg'), name);
 
 // put changes a text only where it differs: a live region and the layout then stay at rest.
 export function put(e, s) {
@@ -85,19 +89,20 @@ export function ask(title, words, yes) {
 
 // remembered are small settings that outlive the page. A browser may refuse to keep them.
 export const remembered = {
+  name: (key) => `soundstrip:${key}`,
   get(key) {
-    try { return JSON.parse(localStorage.getItem(`soundstrip:${key}`)); } catch { return null; }
+    try { return JSON.parse(localStorage.getItem(this.name(key))); } catch { return null; }
   },
   set(key, value) {
-    try { localStorage.setItem(`soundstrip:${key}`, JSON.stringify(value)); } catch { /* it is only not kept */ }
+    try { localStorage.setItem(this.name(key), JSON.stringify(value)); } catch { /* it is only not kept */ }
   },
   remove(key) {
-    try { localStorage.removeItem(`soundstrip:${key}`); } catch { /* nothing was kept */ }
+    try { localStorage.removeItem(this.name(key)); } catch { /* nothing was kept */ }
   },
   keys(prefix) {
-    const p = `soundstrip:${prefix}`;
     try {
-      return Object.keys(localStorage).filter((k) => k.startsWith(p)).map((k) => k.slice('soundstrip:'.length));
+      return Object.keys(localStorage).filter((k) => k.startsWith(this.name(prefix)))
+        .map((k) => k.slice(this.name('').length));
     } catch { return []; }
   },
 };

@@ -9,7 +9,7 @@ import { ago, bytes, clock, left, text, when } from './text.js';
 
 const firstPage = 100;
 const fullPage = 200; // jobs, the most that the service gives at once
-const chunk = 60; // rows that are added when the person comes near the end of the list
+const reach = 700; // pixels above and below what is seen, in which there are rows as well
 const batch = 1000; // jobs that one request may name
 
 const groups = {
@@ -25,10 +25,12 @@ const orders = {
 };
 
 const jobs = new Map(); // by id
-const rows = new Map(); // by id
+const rows = new Map(); // by id: those in the document
+const spare = []; // rows that are not
+const heights = new Map(); // by id: pixels that a row took when it was last there
 const chosen = new Set(); // ids
 let wanted = []; // jobs that match, in order
-let shown = chunk; // rows of them
+let ahead = new Map(); // by id of a job that waits: how many of its owner's wait for longer
 let next = null; // of the page that comes next; null when there is none
 let loaded = false; // the first page
 let generation = 0; // of the list: an answer for one before is let go
@@ -38,6 +40,11 @@ const others = 'BroadcastChannel' in globalThis ? new BroadcastChannel('soundstr
 export const titleOf = (j) => j.options?.title || j.filename || j.id;
 const running = (j) => groups.running.includes(j.state);
 const ready = (j) => groups.ready.includes(j.state) && j.mp3;
+
+function some(is) {
+  for (const j of jobs.values()) if (is(j)) return true;
+  return false;
+}
 
 function query(params) {
   const q = new URLSearchParams(params);
@@ -88,19 +95,24 @@ function page() {
   return loading;
 }
 
-// all reads the rest of the list, for what cannot be told without it: search, another order, sums.
-async function all() {
-  const mine = generation;
-  let drawn = performance.now();
-  while (next && mine === generation && needsAll()) {
+let reading = false;
+
+// more reads pages until there are so many jobs, or all where a search, another order or sums cannot be told without.
+async function more(enough) {
+  if (reading) return;
+  reading = true;
+  let shown = performance.now();
+  const wants = () => next && session.user && (needsAll() || jobs.size < enough);
+  while (wants()) {
     try { await page(); } catch (e) {
-      if (e.status !== 401) complain(e.message);
-      return;
+      if (e.status && e.status !== 401) complain(e.message);
+      break;
     }
-    if (next && performance.now() - drawn < 1000) continue;
+    if (wants() && performance.now() - shown < 500) continue;
     layout();
-    drawn = performance.now();
+    shown = performance.now();
   }
+  reading = false;
 }
 
 const needsAll = () => $('search').value.trim() !== '' || $('state').value !== '' || $('sort').value !== 'new' ||
@@ -111,15 +123,12 @@ function take(j) {
   if (before && before.updated > j.updated) return;
   jobs.set(j.id, j);
   if (before && running(before) && !running(j)) finished(j);
-  const row = rows.get(j.id);
-  if (row) fill(row, j);
 }
 
 function forget(id) {
   jobs.delete(id);
   chosen.delete(id);
-  rows.get(id)?.li.remove();
-  rows.delete(id);
+  heights.delete(id);
   if (playing.id === id) closePlayer();
 }
 
@@ -138,9 +147,9 @@ function finished(j) {
 
 // listen opens the stream of changes while there is something to see change.
 function listen() {
-  const some = [...jobs.values()].some(running);
   const seen = !document.hidden || remembered.get('notify') === true;
-  follow(Boolean(session.user) && some && seen, owner ? `jobs/events?owner=${encodeURIComponent(owner)}` : 'jobs/events', {
+  const whose = owner && `?owner=${encodeURIComponent(owner)}`;
+  follow(Boolean(session.user) && seen && some(running), `jobs/events${whose}`, {
     changed(j) {
       take(j);
       layoutSoon();
@@ -155,22 +164,24 @@ function button(name, label, sign, act) {
   return h('button', { type: 'button', class: `${name} round`, title: label, onclick: act }, icon(sign));
 }
 
-function makeRow(id) {
-  const job = () => jobs.get(id);
+// makeRow makes a row for any job: fill says which.
+function makeRow() {
   const r = {
-    box: h('input', { type: 'checkbox', onchange: (e) => {
-      if (e.target.checked) chosen.add(id);
-      else chosen.delete(id);
+    job: null,
+    box: h('input', { type: 'checkbox', name: 'job', onchange: (e) => {
+      if (e.target.checked) chosen.add(r.job.id);
+      else chosen.delete(r.job.id);
       tools();
     } }),
-    play: button('play', text.play, 'play', () => play(job(), titleOf(job()))),
+    play: button('play', text.play, 'play', () => play(r.job, titleOf(r.job))),
     name: h('p', { class: 'name' }),
     meta: h('p', { class: 'meta quiet' }),
     bar: h('progress', { max: 100, hidden: true }),
     why: h('p', { class: 'why', hidden: true }),
     actions: h('div', { class: 'actions' }),
+    deeds: [],
   };
-  r.li = h('li', { class: 'job', 'data-id': id },
+  r.li = h('li', { class: 'job' },
     h('label', { class: 'box' }, r.box),
     h('div', { class: 'lead' }, r.play),
     h('div', { class: 'body' }, r.name, r.bar, r.meta, r.why),
@@ -178,51 +189,54 @@ function makeRow(id) {
   return r;
 }
 
-// deeds are what can be done to a job, as buttons. They are made anew only when the job is of another kind: a list of
-// thousands is not to make what nobody sees.
-function deeds(r, j) {
+// deedsOf are what can be done to the job of a row, by its kind: elements, and what they are called.
+const deedsOf = {
+  ready: (r) => [
+    [h('a', { class: 'download button round', title: text.download, download: true }, icon('download')), text.download],
+    [button('share', text.share, 'link', () => shareLink(r.job.id)), text.share]],
+  running: (r) => [[button('cancel', text.cancelJob, 'close', () => cancel(r.job.id)), text.cancelJob]],
+  over: (r) => [[h('button', { type: 'button', class: 'retry small', onclick: () => retry(r.job.id) }, icon('retry'),
+    h('span', {}, text.retry)), text.retry]],
+  '': () => [],
+};
+
+// deeds makes new buttons only where the job is of another kind.
+function deeds(r, j, name) {
   const kind = ready(j) ? 'ready' : running(j) ? 'running' : ['failed', 'cancelled'].includes(j.state) ? 'over' : '';
-  if (r.kind === kind) return;
-  r.kind = kind;
-  const focused = r.actions.contains(document.activeElement);
-  const { id } = j;
-  const named = (e, label) => {
-    e.setAttribute('aria-label', text.of(label, titleOf(j)));
-    return e;
-  };
-  const own = {
-    ready: () => [
-      named(h('a', { class: 'download button round', title: text.download, download: true,
-        href: address(`jobs/${id}/mp3`) }, icon('download')), text.download),
-      named(button('share', text.share, 'link', () => shareLink(id)), text.share)],
-    running: () => [named(button('cancel', text.cancelJob, 'close', () => cancel(id)), text.cancelJob)],
-    over: () => [named(h('button', { type: 'button', class: 'retry small', onclick: () => retry(id) }, icon('retry'),
-      h('span', {}, text.retry)), text.retry)],
-    '': () => [],
-  };
-  r.actions.replaceChildren(...own[kind](), named(button('delete', text.delete, 'trash', () => remove([id])), text.delete));
-  if (focused) r.actions.firstElementChild.focus();
+  if (r.kind !== kind) {
+    r.kind = kind;
+    const focused = r.actions.contains(document.activeElement);
+    r.deeds = [...deedsOf[kind](r), [button('delete', text.delete, 'trash', () => remove([r.job.id])), text.delete]];
+    r.actions.replaceChildren(...r.deeds.map(([e]) => e));
+    if (focused) r.actions.firstElementChild.focus();
+  }
+  for (const [e, label] of r.deeds) e.setAttribute('aria-label', text.of(label, name));
+  if (kind === 'ready') r.deeds[0][0].href = address(`jobs/${j.id}/mp3`);
 }
 
-const signs = { stored: 'clock', queued: 'clock', converting: 'wave', failed: 'alert', cancelled: 'close', expired: 'clock' };
+const signs = { converting: 'wave', failed: 'alert', cancelled: 'close' }; // of the others it is a clock
 
+// fill shows a job in a row.
 function fill(r, j) {
-  const name = titleOf(j);
-  if (r.job === j && r.heard === (playing.id === j.id && playing.on)) return;
+  const heard = playing.id === j.id;
+  const key = [heard, playing.on, chosen.has(j.id), ahead.get(j.id)].join();
+  if (r.job === j && r.key === key) return;
   r.job = j;
+  r.key = key;
+  const name = titleOf(j);
+  r.li.dataset.id = j.id;
   r.li.dataset.state = j.state;
   put(r.name, name);
   r.name.title = j.filename;
   r.box.checked = chosen.has(j.id);
   r.box.setAttribute('aria-label', text.choose(name));
-  deeds(r, j);
+  deeds(r, j, name);
   const can = ready(j);
-  r.play.setAttribute('aria-label', text.of(text.play, name));
+  const plays = heard && playing.on;
+  r.play.setAttribute('aria-label', text.of(plays ? text.pausePlay : text.play, name));
   r.play.disabled = !can;
-  r.heard = playing.id === j.id && playing.on;
-  setIcon(r.play, can ? (r.heard ? 'pause' : 'play') : signs[j.state] ?? 'clock');
-  if (r.heard) r.play.setAttribute('aria-label', text.of(text.pausePlay, name));
-  r.li.classList.toggle('heard', playing.id === j.id);
+  setIcon(r.play, can ? (plays ? 'pause' : 'play') : signs[j.state] ?? 'clock');
+  r.li.classList.toggle('heard', heard);
   r.bar.hidden = j.state !== 'converting';
   r.bar.value = j.progress;
   r.bar.setAttribute('aria-label', text.progressOf(name));
@@ -235,7 +249,8 @@ function meta(j) {
   const created = ago(new Date(j.created));
   switch (j.state) {
     case 'stored': case 'queued':
-      return [from, text.inLine(before(j)), bytes(j.video.length), words(j.options)].filter(Boolean).join(' · ');
+      return [from, text.inLine(ahead.get(j.id) ?? 0), bytes(j.video.length), words(j.options)].filter(Boolean)
+        .join(' · ');
     case 'converting':
       return [from, text.state.converting, text.percent(j.progress), timeLeft(j), words(j.options)].filter(Boolean)
         .join(' · ');
@@ -246,10 +261,6 @@ function meta(j) {
       return [from, text.state[j.state], bytes(j.video.length), created].filter(Boolean).join(' · ');
   }
 }
-
-// before counts the owner's jobs that wait for longer. Those of others the service does not tell.
-const before = (j) => [...jobs.values()].filter((o) => o.owner === j.owner && o.id < j.id && running(o) &&
-  o.state !== 'converting').length;
 
 function timeLeft(j) {
   const from = j.attempts?.at(-1)?.from;
@@ -275,7 +286,9 @@ function match() {
   const terms = $('search').value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const states = groups[$('state').value];
   wanted = [];
+  const line = [];
   for (const j of jobs.values()) {
+    if (running(j) && j.state !== 'converting') line.push(j);
     if (states && !states.includes(j.state)) continue;
     if (terms.length) {
       const o = j.options ?? {};
@@ -285,6 +298,9 @@ function match() {
     wanted.push(j);
   }
   wanted.sort(orders[$('sort').value] ?? newest);
+  // Jobs of others who wait as well are not told by the service.
+  const waiting = {};
+  ahead = new Map(line.sort(orders.old).map((j) => [j.id, (waiting[j.owner] = (waiting[j.owner] ?? -1) + 1)]));
 }
 
 let soon = false;
@@ -299,54 +315,95 @@ function layoutSoon() {
   }, 50);
 }
 
-// layout puts the rows into the list that match, in order, as many as are shown. What is in its place is not touched.
 function layout() {
   match();
-  const list = $('jobs');
-  const visible = wanted.slice(0, shown);
-  const keep = new Set(visible.map((j) => j.id));
-  for (const [id, r] of rows) {
-    if (keep.has(id)) continue;
-    r.li.remove();
-    rows.delete(id);
-  }
-  let at = list.firstElementChild;
-  for (const j of visible) {
-    let r = rows.get(j.id);
-    if (!r) {
-      r = makeRow(j.id);
-      rows.set(j.id, r);
-    }
-    fill(r, j);
-    if (r.li === at) at = at.nextElementSibling;
-    else list.insertBefore(r.li, at);
-  }
+  draw();
   around();
 }
 
-// lengthen adds rows at the end of the list; those that are there stay as they are.
-function lengthen() {
-  const more = document.createDocumentFragment();
-  for (const j of wanted.slice(shown, shown + chunk)) {
-    const r = makeRow(j.id);
-    rows.set(j.id, r);
-    fill(r, j);
-    more.append(r.li);
+let width = 0; // of the list when rows were measured, in pixels
+let common = 69; // pixels that a row takes which was not there yet
+let drawn = [0, 0]; // from and to where in the list there are rows, in pixels
+
+// measure keeps how high the rows are, for when they are not there.
+function measure(list) {
+  if (list.clientWidth && list.clientWidth !== width) {
+    width = list.clientWidth;
+    heights.clear();
   }
-  shown += chunk;
-  $('jobs').append(more);
-  spinner();
+  const first = heights.size === 0;
+  let sum = 0;
+  for (const [id, r] of rows) {
+    const { height } = r.li.getBoundingClientRect();
+    if (!height) return; // the list is hidden
+    heights.set(id, height);
+    sum += height;
+  }
+  if (first && rows.size) common = sum / rows.size;
 }
 
-function spinner() {
-  $('more').hidden = !(loaded && next && (needsAll() || shown >= wanted.length));
+// draw has in the document the rows that are seen or within reach, and the one that has the focus. Those that are not
+// there leave their room as a margin of the next. The browser's own search does not find them: that of the list does.
+function draw(margin = reach) {
+  const list = $('jobs');
+  measure(list);
+  const top = -list.getBoundingClientRect().top;
+  const [from, to] = drawn = [top - margin, top + innerHeight + margin];
+  const active = list.contains(document.activeElement) ? document.activeElement : null;
+  const kept = active?.closest('li').dataset.id;
+  const seen = []; // jobs, where they are, and their places
+  let y = 0;
+  wanted.forEach((job, place) => {
+    const height = heights.get(job.id) ?? common;
+    if (y + height > from && y < to || job.id === kept) seen.push({ job, place, top: y, bottom: y + height });
+    y += height;
+  });
+  const ids = new Set(seen.map((s) => s.job.id));
+  const free = new Map(); // rows in the list whose jobs are not to be seen, by their elements
+  for (const [id, r] of rows) {
+    if (ids.has(id)) continue;
+    rows.delete(id);
+    free.set(r.li, r);
+  }
+  let at = list.firstElementChild;
+  const takeOut = () => {
+    const { nextElementSibling } = at;
+    at.remove();
+    spare.push(free.get(at));
+    free.delete(at);
+    at = nextElementSibling;
+  };
+  let end = 0;
+  const size = next ? -1 : wanted.length; // -1: it is not known
+  for (const s of seen) {
+    let r = rows.get(s.job.id);
+    while (r && free.has(at)) takeOut();
+    r ??= free.get(at) ?? spare.pop() ?? makeRow(); // best one that is in its place already
+    free.delete(r.li);
+    rows.set(s.job.id, r);
+    fill(r, s.job);
+    r.li.ariaSetSize = size;
+    r.li.ariaPosInSet = s.place + 1;
+    room(r, 'marginTop', s.top - end);
+    room(r, 'marginBottom', s === seen.at(-1) ? y - s.bottom : 0);
+    end = s.bottom;
+    if (r.li === at) at = at.nextElementSibling;
+    else list.insertBefore(r.li, at);
+  }
+  while (at) takeOut();
+  if (active?.isConnected && document.activeElement !== active) active.focus({ preventScroll: true });
+}
+
+function room(r, side, pixels) {
+  const value = pixels > 0.5 ? `${pixels}px` : '';
+  if (r.li.style[side] !== value) r.li.style[side] = value;
 }
 
 // around brings up to date what stands around the list.
 function around() {
   $('jobs').setAttribute('aria-busy', !loaded);
   $('skeleton').hidden = loaded || Boolean(failed);
-  spinner();
+  $('more').hidden = !(loaded && next);
   empty();
   tools();
   facts();
@@ -407,7 +464,7 @@ function tools() {
   put($('chosen'), n ? text.chosen(n) : text.chooseAll);
   const mp3s = zipped().length;
   put($('zip').querySelector('span'), n ? mp3s ? text.zipChosen(mp3s) : text.zip : text.zipAll);
-  $('zip').disabled = n ? mp3s === 0 : owner !== '' || ![...jobs.values()].some(ready);
+  $('zip').disabled = n ? mp3s === 0 : owner !== '' || !some(ready);
   $('delete').disabled = n === 0;
   $('bulk').classList.toggle('some', n > 0);
 }
@@ -426,20 +483,22 @@ function soonLook() {
 }
 
 function changedView() {
-  shown = chunk;
+  if ($('jobs').getBoundingClientRect().top < 0) $('tools').scrollIntoView();
   layout();
-  if (needsAll()) all();
+  more(0);
 }
 
-// look adds rows, or reads a page, when the person is near the end of the list.
+// look draws the rows where the person has come to, and reads a page when that is near the end of the list.
 function look() {
-  if (!loaded || $('jobs').getBoundingClientRect().bottom > innerHeight + 800) return;
-  if (shown < wanted.length) {
-    lengthen();
-    soonLook();
-  } else if (next && !loading && !needsAll() && session.user) {
-    page().then(layout, (e) => { if (e.status) complain(e.message); });
-  }
+  if (!loaded) return;
+  const list = $('jobs');
+  const { top, bottom } = list.getBoundingClientRect();
+  const near = reach / 2;
+  if (list.clientWidth !== width || Math.max(0, -top - near) < drawn[0] ||
+    Math.min(bottom, innerHeight + near) - top > drawn[1]) draw();
+  // Who goes far will go farther: there are twice as many as have been passed, and a page.
+  const passed = Math.max(...[...rows.values()].map((r) => Number(r.li.ariaPosInSet)), 0);
+  if (next && 2 * passed > jobs.size) more(2 * passed + fullPage);
 }
 
 // ---- deeds ----
@@ -464,12 +523,13 @@ async function remove(ids) {
   const title = known.length === 1 ? text.deleteOne(titleOf(jobs.get(known[0]))) : text.deleteMany(known.length);
   const note = known.some((id) => running(jobs.get(id))) ? ` ${text.deleteRunning}` : '';
   if (!await ask(title, text.deleteText + note, text.delete)) return;
+  const place = wanted.indexOf(jobs.get(known[0]));
   const wrong = [];
   let gone = 0;
   try {
     for (let i = 0; i < known.length; i += batch) {
-      const answer = await (await session.call('jobs/delete', { method: 'POST', body: { ids: known.slice(i, i + batch) } }))
-        .json();
+      const body = { ids: known.slice(i, i + batch) };
+      const answer = await (await session.call('jobs/delete', { method: 'POST', body })).json();
       for (const r of answer.results) {
         if (r.result === 'error') {
           wrong.push(r.detail);
@@ -487,7 +547,8 @@ async function remove(ids) {
   if (gone) {
     say(text.deleted(gone));
     others?.postMessage('changed');
-    $('jobs-title').focus();
+    // The focus goes to what is now where the first of them was.
+    (rows.get(wanted[Math.min(place, wanted.length - 1)]?.id)?.box ?? $('jobs-title')).focus({ preventScroll: true });
   }
 }
 
@@ -517,9 +578,8 @@ function restart() {
   next = null;
   for (const id of [...jobs.keys()]) forget(id);
   chosen.clear();
-  shown = chunk;
   layout();
-  refresh().then(() => { if (needsAll()) all(); });
+  refresh().then(() => more(0));
 }
 
 export function startJobs() {
@@ -542,13 +602,22 @@ export function startJobs() {
       if (e.target.checked) chosen.add(j.id);
       else chosen.delete(j.id);
     }
-    for (const [id, r] of rows) r.box.checked = chosen.has(id);
+    drawPlaying();
     tools();
   });
   $('zip').addEventListener('click', zip);
   $('delete').addEventListener('click', () => remove([...chosen]));
   addEventListener('scroll', soonLook, { passive: true });
   addEventListener('resize', soonLook, { passive: true });
+  new ResizeObserver(soonLook).observe(document.body);
+  addEventListener('beforeprint', () => draw(Infinity));
+  addEventListener('afterprint', () => draw());
+  addEventListener('keydown', (e) => {
+    if (e.key !== '/' || e.ctrlKey || e.metaKey || e.altKey || $('tools').hidden || !session.user) return;
+    if (e.target.matches('input, select, textarea') || document.querySelector('dialog[open]')) return;
+    e.preventDefault();
+    $('search').focus();
+  });
   addEventListener('online', () => { if (session.user) refresh(); });
   document.addEventListener('visibilitychange', () => {
     if (!session.user) return;
@@ -576,5 +645,5 @@ export function startJobs() {
 
 // drawPlaying marks the row of what plays.
 export function drawPlaying() {
-  for (const [id, r] of rows) fill(r, jobs.get(id));
+  for (const r of rows.values()) fill(r, r.job);
 }
