@@ -1,12 +1,12 @@
 // Puts the page together: which of its views is seen, and signing in and out.
-import { $, complain, fillTexts, put, say, show } from './dom.js';
+import { $, ask, complain, fillTexts, put, say, show } from './dom.js';
 import { arrived, drawPlaying, startJobs } from './jobs.js';
 import { startOptions } from './options.js';
 import { close as closePlayer, startPlayer } from './player.js';
 import { session } from './session.js';
 import { startSettings } from './settings.js';
 import { text } from './text.js';
-import { startUploads } from './upload.js';
+import { sendingNow, startUploads } from './upload.js';
 
 const form = $('signin');
 let making = false; // an account, not only signing in
@@ -21,6 +21,7 @@ function signInView(why) {
   view('signin');
   show($('signin-why'), why);
   form.password.value = '';
+  session.open().then((open) => { $('may').hidden = !open; });
   (form.email.value ? form.password : form.email).focus();
 }
 
@@ -71,6 +72,7 @@ startJobs();
 form.addEventListener('submit', submit);
 $('signup').addEventListener('click', () => switchForm(!making));
 $('signout').addEventListener('click', async () => {
+  if (sendingNow() && !await ask(text.leave, text.leaveText, text.signOut)) return;
   try { await session.signOut(); } catch (e) { complain(e.message); }
 });
 let last = ''; // who was signed in before

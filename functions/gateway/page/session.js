@@ -29,6 +29,18 @@ export function problemOf(status, body, retryAfter) {
 // them no more. user is null while nobody is signed in.
 class Session extends EventTarget {
   user = null;
+  #timer;
+
+  constructor() {
+    super();
+    document.addEventListener('visibilitychange', () => this.#watch()); // timers stand still while a machine sleeps
+    addEventListener('storage', (e) => { // another tab
+      if (e.key !== remembered.name('user')) return;
+      const known = remembered.get('user');
+      if (!known) this.expire();
+      else if (known.name !== this.user?.name) this.start();
+    });
+  }
 
   tell(name) { this.dispatchEvent(new Event(name)); }
 
@@ -50,15 +62,19 @@ class Session extends EventTarget {
     if (answer.ok) return answer;
     const problem = problemOf(answer.status, await answer.text().catch(() => ''), answer.headers.get('Retry-After'));
     if (problem.status === 401) this.expire();
+    if (problem.status === 403 && path !== 'validate') await this.check().catch(() => {}); // was the token ended?
     throw problem;
   }
 
   // check asks who is signed in, after something that may be for want of it.
   async check() {
     try {
-      const claims = await (await this.call('validate', { method: 'POST' })).json();
-      this.user = { name: claims.username, admin: claims.admin, exp: claims.exp };
+      const answer = await this.call('validate', { method: 'POST' });
+      const claims = await answer.json();
+      const now = Date.parse(answer.headers.get('Date')) || Date.now(); // of the service, whose clock may be another
+      this.user = { name: claims.username, admin: claims.admin, until: Date.now() + claims.exp * 1000 - now };
       remembered.set('user', this.user);
+      this.#watch();
     } catch (e) {
       if (e.status === 403) this.expire();
       if (e.status !== 401 && e.status !== 403) throw e;
@@ -70,10 +86,30 @@ class Session extends EventTarget {
   // asked for who has never signed in, and nobody who has waits for an answer.
   start() {
     const user = remembered.get('user');
-    if (!user?.name || user.exp && user.exp * 1000 <= Date.now()) return false;
+    if (!user?.name || !(user.until > Date.now())) return false;
     this.user = user;
+    this.#watch();
     this.tell('in');
     return true;
+  }
+
+  // watch asks for the session when its cookie ends, whether or not something else is asked for. Where jobs were asked
+  // for meanwhile there is a new one.
+  #watch() {
+    clearTimeout(this.#timer);
+    if (!this.user) return;
+    const known = remembered.get('user'); // by this tab, or by another
+    if (known?.name === this.user.name && known.until > this.user.until) this.user = known;
+    const left = this.user.until - Date.now();
+    const again = (ms) => { this.#timer = setTimeout(() => this.#watch(), ms); };
+    if (left > 0) again(Math.min(left, 86_400_000));
+    else this.check().catch(() => again(30_000));
+  }
+
+  // open tells whether everyone may make an account.
+  async open() {
+    const answer = await fetch(address('users'), { method: 'OPTIONS', credentials: 'omit' }).catch(() => null);
+    return answer?.headers.get('Allow')?.includes('POST') ?? false;
   }
 
   async signIn(email, password) {
