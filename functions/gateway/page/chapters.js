@@ -41,7 +41,8 @@ export async function chaptersOf(url) {
     const c = { start: new DataView(b.buffer).getUint32(times) / 1000, title: '' };
     for (const t of frames(b, times + 16, f.to)) {
       if (t.id !== 'TIT2') continue;
-      c.title = new TextDecoder(encodings[b[t.from]] ?? 'utf-8').decode(b.subarray(t.from + 1, t.to)).replace(/\0+$/, '');
+      const said = new TextDecoder(encodings[b[t.from]] ?? 'utf-8').decode(b.subarray(t.from + 1, t.to));
+      c.title = said.replace(/\0+$/, '');
     }
     found.push(c);
   }

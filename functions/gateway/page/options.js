@@ -1,4 +1,5 @@
-// The options of what is sent next: presets, and what differs from them.
+// The options of what is sent: presets, and what differs from them. Those of the page are for all files that are added
+// next; the dialog has a copy of their fields, for one file.
 import { $, h, put, remembered, show } from './dom.js';
 import { clock, text } from './text.js';
 
@@ -7,12 +8,13 @@ const presets = {
   music: { rate: 'q2', mono: false, normalize: false },
   best: { rate: 'b320', mono: false, normalize: false },
 };
+const usual = presets.music; // what the service does by itself, where it may also take over an MP3 as it is
 
 const presetOf = (rate, mono, normalize) => Object.entries(presets)
   .find(([, p]) => p.rate === rate && p.mono === mono && p.normalize === normalize)?.[0];
 
 const bitrates = [320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32];
-const tags = ['title', 'artist', 'album'];
+const texts = ['start', 'end', 'title', 'artist', 'album'];
 const form = $('options');
 
 // seconds reads a time as the service does: seconds or [[h:]m:]s; NaN when it is none.
@@ -23,8 +25,8 @@ export function seconds(s) {
   return parts.reduce((sum, p) => sum * 60 + Number(p), 0);
 }
 
-// fault says what is wrong with the times; empty when nothing is.
-function fault() {
+// fault says what is wrong with the times of a form; empty when nothing is.
+function fault(form) {
   const at = {};
   for (const name of ['start', 'end']) {
     const s = form[name].value.trim();
@@ -38,51 +40,79 @@ function fault() {
   return turned ? text.badRange : '';
 }
 
-// options gives what the service is to be asked for, by its names; null when something is wrong, which is then shown.
-export function options() {
-  const wrong = fault();
-  if (wrong) {
-    form.querySelector('details').open = true;
-    form.querySelector('[aria-invalid=true]').focus();
-    return null;
-  }
+// read gives what a form asks the service for, by its names.
+function read(form) {
   const o = {};
   const rate = form.rate.value;
-  o[rate[0] === 'b' ? 'bitrate' : 'quality'] = rate.slice(1);
+  if (rate !== usual.rate) o[rate[0] === 'b' ? 'bitrate' : 'quality'] = rate.slice(1);
   if (form.mono.checked) o.mono = 'true';
   if (form.normalize.checked) o.normalize = 'true';
-  for (const name of ['start', 'end', ...tags]) {
-    if (form[name].value.trim()) o[name] = form[name].value.trim();
+  for (const name of texts) {
+    const s = form[name].value.trim();
+    if (s) o[name] = s;
   }
   return o;
 }
 
+const rateOf = (o) => (o.bitrate ? `b${o.bitrate}` : `q${o.quality ?? usual.rate.slice(1)}`);
+
+// write shows in a form what read gave.
+function write(form, o) {
+  form.rate.value = rateOf(o);
+  if (!form.rate.value) form.rate.value = usual.rate;
+  form.mono.checked = Boolean(o.mono);
+  form.normalize.checked = Boolean(o.normalize);
+  for (const name of texts) form[name].value = o[name] ?? '';
+  matchPreset(form);
+}
+
+function matchPreset(form) {
+  const same = presetOf(form.rate.value, form.mono.checked, form.normalize.checked);
+  for (const r of form.preset) r.checked = r.value === same;
+}
+
+// follow keeps the preset and the fields of a form alike.
+function follow(form, e) {
+  if (e.target.name !== 'preset') {
+    matchPreset(form);
+    return;
+  }
+  const p = presets[form.preset.value];
+  form.rate.value = p.rate;
+  form.mono.checked = p.mono;
+  form.normalize.checked = p.normalize;
+}
+
+// options gives those for all; null when something is wrong, which is then shown.
+export function options() {
+  if (fault(form)) {
+    form.querySelector('details').open = true;
+    form.querySelector('[aria-invalid=true]').focus();
+    return null;
+  }
+  return read(form);
+}
+
 // words says options in short, by their preset where there is one.
 export function words(o) {
-  const rate = o.bitrate ? `b${o.bitrate}` : `q${o.quality ?? 2}`;
-  const preset = presetOf(rate, String(o.mono) === 'true', String(o.normalize) === 'true');
+  const preset = presetOf(rateOf(o), String(o.mono) === 'true', String(o.normalize) === 'true');
   return [
     ...preset ? [text[preset]] :
-      [o.bitrate ? text.kbit(o.bitrate) : text.v(o.quality ?? 2), o.mono && text.monoShort, o.normalize && text.evenShort],
+      [o.bitrate ? text.kbit(o.bitrate) : text.v(rateOf(o).slice(1)), o.mono && text.monoShort,
+        o.normalize && text.evenShort],
     o.start && text.from(typeof o.start === 'number' ? clock(o.start) : o.start),
     o.end && text.to(typeof o.end === 'number' ? clock(o.end) : o.end),
   ].filter(Boolean).join(', ');
 }
 
-function changed(e) {
-  if (e?.target.name === 'preset') {
-    const p = presets[form.preset.value];
-    form.rate.value = p.rate;
-    form.mono.checked = p.mono;
-    form.normalize.checked = p.normalize;
-  } else {
-    const same = presetOf(form.rate.value, form.mono.checked, form.normalize.checked);
-    for (const r of form.preset) r.checked = r.value === same;
-  }
-  show($('options-error'), fault());
-  const extra = ['start', 'end', ...tags].filter((n) => form[n].value.trim()).map((n) => text[n].toLowerCase());
-  put($('options-sum'), [form.preset.value ? '' : words(current()), ...extra].filter(Boolean).join(', '));
-  remembered.set('options', { rate: form.rate.value, mono: form.mono.checked, normalize: form.normalize.checked });
+function changed() {
+  show($('options-error'), fault(form));
+  const o = read(form);
+  const extra = texts.filter((n) => o[n]).map((n) => text[n].toLowerCase());
+  const rate = form.preset.value ? '' : words({ ...o, start: '', end: '' });
+  put($('options-sum'), [rate, ...extra].filter(Boolean).join(', '));
+  for (const name of texts) delete o[name]; // these are of one file, and not kept over a reload
+  remembered.set('options', o);
 }
 
 // endTitle empties the title, which is that of one file.
@@ -91,28 +121,52 @@ export function endTitle() {
   changed();
 }
 
-function current() {
-  const rate = form.rate.value;
-  return { [rate[0] === 'b' ? 'bitrate' : 'quality']: rate.slice(1), mono: form.mono.checked,
-    normalize: form.normalize.checked };
+let answer = () => {}; // takes what the dialog gives
+
+// askOptions opens the dialog for the options of one file, and gives them; null when they are to stay.
+export function askOptions(name, o, note) {
+  const d = $('one');
+  const own = d.querySelector('form');
+  put($('one-name'), name);
+  show($('one-note'), note);
+  show($('one-error'), '');
+  write(own, o);
+  d.returnValue = '';
+  d.showModal();
+  return new Promise((done) => { answer = done; });
 }
 
-// startOptions fills the form. What is of one file, its times and tags, is not kept over a reload.
+function startDialog() {
+  const d = $('one');
+  const own = d.querySelector('form');
+  for (const e of [form.querySelector('.presets'), $('options-fields')]) {
+    const copy = e.cloneNode(true);
+    copy.removeAttribute('id');
+    $('one-fields').append(copy);
+  }
+  own.addEventListener('input', (e) => {
+    follow(own, e);
+    show($('one-error'), fault(own));
+  });
+  own.addEventListener('submit', (e) => { if (fault(own)) e.preventDefault(); });
+  $('one-no').addEventListener('click', () => d.close());
+  d.addEventListener('close', () => answer(d.returnValue === 'yes' ? read(own) : null));
+}
+
+// startOptions fills the forms.
 export function startOptions() {
   for (let q = 0; q <= 9; q++) form.rate.append(h('option', { value: `q${q}` }, text.vbr(q)));
   for (const b of bitrates) form.rate.append(h('option', { value: `b${b}` }, text.cbr(b)));
-  const set = (o) => {
-    form.rate.value = o.rate;
-    if (!form.rate.value) form.rate.value = 'q2';
-    form.mono.checked = o.mono;
-    form.normalize.checked = o.normalize;
+  startDialog();
+  write(form, remembered.get('options') ?? {});
+  changed();
+  form.addEventListener('input', (e) => {
+    follow(form, e);
     changed();
-  };
-  set(remembered.get('options') ?? presets.music);
-  form.addEventListener('input', changed);
+  });
   form.addEventListener('submit', (e) => e.preventDefault());
   $('options-reset').addEventListener('click', () => {
-    form.reset();
-    set(presets.music);
+    write(form, {});
+    changed();
   });
 }

@@ -69,7 +69,8 @@ function setChapters(found) {
   box.classList.toggle('chaptered', found.length > 0);
   open(false);
   $('chapters').replaceChildren(...found.map((c) => h('li', {}, h('button', { type: 'button', class: 'plain',
-    onclick: () => { jump(c.start); go(); } }, h('span', { class: 'quiet' }, clock(c.start)), h('span', {}, c.title)))));
+    onclick: () => { jump(c.start); go(); } }, h('span', { class: 'quiet' }, clock(c.start)),
+    h('span', {}, c.title)))));
 }
 
 function open(on) {

@@ -24,8 +24,7 @@ export function shareLink(id) {
 async function makeLink() {
   const res = await session.call(`jobs/${shared}/link?for=${$('share-for').value}`, { method: 'POST' });
   const { url, expires } = await res.json();
-  $('share-url').value = new URL(url, address('')).origin === location.origin ? address(url.replace(location.origin, '')) :
-    url;
+  $('share-url').value = url.startsWith('/') ? address(url) : url; // without PUBLIC_URL it begins at our root
   put($('share-ends'), text.linkEnds(when(new Date(expires))));
   $('share-result').hidden = false;
   $('share-url').select();
@@ -78,6 +77,7 @@ export function startSettings() {
   $('settings').addEventListener('click', () => {
     showNotify();
     showWebhook();
+    put($('mail'), text.mailText(session.user.name));
     $('config').showModal();
   });
   $('notify').addEventListener('change', async (e) => {
@@ -88,7 +88,8 @@ export function startSettings() {
   $('webhook').addEventListener('submit', (e) => {
     e.preventDefault();
     trying('webhook-error', async () => {
-      const res = await session.call('users/me/webhook', { method: 'PUT', body: { url: $('webhook-url').value.trim() } });
+      const body = { url: $('webhook-url').value.trim() };
+      const res = await session.call('users/me/webhook', { method: 'PUT', body });
       $('webhook-secret').value = (await res.json()).secret;
       $('webhook-result').hidden = false;
       $('webhook-end').hidden = false;

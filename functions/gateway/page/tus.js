@@ -68,10 +68,13 @@ async function send(id, blob, offset, signal, progress) {
       if (signal.aborted) return fail(new DOMException('', 'AbortError'));
       if (!x.status) return fail(new Problem(0, text.unreachable));
       if (x.status >= 300) {
+        const problem = problemOf(x.status, x.responseText, x.getResponseHeader('Retry-After'));
         if (x.status === 401) session.expire();
-        return fail(problemOf(x.status, x.responseText, x.getResponseHeader('Retry-After')));
+        if (x.status !== 403) return fail(problem);
+        return session.check().catch(() => {}).then(() => fail(problem)); // was the token ended?
       }
-      return done({ offset: Number(x.getResponseHeader('Upload-Offset')), job: jobOf(x.getResponseHeader('Location')) });
+      return done({ offset: Number(x.getResponseHeader('Upload-Offset')),
+        job: jobOf(x.getResponseHeader('Location')) });
     };
     signal.addEventListener('abort', stop);
     patience(stall);
@@ -89,8 +92,8 @@ export async function patiently(attempt, signal, waits) {
     } catch (e) {
       if (signal.aborted) throw new DOMException('', 'AbortError');
       if (!(e instanceof Problem)) throw e;
-      if (e.status === 401) {
-        waits(0, e, () => {});
+      if (!session.user) {
+        waits(0, new Problem(401, e.message), () => {});
         await Promise.race([session.ready(), aborted(signal)]);
         continue;
       }

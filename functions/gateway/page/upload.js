@@ -1,6 +1,7 @@
 // The queue of uploads, and a row for each of them.
-import { $, complain, h, icon, put, remembered, say } from './dom.js';
-import { endTitle, options, words } from './options.js';
+import { $, complain, h, icon, put, remembered, say, setIcon } from './dom.js';
+import { mayBeMedia } from './kinds.js';
+import { askOptions, endTitle, options, words } from './options.js';
 import { Problem, session } from './session.js';
 import { soundOf } from './sound.js';
 import { bytes, left, text } from './text.js';
@@ -49,6 +50,7 @@ class Upload {
     this.line = h('p', { class: 'meta' });
     this.what = h('p', { class: 'meta quiet' });
     this.buttons = {
+      options: button('options', text.oneOptions, 'settings', () => this.choose()),
       pause: button('pause', text.pause, 'pause', () => this.pause()),
       resume: button('resume', text.resume, 'play', () => this.resume()),
       cancel: button('cancel', text.cancel, 'close', () => this.cancel()),
@@ -74,11 +76,13 @@ class Upload {
     const { state, buttons } = this;
     this.li.dataset.state = state;
     const active = document.activeElement;
+    buttons.options.hidden = state === 'sent' || !this.file;
     buttons.pause.hidden = state !== 'sending' && state !== 'queued';
     buttons.resume.hidden = state !== 'paused' && state !== 'failed';
     const verb = state === 'failed' ? text.again : text.resume;
     buttons.resume.setAttribute('aria-label', text.of(verb, this.name));
     buttons.resume.title = verb;
+    setIcon(buttons.resume, state === 'failed' ? 'retry' : 'play');
     buttons.cancel.hidden = state === 'sent';
     if (active?.hidden && this.li.contains(active)) { // the focus stays where the person is
       (buttons.pause.hidden ? buttons.resume : buttons.pause).focus();
@@ -143,12 +147,27 @@ class Upload {
     this.to('queued');
   }
 
-  async cancel() {
+  cancel() {
+    this.drop();
+    remove(this);
+  }
+
+  // drop ends what the service has of it.
+  drop() {
     this.stop?.abort();
     const { id } = this;
     this.forget();
-    remove(this);
-    if (id) await tus.end(id).catch(() => {}); // the service ends what nobody goes on with by itself
+    if (id) tus.end(id).catch(() => {}); // the service ends by itself what nobody goes on with
+  }
+
+  // choose asks for other options. An upload that has begun cannot change them: it begins anew.
+  async choose() {
+    const chosen = await askOptions(this.name, this.options, this.sent ? text.oneAgain(bytes(this.sent)) : '');
+    if (!chosen || this.state === 'sent' || JSON.stringify(chosen) === JSON.stringify(this.options)) return;
+    this.drop();
+    this.options = chosen;
+    this.key = fingerprint(this.file, chosen);
+    this.to(this.state === 'paused' ? 'paused' : 'queued');
   }
 
   async run() {
@@ -169,7 +188,7 @@ class Upload {
       } else {
         this.to('failed', text.unreadable);
       }
-      complain(`${this.name}: ${this.note}`);
+      say(text.notSent(this.name)); // its row tells why
     }
   }
 
@@ -208,8 +227,8 @@ class Upload {
       if (!at || at.length && at.length !== this.total) this.forget();
     }
     if (!this.id) {
-      this.id = await tus.patiently(() => tus.begin(this.total, { filename: this.name, ...this.options }, signal), signal,
-        waits);
+      const about = { filename: this.name, ...this.options };
+      this.id = await tus.patiently(() => tus.begin(this.total, about, signal), signal, waits);
       this.remember();
     }
     const job = await tus.sendAll(this.id, this.blob, { signal, waits, progress: (n) => this.progress(n) });
@@ -262,26 +281,22 @@ function next() {
   }
 }
 
-// The kinds that browsers know and that are never a video or a sound. What they do not know, the service looks at.
-const never = /^(image|text|font|model)\/|^application\/(pdf|zip|json|xml|msword|rtf|gzip|epub|javascript|vnd\.(ms-|openxml|oasis|android)|x-(7z|zip|tar|rar|msdownload|sh|iso|debian|bzip|xz))/;
-const isMedia = (f) => !never.test(f.type) && !/(^|\/)(\.[^/]*|thumbs\.db|desktop\.ini)$/i.test(f.name) &&
-  !/\.(srt|vtt|nfo|txt|exe|dll|dmg|iso|docx?|xlsx?|pptx?)$/i.test(f.name);
-
 // add takes files. From a folder the others are left out without a word about each.
-export function add(list, fromFolder = false) {
+export async function add(list, fromFolder = false) {
   const all = [...list];
   if (all.length === 0) return;
   const opts = options();
   if (!opts) return;
+  const media = await Promise.all(all.map(mayBeMedia));
   const taken = [];
   const refused = [];
   const others = [];
-  for (const f of all) {
-    if (!isMedia(f)) others.push(f);
-    else if (f.size === 0) refused.push(text.emptyFile(f.name));
+  all.forEach((f, i) => {
+    if (f.size === 0) refused.push(text.emptyFile(f.name));
+    else if (!media[i]) others.push(f);
     else if (f.size > most) refused.push(text.tooBig(f.name, bytes(most)));
     else taken.push(f);
-  }
+  });
   if (fromFolder && taken.length === 0 && refused.length === 0) refused.push(text.nothingIn);
   else if (!fromFolder && others.length === 1) refused.push(text.notVideo(others[0].name));
   else if (!fromFolder && others.length > 1) refused.push(text.notVideos(others.length));
@@ -301,12 +316,14 @@ export function add(list, fromFolder = false) {
       refused.push(text.already(f.name));
       continue;
     }
-    const u = new Upload(f, opts);
+    const u = new Upload(f, { ...opts });
     uploads.push(u);
     $('uploads').append(u.li);
     added++;
   }
-  if (refused.length) complain(refused.slice(0, 3).join(' '));
+  const told = 3;
+  if (refused.length > told) refused.splice(told, Infinity, text.andMore(refused.length - told));
+  if (refused.length) complain(refused.join(' '));
   if (added) say(text.added(added));
   if (added && titled) endTitle();
   redraw();
@@ -343,7 +360,8 @@ function recall() {
       remembered.remove(key);
       continue;
     }
-    if (JSON.parse(key.slice('upload:'.length))[0] !== session.user.name || uploads.some((u) => u.key === key)) continue;
+    const [user] = JSON.parse(key.slice('upload:'.length));
+    if (user !== session.user.name || uploads.some((u) => u.key === key)) continue;
     const u = new Upload(null, known.options, { ...known, key });
     uploads.push(u);
     $('uploads').append(u.li);
@@ -354,7 +372,6 @@ function recall() {
 // startUploads listens for files. sent is called with the job of each that has arrived.
 export function startUploads(sent) {
   tell = sent;
-  const drop = $('drop');
   for (const [id, folder] of [['files', false], ['folder', true]]) {
     $(id).addEventListener('change', (e) => {
       add(e.target.files, folder);
@@ -364,7 +381,8 @@ export function startUploads(sent) {
   $('folderlabel').hidden = !('webkitdirectory' in $('folder'));
   let depth = 0; // of the elements that were entered
   const over = (on) => document.body.classList.toggle('dropping', on);
-  const hasFiles = (e) => e.dataTransfer?.types.includes('Files') && session.user && !document.querySelector('dialog[open]');
+  const hasFiles = (e) => session.user && e.dataTransfer?.types.includes('Files') &&
+    !document.querySelector('dialog[open]');
   addEventListener('dragenter', (e) => { if (hasFiles(e)) { depth++; over(true); } });
   addEventListener('dragleave', (e) => { if (hasFiles(e) && --depth <= 0) { depth = 0; over(false); } });
   addEventListener('dragover', (e) => {
@@ -403,8 +421,7 @@ export function startUploads(sent) {
       remove(u);
     }
   });
-  return drop;
 }
 
-// stopAll pauses what is being sent, for a person who is about to sign out.
+// sendingNow tells whether something would be stopped.
 export const sendingNow = () => uploads.some((u) => u.state === 'sending' || u.state === 'queued');
