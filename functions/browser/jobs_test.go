@@ -5,6 +5,7 @@ package browser
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -150,9 +151,32 @@ func TestFailure(t *testing.T) {
 	p := person(t, s.url)
 	p.allow(`Failed to load resource`) // the server's own refusals
 	p.signIn()
-	p.pick(write(t, "notes.mp4", bytes.Repeat([]byte("this is no video\n"), 1000)))
-	p.until(`/media|video|sound/i.test(document.querySelector('li.upload[data-state=failed], li.job[data-state=failed],' +
-		'#error')?.innerText)`)
+	p.pick(write(t, "notes.mp4", bytes.Repeat([]byte("this is no video\n"), 1000)), write(t, "empty.mp4", nil))
+	p.until(`/is empty.*is not a video/i.test(document.querySelector('#error').innerText)`)
+	if eval[bool](p, `document.querySelector('li.upload') !== null`) {
+		t.Error("a text is sent")
+	}
+	p.click("#error button")
+	p.gone("#error")
+	for _, tt := range []struct {
+		name, head string
+		media      bool
+	}{
+		{"a.mp4", "\x00\x00\x00\x18ftypisom", true}, {"a.mp3", "ID3\x04\x00", true}, {"a.ts", "G@\x11\x10\x00", true},
+		{"a.avi", "RIFF\x00\x10\x00\x00AVI LIST", true}, {"a.aac", "\xff\xf1\x50\x80", true}, {"a.bin", "\x00\x01", true},
+		{"a.mp4", "%PDF-1.7\n\x00", false}, {"a.mp4", "PK\x03\x04\x14\x00", false}, {"a", "\x89PNG\r\n\x1a\n", false},
+		{"a", "RIFF\x00\x10\x00\x00WEBPVP8 ", false}, {"a", "\x00\x00\x00\x18ftypheic", false},
+		{"a", "<!doctype html>é", false}, {"a.srt", "\x00", false}, {".DS_Store", "\x00", false}, {"a.png", "\x00", false},
+	} {
+		got := eval[bool](p, fmt.Sprintf(`import(document.querySelector('[href$="kinds.js"]').href).then((m) =>
+			m.mayBeMedia(new File([Uint8Array.from(atob(%q), (c) => c.charCodeAt(0))], %q, {type: %q})))`,
+			base64.StdEncoding.EncodeToString([]byte(tt.head)), tt.name, map[bool]string{true: "image/png"}[tt.name == "a.png"]))
+		if got != tt.media {
+			t.Errorf("mayBeMedia(%s, %q) = %v", tt.name, tt.head, got)
+		}
+	}
+	p.pick(write(t, "noise.mp4", bytes.Repeat([]byte{0, 1, 2, 3, 250, 251}, 1000))) // only the service knows what that is
+	p.until(`/media/i.test(document.querySelector('li.upload[data-state=failed]')?.innerText)`)
 	p.look("refused")
 	for _, v := range s.jobs() {
 		s.ask("DELETE", "jobs/"+v.ID, nil, nil)

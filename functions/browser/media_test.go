@@ -4,6 +4,8 @@ package browser
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,13 +21,29 @@ func video(t testing.TB, name string, seconds int, args ...string) string {
 		"lavfi", "-i", "sine=f=440:d=" + strconv.Itoa(seconds), "-c:v", "mpeg4", "-q:v", "2"}, args...)...)
 }
 
-// large makes a video of about so many megabytes, of which only the whole can be sent.
+// large makes a video of so many megabytes, of which only the whole can be sent. Nearly all of it is a hole.
 func large(t testing.TB, name string, megabytes int) string {
 	t.Helper()
-	const frame = 320 * 240 * 3 / 2
-	frames := strconv.Itoa(megabytes * 1_000_000 / frame)
-	return ffmpeg(t, name, "-f", "lavfi", "-i", "testsrc2=s=320x240:r=10", "-f", "lavfi", "-i", "sine=f=440", "-frames:v",
-		frames, "-shortest", "-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "libmp3lame")
+	file := ffmpeg(t, name, "-f", "lavfi", "-i", "testsrc2=s=160x120:r=5:d=2", "-f", "lavfi", "-i", "sine=f=440:d=2",
+		"-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "libmp3lame")
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	stat, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// AVI is RIFF, whose length stands behind its name; JUNK is a chunk that readers skip.
+	size := int64(megabytes) * 1_000_000
+	junk := binary.LittleEndian.AppendUint32([]byte("JUNK"), uint32(size-stat.Size()-8))
+	_, err1 := f.WriteAt(junk, stat.Size())
+	_, err2 := f.WriteAt(binary.LittleEndian.AppendUint32(nil, uint32(size-8)), 4)
+	if err := errors.Join(err1, err2, f.Truncate(size)); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func ffmpeg(t testing.TB, name string, args ...string) string {

@@ -289,7 +289,7 @@ func (p *tab) look(name string) {
 				p.axe(fmt.Sprintf("%s, %s, %d px", name, scheme, width))
 			}
 			if dir := os.Getenv("SCREENSHOTS"); dir != "" && width > 320 {
-				p.picture(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)))
+				p.picture(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), width)
 			}
 		}
 	}
@@ -308,12 +308,15 @@ func (p *tab) fits(name string, width int) {
 	}
 }
 
-// picture writes a screenshot of the whole page.
-func (p *tab) picture(file string) {
+// picture writes a screenshot of the page in a window that is as high as it, but for long lists.
+func (p *tab) picture(file string, width int) {
 	p.t.Helper()
+	height := eval[int64](p, "Math.min(Math.max(900, document.documentElement.scrollHeight), 2400)")
+	p.do("have the window as high as the page", chromedp.EmulateViewport(int64(width), height))
+	p.settle()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o700))
 	if err == nil {
 		err = os.WriteFile(file, png, 0o600)
@@ -321,6 +324,12 @@ func (p *tab) picture(file string) {
 	if err != nil {
 		p.t.Errorf("screenshot: %v", err)
 	}
+}
+
+// settle waits until the page has been drawn.
+func (p *tab) settle() {
+	p.t.Helper()
+	eval[bool](p, "new Promise(f => requestAnimationFrame(() => requestAnimationFrame(() => f(true))))")
 }
 
 // axe has axe-core check the page.

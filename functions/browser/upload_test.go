@@ -4,40 +4,46 @@ package browser
 
 import (
 	"bytes"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
+	"log"
+	"maps"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 )
 
-// TestUpload sends large and small files over a line that breaks, and reloads the page in the middle: all arrive, each
-// once, and nearly nothing is sent twice.
+// TestUpload sends ten files, large and small, over a line that breaks, and reloads the page in the middle: all arrive,
+// each once, and nearly nothing is sent twice.
 func TestUpload(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
 	l := newLine(t, s)
 	var files []string
 	var size int64
-	for _, megabytes := range []int{1, 60, 5, 20, 2} {
-		f := large(t, fmt.Sprintf("video of %d MB.avi", megabytes), megabytes)
-		stat, err := os.Stat(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files, size = append(files, f), size+stat.Size()
+	for _, megabytes := range []int{1, 300, 5, 20, 2, 60, 3, 10, 40, 4} {
+		files = append(files, large(t, fmt.Sprintf("video of %d MB.avi", megabytes), megabytes))
+		size += int64(megabytes) * 1_000_000
 	}
 	p := person(t, l.url)
 	p.allow(`net::ERR|Failed to load resource`)
 	p.signIn()
 
-	l.set(func(l *line) { l.every, l.cuts, l.hold = 9_000_000, 3, 40_000_000 })
+	l.set(func(l *line) { l.every, l.cuts, l.hold = 40_000_000, 3, 150_000_000 })
 	p.pick(files...)
 	p.until(fmt.Sprintf("document.querySelectorAll('li.upload, li.job').length >= %d", len(files)))
 	<-l.held
@@ -205,4 +211,127 @@ func TestBehindPath(t *testing.T) {
 	p.done(1)
 	p.click("li.job .play")
 	p.until(`document.querySelector('#player audio')?.currentTime > 0`)
+	fetched(t, http.DefaultClient, p.link(), "audio/mpeg")
+}
+
+// TestBehindTLS serves the page below a path, behind a proxy that ends TLS and has told the program its address.
+func TestBehindTLS(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewUnstartedServer(nil)
+	public := "https://" + front.Listener.Addr().String() + "/sub/path/"
+	s := serve(t, map[string]string{"PUBLIC_URL": public})
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.Config.Handler = http.StripPrefix("/sub/path", &httputil.ReverseProxy{FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.SetXForwarded()
+		}})
+	front.Config.ErrorLog = log.New(io.Discard, "", 0) // Chromium ends handshakes of its own
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	p := person(t, "about:blank")
+	call(p, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
+	p.visit(public)
+	p.signIn()
+	cookies := call(p, network.GetCookies, network.GetCookiesParams{}).Cookies
+	if len(cookies) != 1 || cookies[0].Name != "__Host-soundstrip" || !cookies[0].Secure || !cookies[0].HTTPOnly {
+		t.Errorf("the cookies are %+v, want one that is Secure", cookies)
+	}
+	p.pick(video(t, "below.mp4", 3))
+	p.done(1)
+	p.click("li.job .play")
+	p.until(`document.querySelector('#player audio')?.currentTime > 0`)
+	link := p.link()
+	if !strings.HasPrefix(link, public) {
+		t.Errorf("the link is %s, want it below %s", link, public)
+	}
+	fetched(t, front.Client(), link, "audio/mpeg")
+	p.click("#signout")
+	p.visible(signIn)
+}
+
+// TestWays takes a folder, files that are dropped, and one that is pasted.
+func TestWays(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	p := person(t, s.url)
+	p.signIn()
+	talk, err := os.ReadFile(video(t, "talk.mp4", 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	put := func(name string, content []byte) {
+		file := filepath.Join(folder, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("one.mp4", talk)
+	put("deeper/two.mp4", talk)
+	put("deeper/notes.txt", []byte("no video"))
+	p.do("pick a folder", chromedp.SetUploadFiles(chromedp.CSS("#folder"), []string{folder}))
+	p.done(2)
+	p.gone("#error") // what else is in a folder is no fault
+
+	put("three.mp4", talk)
+	drop := &input.DragData{Items: []*input.DragDataItem{}, Files: []string{filepath.Join(folder, "three.mp4"),
+		filepath.Join(folder, "deeper/notes.txt")}, DragOperationsMask: 1}
+	for _, kind := range []input.DispatchDragEventType{"dragEnter", "dragOver", "drop"} {
+		call(p, input.DispatchDragEvent, input.DispatchDragEventParams{Type: kind, X: 200, Y: 200, Data: drop})
+		if kind == "dragOver" {
+			p.until(`document.body.classList.contains('dropping')`)
+			p.look("dropping")
+		}
+	}
+	p.done(3)
+	p.until(`document.querySelector('#error').innerText.includes('notes.txt')`)
+
+	eval[bool](p, fmt.Sprintf(`(() => {
+		const data = new DataTransfer();
+		data.items.add(new File([Uint8Array.from(atob(%q), (c) => c.charCodeAt(0))], 'four.mp4', {type: 'video/mp4'}));
+		return document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}));
+	})()`, base64.StdEncoding.EncodeToString(talk)))
+	p.done(4)
+	var names []string
+	for _, v := range s.ended(4) {
+		names = append(names, v.Filename)
+	}
+	slices.Sort(names)
+	if want := []string{"four.mp4", "one.mp4", "three.mp4", "two.mp4"}; !slices.Equal(names, want) {
+		t.Errorf("the jobs are %q, want %q", names, want)
+	}
+}
+
+// TestOptionsOfOne gives one of two files options of its own.
+func TestOptionsOfOne(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	l := newLine(t, s)
+	p := person(t, l.url)
+	p.allow(`net::ERR|Failed to load resource`)
+	p.signIn()
+	l.set(func(l *line) { l.hold = l.up + 3_000_000 })
+	p.pick(large(t, "all.avi", 8), large(t, "one.avi", 7))
+	<-l.held
+	one := `[aria-label="Options: one.avi"]`
+	p.click(one)
+	p.visible("#one")
+	p.look("one")
+	p.click("#one [name=mono]")
+	p.enter("#one [name=title]", "Of its own\r")
+	p.gone("#one")
+	l.release()
+	for _, v := range s.ended(2) {
+		want := map[string]any{}
+		if v.Filename == "one.avi" {
+			want = map[string]any{"mono": true, "title": "Of its own"}
+		}
+		if v.State != "notified" || !maps.Equal(v.Options, want) {
+			t.Errorf("%s ended %s with %v, want the options %v", v.Filename, v.State, v.Options, want)
+		}
+	}
 }
