@@ -132,7 +132,7 @@ func (m *mixture) deploy(python string) {
 	}
 	m.sweep = func() {
 		cmd := exec.Command(filepath.Join(bin, "sweep"))
-		env := with(stores, events, sink, map[string]string{"SWEEP_STUCK": "1ms", "SWEEP_UNSENT": "1ms"})
+		env := with(stores, events, sink, map[string]string{"SWEEP_HANDED_OVER": "1ms", "SWEEP_UNSENT": "1ms"})
 		for k, v := range env {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}

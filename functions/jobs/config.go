@@ -13,6 +13,8 @@ type Config struct {
 	Link token.LinkConfig
 	// PublicURL is the address of the gateway, for what needs a whole address. Without it the request tells.
 	PublicURL string `env:"PUBLIC_URL"`
+	// Legacy gives an MP3 that the old system made to whoever has its id and a token, as the old gateway does.
+	Legacy bool `env:"LEGACY"`
 }
 
 // Validate reports every fault by variable name.

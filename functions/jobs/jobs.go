@@ -54,6 +54,7 @@ type server struct {
 	events       Sender
 	links        token.Links
 	public       string // address of the gateway, without a slash at its end; empty when the request tells
+	legacy       bool   // as in Config
 	watch        watch
 	sums         *sums
 }
@@ -83,7 +84,7 @@ func New(
 ) http.Handler {
 	s := &server{
 		jobs: jobs, feeds: feeds, webhooks: webhooks, videos: videos, mp3s: mp3s, events: events,
-		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), watch: watch{jobs: jobs}, sums: newSums(),
+		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), legacy: c.Legacy, watch: watch{jobs: jobs}, sums: newSums(),
 	}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{

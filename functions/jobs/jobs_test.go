@@ -351,7 +351,7 @@ func TestStatus(t *testing.T) {
 		{"list with a bad token", "mallory", "GET", "/jobs", 403, "log in"},
 		{"list someone else's", "georgio", "GET", "/jobs?owner=eve", 403, "admin"},
 		{"the old gateway's admin is none here", "legacy", "GET", "/jobs?owner=*", 403, "admin"},
-		{"whose address is another's owner", "legacy", "GET", "/jobs/" + converted, 403, "someone else"},
+		{"whose address is another's owner", "legacy", "GET", "/jobs/" + converted, 404, "there is no job"},
 		{"a key that may read", "reader", "GET", "/jobs/" + converted + "/mp3", 200, string(sound)},
 		{"an admin's key is no admin", "reader", "GET", "/jobs?owner=*", 403, "admin"},
 		{"a key may not delete", "reader", "DELETE", "/jobs/" + converted, 403, "API key"},

@@ -9,29 +9,72 @@ import { text } from './text.js';
 import { sendingNow, startUploads } from './upload.js';
 
 const form = $('signin');
-let making = false; // an account, not only signing in
+// What the form is for: its texts, and which of its fields are asked for.
+const modes = {
+  signIn: { title: text.signIn, go: text.signIn, other: text.signUpInstead, email: true, password: 'current-password' },
+  signUp: { title: text.signUp, go: text.signUp, other: text.signInInstead, email: true, password: 'new-password' },
+  reset: { title: text.reset, go: text.sendLink, other: text.signInInstead, email: true },
+  choose: { title: text.choose, go: text.savePassword, other: text.signInInstead, password: 'new-password' },
+};
+let mode = 'signIn';
+let link = ''; // the secret of a mail's link, by which a password is chosen
 
 function view(name) {
   document.body.dataset.view = name;
   for (const e of document.querySelectorAll('[data-only]')) e.hidden = e.dataset.only !== name;
 }
 
-function signInView(why) {
+function signInView(why, to = 'signIn') {
   for (const d of document.querySelectorAll('dialog[open]')) d.close();
   view('signin');
+  switchForm(to);
   show($('signin-why'), why);
   form.password.value = '';
-  session.open().then((open) => { $('may').hidden = !open; });
-  (form.email.value ? form.password : form.email).focus();
+  session.open().then((open) => { $('may').hidden = !open && mode === 'signIn'; });
+  (form.email.value || form.email.disabled ? form.password : form.email).focus();
 }
 
-function switchForm(on) {
-  making = on;
-  put($('signin-title'), on ? text.signUp : text.signIn);
-  put($('signin-go'), on ? text.signUp : text.signIn);
-  put($('signup'), on ? text.signInInstead : text.signUpInstead);
-  form.password.autocomplete = on ? 'new-password' : 'current-password';
+function switchForm(to) {
+  mode = to;
+  const m = modes[mode];
+  put($('signin-title'), m.title);
+  put($('signin-go'), m.go);
+  put($('signup'), m.other);
+  put($('signin-password'), mode === 'choose' ? text.newPassword : text.password);
+  for (const name of ['email', 'password']) {
+    form[name].disabled = !m[name];
+    form[name].closest('label').hidden = !m[name];
+  }
+  if (m.password) form.password.autocomplete = m.password;
+  $('forgot').hidden = mode !== 'signIn';
   show($('signin-error'), '');
+}
+
+// acts are what the form does in each mode.
+const acts = {
+  signIn: (email, password) => session.signIn(email, password),
+  async signUp(email, password) {
+    if (await session.signUp(email, password)) signInView(text.linkSent(email));
+  },
+  async reset(email) {
+    await session.reset(email);
+    signInView(text.linkSent(email));
+  },
+  async choose(_, password) {
+    await session.choose(link, password);
+    signInView(text.chosen);
+  },
+};
+
+// byLink opens the form for the password of an account, where the address of the page is that of a mail's link. The
+// secret goes from the address, which histories keep.
+function byLink() {
+  const [, secret] = /^#password=(.+)$/.exec(location.hash) ?? [];
+  if (!secret) return false;
+  link = secret;
+  history.replaceState(null, '', location.pathname + location.search);
+  signInView('', 'choose');
+  return true;
 }
 
 async function submit(e) {
@@ -43,16 +86,15 @@ async function submit(e) {
   put(go, text.signingIn);
   try {
     const [email, password] = [form.email.value.trim(), form.password.value];
-    if (making) await session.signUp(email, password);
-    else await session.signIn(email, password);
+    await acts[mode](email, password);
   } catch (err) {
-    const said = !making && err.status === 401 ? text.wrongPassword : err.status === 429 ? text.tooOften(err.after) :
+    const said = mode === 'signIn' && err.status === 401 ? text.wrongPassword : err.status === 429 ? text.tooOften(err.after) :
       err.message;
     show($('signin-error'), said[0].toUpperCase() + said.slice(1));
     form.password.select();
   } finally {
     go.disabled = false;
-    put(go, making ? text.signUp : text.signIn);
+    put(go, modes[mode].go);
   }
 }
 
@@ -70,7 +112,9 @@ startUploads(arrived);
 startJobs();
 
 form.addEventListener('submit', submit);
-$('signup').addEventListener('click', () => switchForm(!making));
+$('signup').addEventListener('click', () => switchForm(mode === 'signIn' ? 'signUp' : 'signIn'));
+$('forgot').addEventListener('click', () => switchForm('reset'));
+addEventListener('hashchange', byLink);
 $('signout').addEventListener('click', async () => {
   if (sendingNow() && !await ask(text.leave, text.leaveText, text.signOut)) return;
   try { await session.signOut(); } catch (e) { complain(e.message); }
@@ -84,7 +128,7 @@ session.addEventListener('in', () => {
   last = session.user.name;
   put($('user'), session.user.name);
   $('error').hidden = true;
-  switchForm(false);
+  switchForm('signIn');
   form.email.value = session.user.name;
   form.password.value = '';
   view('app');
@@ -102,4 +146,4 @@ session.addEventListener('expired', () => {
 addEventListener('online', offline);
 addEventListener('offline', offline);
 offline();
-if (!session.start()) signInView('');
+if (!byLink() && !session.start()) signInView('');

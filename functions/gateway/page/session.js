@@ -72,7 +72,7 @@ class Session extends EventTarget {
       const answer = await this.call('validate', { method: 'POST' });
       const claims = await answer.json();
       const now = Date.parse(answer.headers.get('Date')) || Date.now(); // of the service, whose clock may be another
-      this.user = { name: claims.username, admin: claims.admin, until: Date.now() + claims.exp * 1000 - now };
+      this.user = { name: claims.username, admin: claims.group === 'admin', until: Date.now() + claims.exp * 1000 - now };
       remembered.set('user', this.user);
       this.#watch();
     } catch (e) {
@@ -119,10 +119,19 @@ class Session extends EventTarget {
     this.tell('in');
   }
 
+  // signUp tells whether a mail is on its way that proves the address; otherwise the person is signed in.
   async signUp(email, password) {
-    await this.#post('users', { email, password }, 'omit');
+    const answer = await this.#post('users', { email, password }, 'omit');
+    if (answer.status === 202) return true;
     await this.signIn(email, password);
+    return false;
   }
+
+  // reset has a mail sent with a link by which another password is chosen.
+  async reset(email) { await this.#post('users/reset', { email }, 'omit'); }
+
+  // choose sets the password, by what stands in the link of a mail.
+  async choose(token, password) { await this.#post('users/password', { token, password }, 'omit'); }
 
   // post is for those who are not signed in: that they are not let in does not end a session.
   async #post(path, body, credentials) {
@@ -136,6 +145,7 @@ class Session extends EventTarget {
       throw new Problem(0, text.unreachable);
     }
     if (!answer.ok) throw problemOf(answer.status, await answer.text(), answer.headers.get('Retry-After'));
+    return answer;
   }
 
   async signOut() {
