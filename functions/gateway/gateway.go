@@ -44,6 +44,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/upload, /upload/{filename}, /files, /files/…  Upload
 //	/jobs, /jobs/…, /download                      Jobs
 //	/users/me/feed, /feeds/…, /users/me/webhook    Jobs
+//	/users/me/usage                                Upload
 //	/openapi.json                                  what there is to all of these, as an OpenAPI document
 //
 // What a page of another site has a browser send is refused (net/http's CrossOriginProtection). publicURL is the
@@ -90,6 +91,7 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("/users/me/feed", routes.Jobs)
 	mux.Handle("/feeds/", routes.Jobs)
 	mux.Handle("/users/me/webhook", routes.Jobs)
+	mux.Handle("/users/me/usage", routes.Upload)
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	guard := http.NewCrossOriginProtection()
 	if u, err := url.Parse(publicURL); err == nil && u.Host != "" {

@@ -79,7 +79,7 @@ func TestRoomEnds(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "STORE_MIN_FREE") {
 		t.Errorf("Room = %v, want that it names STORE_MIN_FREE", err)
 	}
-	c := &clientReader{bytes.NewReader(video), &uploader{videos: d, minFree: 1}, t.Context(), 0}
+	c := &clientReader{bytes.NewReader(video), &uploader{videos: d, minFree: 1}, t.Context(), 0, 1 << 30}
 	if n, err := c.Read(make([]byte, 9)); n != 9 || err != nil {
 		t.Errorf("Read = %d, %v, want that not each is asked for", n, err)
 	}

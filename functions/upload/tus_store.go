@@ -66,6 +66,9 @@ func (t *tus) create(ctx context.Context, x *exchange, info handler.FileInfo) (j
 	if err := t.room(ctx, u.Length); err != nil {
 		return job.Upload{}, err
 	}
+	if _, err := t.within(ctx, x.Header(), u.Length); err != nil {
+		return job.Upload{}, err
+	}
 	if u, err = t.uploads.Begin(ctx, u, t.expires); err != nil {
 		return u, notStored(err)
 	}
@@ -207,6 +210,9 @@ func (t *tus) writeSome(ctx context.Context, u *job.Upload, src io.Reader, mayEn
 	if err := t.room(ctx, 0); err != nil {
 		return false, err
 	}
+	if err := t.roomFor(ctx); err != nil {
+		return false, err
+	}
 	video, err := t.videos.Resume(ctx, fileOf(u), u.Progress.State)
 	if err != nil {
 		return false, notStored(err)
@@ -229,6 +235,18 @@ func (t *tus) writeSome(ctx context.Context, u *job.Upload, src io.Reader, mayEn
 	}
 	u.Progress.State = state
 	return more, nil
+}
+
+// roomFor refuses more of an upload whose owner has no room left, as of one whose length was not told.
+func (t *tus) roomFor(ctx context.Context) error {
+	if t.quotas.Of(token.FromContext(ctx).Group).Bytes == 0 {
+		return nil
+	}
+	used, limits, err := t.usage(ctx)
+	if err != nil || used.Bytes <= limits.Bytes {
+		return err
+	}
+	return overQuota(0, limits)
 }
 
 func fileOf(u *job.Upload) media.Info {

@@ -32,6 +32,7 @@ type Jobs interface {
 	Create(ctx context.Context, j job.Job) (job.Job, error)
 	Get(ctx context.Context, id string) (job.Job, error)
 	Queued(ctx context.Context, id string) error
+	Usage(ctx context.Context, owner string) (job.Usage, error)
 	Delete(ctx context.Context, id string) error
 }
 
@@ -44,6 +45,7 @@ type Uploads interface {
 	Save(ctx context.Context, u job.Upload, ttl time.Duration) error
 	Unlock(ctx context.Context, id string, epoch int) error
 	Delete(ctx context.Context, id string) error
+	Usage(ctx context.Context, owner string) (job.Usage, error)
 }
 
 // Sender sends events to the broker.
@@ -59,6 +61,7 @@ type Config struct {
 	MinFree int64 `env:"STORE_MIN_FREE, default=268435456"` // bytes, below which no videos are taken; 256 MiB
 
 	Retention job.RetentionConfig
+	Quotas    job.Quotas `env:"QUOTAS"` // by group of users: see [job.Quotas]
 }
 
 // Validate reports limits that would refuse every video.
@@ -84,6 +87,8 @@ type uploader struct {
 	maxBytes  int64
 	minFree   int64
 	retention job.RetentionConfig
+	quotas    job.Quotas
+	requests  underWay
 }
 
 // New serves
@@ -91,6 +96,7 @@ type uploader struct {
 //	POST /upload            a multipart form with one file, and options as fields or query (curl -F file=@video.mp4)
 //	POST /                  the same, where the function has an origin of its own
 //	PUT /upload/{filename}  the bare video, and options as query (curl -T video.mp4)
+//	GET /users/me/usage     what the bearer has of the quota, and what that is
 //	/files, /files/{id}     a video in several requests, by tus 1.0: https://tus.io/protocols/resumable-upload
 //
 // A 2xx to the last byte means that the video and its job are stored. Whatever dies then, it will be converted, or its
@@ -102,15 +108,17 @@ func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes,
-		minFree: cfg.MinFree, retention: cfg.Retention}
-	form := token.Required(v, token.Upload, u.once(u.form))
-	raw := token.Required(v, token.Upload, u.once(u.raw))
+		minFree: cfg.MinFree, retention: cfg.Retention, quotas: cfg.Quotas}
+	form := token.Required(v, token.Upload, u.once(u.counted(u.form)))
+	raw := token.Required(v, token.Upload, u.once(u.counted(u.raw)))
 	mux := http.NewServeMux()
 	mux.Handle("POST /{$}", form)
 	mux.Handle("POST /upload", form)
 	mux.Handle("PUT /upload/{filename}", raw)
 	mux.Handle("PUT /upload/{$}", raw) // without a name, which raw says
 	mux.Handle("PUT /upload", raw)
+	mux.Handle("GET /users/me/usage", token.Required(v, token.Upload, problem.Handler(u.showUsage)))
+	mux.Handle("/users/me/usage", problem.NotAllowed(http.MethodGet, http.MethodHead))
 	resumable := newTus(u, v, cfg.Expires)
 	for _, pattern := range []string{
 		"OPTIONS /files", "POST /files", "OPTIONS /files/{$}", "POST /files/{$}",
@@ -162,7 +170,7 @@ func (u *uploader) raw(w http.ResponseWriter, r *http.Request, k *keyed) error {
 func (u *uploader) receive(
 	ctx context.Context, k *keyed, name string, content io.Reader,
 ) (media.Writer, error) {
-	buffered := bufio.NewReaderSize(&clientReader{content, u, ctx, 0}, 64<<10)
+	buffered := bufio.NewReaderSize(&clientReader{content, u, ctx, 0, roomOf(ctx)}, 64<<10)
 	head, err := buffered.Peek(container.SniffLen)
 	if err != nil && err != io.EOF { //nolint:errorlint // bufio returns it bare
 		return nil, err
@@ -217,6 +225,7 @@ type clientReader struct {
 	u    *uploader
 	ctx  context.Context
 	read int64 // bytes, since it was seen
+	left int64 // of the quota
 }
 
 func (c *clientReader) Read(p []byte) (int, error) {
@@ -228,6 +237,9 @@ func (c *clientReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.Reader.Read(p)
 	c.read += int64(n)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, overQuota(0, c.u.quotas.Of(token.FromContext(c.ctx).Group))
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns it bare
 		err = c.u.broken(err)
 	}

@@ -155,6 +155,8 @@ func (s *jobStore) Get(_ context.Context, id string) (job.Job, error) {
 	return j, nil
 }
 
+func (s *jobStore) Usage(context.Context, string) (job.Usage, error) { return job.Usage{}, nil }
+
 func (s *jobStore) Queued(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -27,6 +28,7 @@ type record struct {
 	Telling time.Time  `bson:"telling,omitempty"` // until when somebody tells the owner
 	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted, or was to be and may be left
 	Waits   bool       `bson:"waits"`             // nobody has begun with the job
+	Kept    int64      `bson:"kept"`              // bytes of its files
 	Turn    string     `bson:"turn,omitempty"`    // the job whose event it was taken for: see [Store.Take]
 	Rest    bson.M     `bson:",inline"`           // fields that a newer version of us wrote
 }
@@ -56,6 +58,7 @@ func (r *record) apply(f change, now time.Time) error {
 	delete(r.Rest, "split") // of versions until November 2026, in which several converters shared a sound
 	r.setOwes()
 	r.setWaits()
+	r.Kept = r.kept()
 	return nil
 }
 
@@ -79,6 +82,7 @@ func begin(j Job) record {
 	r := record{Job: j, Owes: true}
 	r.setOwes()
 	r.setWaits()
+	r.Kept = r.kept()
 	r.Due = r.nextDue()
 	return r
 }
@@ -198,12 +202,20 @@ func (s steps) Heartbeat(ctx context.Context, id string, epoch int, ttl time.Dur
 // Finish is of [Store].
 func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error) {
 	repeated := func(r *record) bool { return r.MP3 != nil && r.MP3.FID == mp3.FID }
-	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+	moved := false
+	j, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, "")
 		r.Progress, r.MP3 = 100, &mp3
 		r.Lease.Until = time.Time{}
+		moved = true
 		return r.move(finished)
 	})
+	if err == nil && moved && s.turns != nil {
+		if err := s.turns.made(ctx, j.Owner, mp3.Duration); err != nil {
+			slog.WarnContext(ctx, "sound not counted", "job", id, "error", err) // the MP3 is there all the same
+		}
+	}
+	return j, err
 }
 
 // Fail is of [Store].

@@ -22,12 +22,13 @@ type Mongo struct {
 	steps
 	jobs     *mongo.Collection
 	hadTurns *mongo.Collection // by owner
+	sounds   *mongo.Collection // made today, by owner
 	indexes
 }
 
 // NewMongo uses the database through a client whose writes are majority and journaled. It does not connect.
 func NewMongo(db *mongo.Database) *Mongo {
-	m := &Mongo{jobs: db.Collection("jobs"), hadTurns: db.Collection("turns")}
+	m := &Mongo{jobs: db.Collection("jobs"), hadTurns: db.Collection("turns"), sounds: db.Collection("made")}
 	m.steps.change, m.steps.turns = m.change, m
 	return m
 }
@@ -40,6 +41,7 @@ func (m *Mongo) index(ctx context.Context) error {
 		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "updated", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "mp3.fid", Value: 1}}, Options: options.Index().SetSparse(true)},
 		mongo.IndexModel{Keys: bson.D{{Key: "waits", Value: 1}, {Key: "owner", Value: 1}, {Key: "video.length", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "state", Value: 1}, {Key: "kept", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "turn", Value: 1}}, Options: options.Index().SetSparse(true)},
 		mongo.IndexModel{Keys: bson.D{{Key: "owes", Value: 1}, {Key: "since", Value: 1}}},
 		mongo.IndexModel{Keys: bson.D{{Key: "due", Value: 1}}, Options: options.Index().SetSparse(true)},
@@ -314,6 +316,52 @@ func (m *Mongo) had(ctx context.Context, owner string) error {
 		return fmt.Errorf("record a turn: %w", err)
 	}
 	return nil
+}
+
+func (m *Mongo) made(ctx context.Context, owner string, seconds float64) error {
+	today := bson.M{"_id": owner, "day": dayOf(time.Now())}
+	res, err := m.sounds.UpdateOne(ctx, today, bson.M{"$inc": bson.M{"seconds": seconds}})
+	if err == nil && res.MatchedCount == 0 { // two that come here at once at the beginning of a day count as one
+		today["seconds"] = seconds
+		_, err = m.sounds.ReplaceOne(ctx, bson.M{"_id": owner}, today, options.Replace().SetUpsert(true))
+	}
+	return err
+}
+
+// Usage is of [Store].
+func (m *Mongo) Usage(ctx context.Context, owner string) (u Usage, err error) {
+	var states []struct {
+		State State `bson:"_id"`
+		Jobs  int   `bson:"jobs"`
+		Kept  int64 `bson:"kept"`
+	}
+	cur, err := m.jobs.Aggregate(ctx, mongo.Pipeline{
+		{{Key: "$match", Value: bson.M{"owner": owner}}},
+		{{Key: "$group", Value: bson.M{"_id": "$state", "jobs": bson.M{"$sum": 1}, "kept": bson.M{"$sum": "$kept"}}}},
+	})
+	if err == nil {
+		err = cur.All(ctx, &states)
+	}
+	var today struct {
+		Seconds float64 `bson:"seconds"`
+	}
+	if err == nil {
+		err = m.sounds.FindOne(ctx, bson.M{"_id": owner, "day": dayOf(time.Now())}).Decode(&today)
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return u, fmt.Errorf("usage of an owner: %w", err)
+	}
+	for _, s := range states {
+		u.Bytes += s.Kept
+		if !s.State.Finished() {
+			u.Jobs += s.Jobs
+		}
+	}
+	u.Minutes = today.Seconds / 60
+	return u, nil
 }
 
 // until matches documents with a time up to the server's clock. Where our clock is not more than an hour behind, the

@@ -52,14 +52,9 @@ CREATE INDEX IF NOT EXISTS jobs_expires ON jobs (expires) WHERE expires IS NOT N
 func addColumns(ctx context.Context, db *sql.DB) error {
 	for _, column := range []string{
 		"updated INTEGER NOT NULL DEFAULT 0", "waits INTEGER NOT NULL DEFAULT 0", "length INTEGER NOT NULL DEFAULT 0", "turn TEXT",
+		"kept INTEGER NOT NULL DEFAULT 0",
 	} {
-		name, _, _ := strings.Cut(column, " ")
-		var there bool
-		err := db.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = ?", name).Scan(&there)
-		if err == nil && !there {
-			_, err = db.ExecContext(ctx, "ALTER TABLE jobs ADD COLUMN "+column)
-		}
-		if err != nil {
+		if err := addColumn(ctx, db, "jobs", column); err != nil {
 			return err
 		}
 	}
@@ -70,7 +65,24 @@ CREATE INDEX IF NOT EXISTS jobs_turn ON jobs (turn) WHERE turn IS NOT NULL;
 CREATE TABLE IF NOT EXISTS turns (
 	owner TEXT PRIMARY KEY,
 	at    INTEGER NOT NULL -- when the owner had the last
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_usage ON jobs (owner, state, kept);
+CREATE TABLE IF NOT EXISTS made (
+	owner   TEXT PRIMARY KEY,
+	day     INTEGER NOT NULL, -- since 1970
+	seconds REAL NOT NULL     -- of sound, on that day
 ) STRICT`)
+	return err
+}
+
+// addColumn adds a column to a table unless it is there.
+func addColumn(ctx context.Context, db *sql.DB, table, column string) error {
+	name, _, _ := strings.Cut(column, " ")
+	var there bool
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info(?) WHERE name = ?", table, name).Scan(&there)
+	if err == nil && !there {
+		_, err = db.ExecContext(ctx, "ALTER TABLE "+table+" ADD COLUMN "+column)
+	}
 	return err
 }
 
@@ -83,6 +95,24 @@ func (s *SQLite) next(ctx context.Context) (string, error) {
 	SELECT owner FROM (SELECT owner, min(id) AS first FROM jobs WHERE waits GROUP BY owner) LEFT JOIN turns USING (owner)
 	ORDER BY coalesce(at, 0), first LIMIT 1
 ) ORDER BY length, id LIMIT 1`)
+}
+
+func (s *SQLite) made(ctx context.Context, owner string, seconds float64) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO made (owner, day, seconds) VALUES (?, ?, ?) ON CONFLICT (owner) DO UPDATE
+	SET seconds = excluded.seconds + iif(day = excluded.day, seconds, 0), day = excluded.day`,
+		owner, dayOf(time.Now()), seconds)
+	return err
+}
+
+// Usage is of [Store].
+func (s *SQLite) Usage(ctx context.Context, owner string) (u Usage, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT coalesce(sum(kept), 0), coalesce(sum(state IN (?, ?, ?)), 0),
+	coalesce((SELECT seconds FROM made WHERE owner = ? AND day = ?), 0) / 60 FROM jobs WHERE owner = ?`,
+		Stored, Queued, Converting, owner, dayOf(time.Now()), owner).Scan(&u.Bytes, &u.Jobs, &u.Minutes)
+	if err != nil {
+		return u, fmt.Errorf("usage of an owner: %w", err)
+	}
+	return u, nil
 }
 
 // id gives the id that a query finds; empty when there is none.
@@ -133,7 +163,7 @@ func (s *SQLite) insert(ctx context.Context, j Job) (_ Job, taken bool, err erro
 		return Job{}, false, err
 	}
 	res, err := s.db.ExecContext(ctx, `INSERT INTO jobs (owner, state, mp3, owes, since, leased, expires, updated,
-		waits, length, turn, doc, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
+		waits, length, turn, kept, doc, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, row...)
 	if err != nil {
 		return Job{}, false, fmt.Errorf("keep job %s: %w", j.ID, err)
 	}
@@ -164,7 +194,7 @@ func (r *record) row() ([]any, error) {
 		due = &ms
 	}
 	return []any{r.Owner, r.State, mp3, r.Owes, r.Since.UnixMilli(), r.Lease.Until.UnixMilli(), due,
-		r.Updated.UnixMilli(), r.Waits, r.Video.Length, turn, string(doc), r.ID}, nil
+		r.Updated.UnixMilli(), r.Waits, r.Video.Length, turn, r.Kept, string(doc), r.ID}, nil
 }
 
 // querier is a database or a transaction of it.
@@ -242,7 +272,7 @@ func (s *SQLite) change(ctx context.Context, id string, f change) (Job, error) {
 	r, err := changeRow(ctx, s.db, "jobs", id,
 		func(r *record, now time.Time) error { return r.apply(f, now) },
 		`UPDATE jobs SET owner = ?, state = ?, mp3 = ?, owes = ?, since = ?, leased = ?, expires = ?, updated = ?,
-		waits = ?, length = ?, turn = ?, doc = ?
+		waits = ?, length = ?, turn = ?, kept = ?, doc = ?
 		WHERE id = ?`, (*record).row)
 	return r.Job, err
 }

@@ -76,6 +76,8 @@ type Store interface {
 	// ones, and Failed ones whose owner was not told. Stored ones have been silent for unsent, the others for silent.
 	// Longest silent first.
 	Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error)
+	// Usage tells what the owner's jobs keep and do; of uploads it knows nothing.
+	Usage(ctx context.Context, owner string) (Usage, error)
 	// Ping reports whether the store can be used.
 	Ping(ctx context.Context) error
 }

@@ -118,6 +118,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"resent", testResent},
 		{"expire", testExpire},
 		{"take", testTake},
+		{"usage", testUsage},
 		{"take by many", testTakeByMany},
 		{"changed", testChanged},
 		{"a cancelled context", testContext},

@@ -16,6 +16,8 @@ type turns interface {
 	next(ctx context.Context) (id string, err error)
 	// had records that the owner had a turn.
 	had(ctx context.Context, owner string) error
+	// made records for how long the sound is that was made for the owner today.
+	made(ctx context.Context, owner string, seconds float64) error
 }
 
 // takeTries bounds how often another worker may take the job whose turn it is before us.

@@ -62,6 +62,8 @@ type Uploads interface {
 	Delete(ctx context.Context, id string) error
 	// Keeps tells which of the ids, at most some hundreds, are those of uploads.
 	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
+	// Usage counts the owner's uploads that are under way, and the bytes that are kept of them.
+	Usage(ctx context.Context, owner string) (Usage, error)
 	// Expired gives up to limit uploads whose time is up.
 	Expired(ctx context.Context, limit int) ([]Upload, error)
 }
@@ -70,6 +72,14 @@ type Uploads interface {
 type uploadRecord struct {
 	Upload  `bson:",inline"`
 	Version version `bson:",inline"`
+}
+
+// kept is how many bytes of the upload are stored that are no job's; -1 when it is not under way.
+func (r *uploadRecord) kept() int64 {
+	if r.Job != "" || r.Progress.Done && !r.Partial {
+		return -1
+	}
+	return r.Progress.Offset
 }
 
 func (r *uploadRecord) version() *version { return &r.Version }

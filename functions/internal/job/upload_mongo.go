@@ -34,7 +34,8 @@ func (m *MongoUploads) change(
 // Begin is of [Uploads]. The time at which an upload ends is the server's, and so a change of what is kept. When there
 // is none, because we died in between, it has ended already.
 func (m *MongoUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) (Upload, error) {
-	if err := m.make(ctx, m.uploads, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}}); err != nil {
+	if err := m.make(ctx, m.uploads, mongo.IndexModel{Keys: bson.D{{Key: "expires", Value: 1}}},
+		mongo.IndexModel{Keys: bson.D{{Key: "owner", Value: 1}}}); err != nil {
 		return Upload{}, err
 	}
 	if _, err := m.uploads.InsertOne(ctx, uploadRecord{Upload: u}); mongo.IsDuplicateKeyError(err) {
@@ -69,6 +70,18 @@ func (m *MongoUploads) find(ctx context.Context, filter bson.M, o *options.FindO
 		return nil, fmt.Errorf("find uploads: %w", err)
 	}
 	return found, nil
+}
+
+// Usage is of [Uploads].
+func (m *MongoUploads) Usage(ctx context.Context, owner string) (u Usage, err error) {
+	found, err := m.find(ctx, bson.M{"owner": owner}, options.Find())
+	for _, upload := range found {
+		if n := (&uploadRecord{Upload: upload}).kept(); n >= 0 {
+			u.Uploads++
+			u.Bytes += n
+		}
+	}
+	return u, err
 }
 
 // Keeps is of [Uploads].

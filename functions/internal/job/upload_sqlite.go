@@ -28,6 +28,11 @@ CREATE INDEX IF NOT EXISTS uploads_expires ON uploads (expires)`)
 	if err != nil {
 		return nil, fmt.Errorf("make the table of uploads: %w", err)
 	}
+	for _, column := range []string{"owner TEXT NOT NULL DEFAULT ''", "kept INTEGER NOT NULL DEFAULT 0"} {
+		if err := addColumn(ctx, db, "uploads", column); err != nil {
+			return nil, fmt.Errorf("bring the table of uploads up to date: %w", err)
+		}
+	}
 	s := &SQLiteUploads{db: db}
 	s.uploadSteps.change = s.change
 	return s, nil
@@ -39,14 +44,14 @@ func (r *uploadRecord) row() ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode upload %s: %w", r.ID, err)
 	}
-	return []any{r.Expires.UnixMilli(), string(doc), r.ID}, nil
+	return []any{r.Expires.UnixMilli(), r.Owner, r.kept(), string(doc), r.ID}, nil
 }
 
 func (s *SQLiteUploads) change(
 	ctx context.Context, id string, f func(r *uploadRecord, now time.Time) error,
 ) (Upload, error) {
 	r, err := changeRow(ctx, s.db, "uploads", id, f,
-		"UPDATE uploads SET expires = ?, doc = ? WHERE id = ?", (*uploadRecord).row)
+		"UPDATE uploads SET expires = ?, owner = ?, kept = ?, doc = ? WHERE id = ?", (*uploadRecord).row)
 	return r.Upload, err
 }
 
@@ -56,8 +61,8 @@ func (s *SQLiteUploads) Begin(ctx context.Context, u Upload, ttl time.Duration) 
 	row, err := (&uploadRecord{Upload: u}).row()
 	var res sql.Result
 	if err == nil {
-		res, err = s.db.ExecContext(ctx, "INSERT INTO uploads (expires, doc, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-			row...)
+		res, err = s.db.ExecContext(ctx, `INSERT INTO uploads (expires, owner, kept, doc, id) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT DO NOTHING`, row...)
 	}
 	if err == nil {
 		if n, _ := res.RowsAffected(); n == 0 { // which SQLite always knows
@@ -82,6 +87,16 @@ func (s *SQLiteUploads) Delete(ctx context.Context, id string) error {
 		return fmt.Errorf("delete upload %s: %w", id, err)
 	}
 	return nil
+}
+
+// Usage is of [Uploads].
+func (s *SQLiteUploads) Usage(ctx context.Context, owner string) (u Usage, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(kept), 0) FROM uploads WHERE owner = ? AND kept >= 0",
+		owner).Scan(&u.Uploads, &u.Bytes)
+	if err != nil {
+		return u, fmt.Errorf("usage of an owner: %w", err)
+	}
+	return u, nil
 }
 
 // Keeps is of [Uploads].

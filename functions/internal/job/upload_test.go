@@ -44,6 +44,7 @@ func testUploads(t *testing.T, open func(t *testing.T) job.Uploads) {
 		{"save", testSave},
 		{"keeps", testUploadsKept},
 		{"expired", testExpired},
+		{"usage", testUploadsUsage},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -222,5 +223,29 @@ func testExpired(t *testing.T, s job.Uploads) {
 		if diff := cmp.Diff(want, ids); diff != "" || err != nil {
 			t.Errorf("Expired(%d) (%v) differs (-want +got):\n%s", limit, err, diff)
 		}
+	}
+}
+
+// testUploadsUsage counts what is under way, and its bytes.
+func testUploadsUsage(t *testing.T, s job.Uploads) {
+	ctx := t.Context()
+	save := func(change func(u *job.Upload)) {
+		t.Helper()
+		u := lock(t, s, beginUpload(t, s, time.Hour).ID, running)
+		u.Partial = false
+		change(&u)
+		if err := s.Save(ctx, u, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(func(u *job.Upload) { u.Progress.Offset = 100 })
+	save(func(u *job.Upload) { u.Progress = job.Progress{Offset: 20, Done: true} }) // a part, which is kept
+	save(func(u *job.Upload) { u.Job = newID() })                                   // an Idempotency-Key
+	want := job.Usage{Uploads: 2, Bytes: 120}
+	if got, err := s.Usage(ctx, "ann@example.com"); got != want || err != nil {
+		t.Errorf("Usage = %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := s.Usage(ctx, "bob@example.com"); got != (job.Usage{}) || err != nil {
+		t.Errorf("another's Usage = %+v, %v, want none", got, err)
 	}
 }
