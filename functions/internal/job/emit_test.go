@@ -65,7 +65,7 @@ func TestLinks(t *testing.T) {
 			want.MP3, want.Cancel = "/jobs/1/mp3", "/jobs/1/cancel"
 		case job.Converted, job.Notified:
 			want.MP3 = "/jobs/1/mp3"
-		case job.Failed, job.Cancelled:
+		case job.Failed, job.Cancelled, job.HandedOver:
 			want.Retry = "/jobs/1/retry"
 		case job.Expired:
 		}
