@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +20,8 @@ set -eu
 case "$*" in
 "--namespace soundstrip get secret "*) test -e "$SECRETS/$5" ;;
 "--namespace soundstrip create secret generic "*" --from-env-file=/dev/stdin") cat >"$SECRETS/$6" ;;
+"--namespace soundstrip create secret generic "*" --from-file=private-key=/dev/stdin")
+  sed ':a;N;$!ba;s/\n/\\n/g;s/^/private-key=/' >"$SECRETS/$6" ;;
 *) echo "kubectl $*: not expected" >&2; exit 2 ;;
 esac
 `
@@ -65,8 +70,17 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	if diff := cmp.Diff(first, makeSecrets(t, cluster)); diff != "" {
 		t.Errorf("secrets made again (-first +second):\n%s", diff)
 	}
-	if other := makeSecrets(t, t.TempDir()); other["tokens"]["secret"] == first["tokens"]["secret"] {
-		t.Error("two clusters have the same secret of tokens")
+	if other := makeSecrets(t, t.TempDir()); other["token-key"]["private-key"] == first["token-key"]["private-key"] {
+		t.Error("two clusters have the same key of tokens")
+	}
+	block, _ := pem.Decode([]byte(strings.ReplaceAll(first["token-key"]["private-key"], `\n`, "\n")))
+	if block == nil {
+		t.Fatal("the key of tokens is no PEM")
+	}
+	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err != nil {
+		t.Error(err)
+	} else if _, ok := key.(ed25519.PrivateKey); !ok {
+		t.Errorf("the key of tokens is a %T, want Ed25519", key)
 	}
 }
 
@@ -87,6 +101,22 @@ func TestSecretsAreThoseThatPodsName(t *testing.T) {
 				if strings.HasSuffix(v.Name, "_SECRET") && value != "" && len(value) < 32 {
 					t.Errorf("%s has %d bytes, want 32 at least", v.Name, len(value))
 				}
+			}
+		}
+	}
+}
+
+// TestOnlyLoginSigns has no other function have what tokens are signed with.
+func TestOnlyLoginSigns(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	for _, p := range objects.pods() {
+		for _, c := range p.spec.Containers {
+			given := objects.variables(t, c)
+			_, private := given["JWT_PRIVATE_KEY"]
+			_, secret := given["JWT_SECRET"]
+			if secret || private != (p.name == "login") {
+				t.Errorf("%s has JWT_PRIVATE_KEY: %v, JWT_SECRET: %v, want login alone to have the key", p.name, private, secret)
 			}
 		}
 	}

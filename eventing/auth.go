@@ -1,7 +1,13 @@
 package eventing
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -20,19 +26,36 @@ const signedFor = 2 * time.Minute
 
 const issuer = "soundstrip-events"
 
-// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. Without a secret
-// it does nothing.
+// signature is what a signed post says: the id of the signature is in the log of who made it and of who took it.
+type signature struct {
+	Body string `json:"body_sha256,omitempty"` // in hex, of the body
+	jwt.RegisteredClaims
+}
+
+// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. It holds for this
+// body only. Without a secret it does nothing.
 func Authorize(r *http.Request, secret []byte, audience string) error {
 	if len(secret) == 0 {
 		return nil
 	}
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return fmt.Errorf("sign event for %s: %w", audience, err)
+		}
+		_ = r.Body.Close() // it was only read
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
 	now := time.Now()
-	t, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+	t, err := jwt.NewWithClaims(jwt.SigningMethodHS256, signature{hashOf(body), jwt.RegisteredClaims{
+		ID:        rand.Text(),
 		Issuer:    issuer,
 		Audience:  jwt.ClaimStrings{audience},
 		IssuedAt:  jwt.NewNumericDate(now),
 		ExpiresAt: jwt.NewNumericDate(now.Add(signedFor)),
-	}).SignedString(secret)
+	}}).SignedString(secret)
 	if err != nil {
 		return fmt.Errorf("sign event for %s: %w", audience, err)
 	}
@@ -40,8 +63,13 @@ func Authorize(r *http.Request, secret []byte, audience string) error {
 	return nil
 }
 
+func hashOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
 // Authenticated lets only posts through that [Authorize] signed for the audience with the same secret: 401 without a
-// signature, 403 with a wrong one. A secret shorter than [MinSecret] lets nothing through.
+// signature, 403 with a wrong one, or with that of another body. A secret shorter than [MinSecret] lets nothing through.
 func Authenticated(secret []byte, audience string, next http.Handler) http.Handler {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Name}), jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second))
@@ -51,7 +79,8 @@ func Authenticated(secret []byte, audience string, next http.Handler) http.Handl
 			return problem.New(problem.Unauthenticated, "events are taken from the broker only: the post is not signed").
 				With("WWW-Authenticate", "Bearer")
 		}
-		if _, err := parser.Parse(raw, func(*jwt.Token) (any, error) {
+		var said signature
+		if _, err := parser.ParseWithClaims(raw, &said, func(*jwt.Token) (any, error) {
 			if len(secret) < MinSecret {
 				// Anyone can sign with an empty one.
 				return nil, fmt.Errorf("the secret has %d bytes, want %d", len(secret), MinSecret)
@@ -60,6 +89,22 @@ func Authenticated(secret []byte, audience string, next http.Handler) http.Handl
 		}); err != nil {
 			return problem.Wrap(err, problem.Forbidden,
 				"events are taken from the broker only: the signature of the post does not hold")
+		}
+		// What versions until November 2026 signed has no hash. They are gone when all is deployed, and so are their
+		// signatures, 2 minutes later.
+		if said.Body != "" {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxEvent))
+			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+				return problem.New(problem.TooLarge, "the event is larger than %d bytes", MaxEvent)
+			}
+			if err != nil {
+				return problem.Wrap(err, problem.Invalid, "the event broke off")
+			}
+			if said.Body != hashOf(body) {
+				return problem.Wrap(fmt.Errorf("signature %s is of another body", said.ID), problem.Forbidden,
+					"events are taken from the broker only: the signature of the post is of another body")
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		next.ServeHTTP(w, r)
 		return nil

@@ -1,6 +1,7 @@
 package eventing_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -104,5 +105,56 @@ func TestAuthorizeWithoutSecret(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", nil)
 	if err := eventing.Authorize(r, nil, "convert"); err != nil || r.Header.Get("Authorization") != "" {
 		t.Errorf("Authorize = %v, header %q, want nothing", err, r.Header.Get("Authorization"))
+	}
+}
+
+// TestSignatureIsOfTheBody signs one body and posts another.
+func TestSignatureIsOfTheBody(t *testing.T) {
+	t.Parallel()
+	secret := []byte(strings.Repeat("s", eventing.MinSecret))
+	signed := func(body string) *http.Request {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		if err := eventing.Authorize(r, secret, "convert"); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first, second := signed(`{"video_fid":"1"}`), signed(`{"video_fid":"1"}`)
+	var ids []string
+	for _, r := range []*http.Request{first, second} {
+		var c jwt.RegisteredClaims
+		if _, _, err := jwt.NewParser().ParseUnverified(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "),
+			&c); err != nil || c.ID == "" {
+			t.Errorf("the signature has the id %q, %v", c.ID, err)
+		}
+		ids = append(ids, c.ID)
+	}
+	if ids[0] == ids[1] {
+		t.Error("two signatures have the same id")
+	}
+	for name, tt := range map[string]struct {
+		body string
+		want int
+	}{
+		"the same":  {`{"video_fid":"1"}`, 200},
+		"another":   {`{"video_fid":"2"}`, 403},
+		"none":      {"", 403},
+		"too large": {strings.Repeat("x", eventing.MaxEvent+1), 413},
+	} {
+		got := ""
+		h := eventing.Authenticated(secret, "convert", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			got = string(b)
+		}))
+		r := httptest.NewRequest("POST", "/", strings.NewReader(tt.body))
+		r.Header.Set("Authorization", first.Header.Get("Authorization"))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want || tt.want == 200 && got != tt.body {
+			t.Errorf("%s body: %d and the function reads %q, want %d", name, w.Code, got, tt.want)
+		}
 	}
 }
