@@ -133,7 +133,7 @@ func TestTriggers(t *testing.T) {
 	}
 	want := map[string][]string{
 		"convert": {eventing.TypeVideoUploaded},
-		"notify":  {eventing.TypeAudioConverted, eventing.TypeConversionFailed},
+		"notify":  {eventing.TypeAudioConverted, eventing.TypeConversionFailed, eventing.TypeAccountMail},
 	}
 	if diff := cmp.Diff(want, types); diff != "" {
 		t.Errorf("types by audience (-want +got):\n%s", diff)
