@@ -145,6 +145,37 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
+// TestLegacyTriggers holds the triggers beside the old system to those of the cluster: only the type of a queue differs.
+func TestLegacyTriggers(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	for file, names := range map[string][]string{
+		"notify.yaml": {"notify", "notify-failed"}, "convert.yaml": {"convert", "notify", "notify-failed"},
+	} {
+		text, err := os.ReadFile(filepath.Join("legacy", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := broker.ParseTriggers(text)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if len(got) != len(names) {
+			t.Fatalf("%s has %d triggers, want %q", file, len(got), names)
+		}
+		for i, g := range got {
+			want := trigger(t, objects, names[i])
+			if g.Queue != "" {
+				want.QueueType = "classic"
+			}
+			want.Type, want.Audience, want.Delivery.BackoffPolicy = g.Type, g.Audience, g.Delivery.BackoffPolicy
+			if diff := cmp.Diff(want, g); diff != "" {
+				t.Errorf("%s, trigger %s (-cluster +legacy):\n%s", file, names[i], diff)
+			}
+		}
+	}
+}
+
 // What takes videos may refuse one before it has come.
 func TestVideosAreTakenInFullDuplex(t *testing.T) {
 	t.Parallel()
