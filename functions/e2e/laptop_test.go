@@ -58,8 +58,8 @@ func TestLaptop(t *testing.T) {
 		t.Errorf("the download is %s of %v s, want mp3 of 3 s", codec, seconds)
 	}
 
-	if status, body := curl(t, s.url+"/mailbox"); status != 200 || !strings.Contains(body, "test.mp4") {
-		t.Errorf("GET /mailbox = %d %q, want the mail about test.mp4", status, body)
+	if status, body := curl(t, s.url+"/mailbox"); status != 200 || !strings.Contains(body, "Your MP3 is ready") {
+		t.Errorf("GET /mailbox = %d %q, want the mail", status, body)
 	}
 
 	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
