@@ -4,6 +4,7 @@ package browser
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -44,7 +45,13 @@ func TestQuick(t *testing.T) { //nolint:paralleltest // it measures
 // TestMany shows 10,000 jobs.
 func TestMany(t *testing.T) { //nolint:paralleltest // it measures
 	data := t.TempDir()
-	many(t, filepath.Join(data, "soundstrip.db"), 10_000)
+	first := serve(t, map[string]string{"SOUNDSTRIP_DATA": data})
+	var me struct{ ID string }
+	if err := json.Unmarshal(first.ask("GET", "users/me", nil, nil), &me); err != nil {
+		t.Fatal(err)
+	}
+	first.stop()
+	many(t, filepath.Join(data, "soundstrip.db"), me.ID, 10_000)
 	s := serve(t, map[string]string{"SOUNDSTRIP_DATA": data})
 	p := person(t, s.url)
 	p.visible(signIn)
@@ -128,8 +135,8 @@ func (p *tab) logWork(what string, before work) {
 		now.scripts-before.scripts, now.layout-before.layout, eval[int](p, "document.querySelectorAll('*').length"))
 }
 
-// many puts jobs into the database as it is before the program's first start.
-func many(t testing.TB, file string, n int) {
+// many puts jobs of a user into the database while nothing else has it open.
+func many(t testing.TB, file, owner string, n int) {
 	t.Helper()
 	db, err := sqlite.Open(file)
 	if err != nil {
@@ -145,8 +152,9 @@ func many(t testing.TB, file string, n int) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		j := job.Job{ID: media.NewID(), Owner: georgio, Filename: fmt.Sprintf("job %d of many.mp4", i), State: job.Notified,
-			Round: 1, Video: job.Video{Length: 1_000_000}, Progress: 100,
+		j := job.Job{ID: media.NewID(), Owner: owner, Username: georgio,
+			Filename: fmt.Sprintf("job %d of many.mp4", i), State: job.Notified, Round: 1,
+			Video: job.Video{Length: 1_000_000}, Progress: 100,
 			MP3: &job.MP3{FID: media.NewID(), Length: 100_000, Duration: 60}}
 		if _, err := jobs.Adopt(t.Context(), j); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
 )
 
 // fetched gets what an address gives whoever has it, which is to be of a kind.
@@ -142,7 +143,7 @@ func TestAdmin(t *testing.T) {
 	p.signIn()
 	p.pick(video(t, "of georgio.mp4", 2))
 	p.done(1)
-	eval[bool](p, `(e => { e.value = '*'; return e.dispatchEvent(new Event('change')); })(document.querySelector('#owner'))`)
+	p.do("choose everyone's", chromedp.SetValue(chromedp.CSS("#owner"), "*"))
 	p.done(2)
 	p.until(fmt.Sprintf(`document.querySelector('#jobs').innerText.includes(%q)`, ada))
 	p.until(`/0 converters at work.*0 waiting.*kB of MP3s stored/s.test(document.querySelector('#admin').innerText)`)

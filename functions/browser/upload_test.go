@@ -7,8 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"mime/multipart"
 	"net/http"
@@ -229,7 +228,7 @@ func TestBehindTLS(t *testing.T) {
 			r.SetURL(to)
 			r.SetXForwarded()
 		}})
-	front.Config.ErrorLog = log.New(io.Discard, "", 0) // Chromium ends handshakes of its own
+	front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // Chromium ends handshakes of its own
 	front.StartTLS()
 	t.Cleanup(front.Close)
 	p := person(t, "about:blank")
