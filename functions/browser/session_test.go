@@ -4,8 +4,10 @@ package browser
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -61,20 +63,45 @@ func TestSignIn(t *testing.T) {
 	p.visible(signIn)
 }
 
-// TestSignUp makes an account where everyone may.
+// TestSignUp makes an account where everyone may, by the link of a mail.
 func TestSignUp(t *testing.T) {
 	t.Parallel()
-	s := serve(t, map[string]string{"LOGIN_SIGNUP": "open"})
+	const ada, secret = "ada@example.com", "Violet-Harbour-7"
+	data := t.TempDir()
+	s := serve(t, map[string]string{"LOGIN_SIGNUP": "open", "SOUNDSTRIP_DATA": data})
 	p := person(t, s.url)
 	p.allow(`status of 422`)
+	p.click("#forgot")
+	p.visible("#signup") // the way back
 	p.click("#signup")
-	p.enter("#signin [name=email]", "ada@example.com")
+	p.click("#signup")
+	p.enter("#signin [name=email]", ada+"\r")
+	p.until(fmt.Sprintf(`document.querySelector('#signin-why').innerText.includes(%q)`, ada))
+	p.look("sign-up")
+	var link string
+	eventually(t, "the mail", func() (string, bool) {
+		mails, err := filepath.Glob(filepath.Join(data, "mailbox", "*.eml"))
+		if err != nil || len(mails) != 1 {
+			return fmt.Sprint(mails, err), false
+		}
+		b, err := os.ReadFile(mails[0])
+		m := regexp.MustCompile(`#password=(?:3D)?([A-Z2-7]+)`).FindStringSubmatch(
+			strings.NewReplacer("=\r\n", "", "=\n", "").Replace(string(b)))
+		if m != nil {
+			link = m[1]
+		}
+		return fmt.Sprint(err, string(b)), m != nil
+	})
+	eval[bool](p, fmt.Sprintf(`(location.hash = 'password=' + %q, true)`, link))
+	p.gone("#signin [name=email]")
 	p.enter("#signin [name=password]", "short\r")
 	p.visible("#signin-error")
-	p.look("sign-up")
-	p.enter("#signin [name=password]", "a long enough one\r")
+	p.look("choose-password")
+	p.enter("#signin [name=password]", secret+"\r")
+	p.visible("#signin [name=email]") // the address is there
+	p.enter("#signin [name=password]", secret+"\r")
 	p.until(usable)
-	p.until(`document.querySelector('#user').innerText === 'ada@example.com'`)
+	p.until(fmt.Sprintf(`document.querySelector('#user').innerText === %q`, ada))
 }
 
 // TestExpired lets a session end while a file is sent, and nothing else is asked for: the page tells by itself, and the

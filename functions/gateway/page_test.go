@@ -88,6 +88,13 @@ func TestPage(t *testing.T) {
 	if size += len(all.assets[index].packed); size > 60_000 {
 		t.Errorf("the page takes %d bytes, want 60,000 at most", size)
 	}
+	texts := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^  (\w+):`).FindAllStringSubmatch(all.assets["text.js"].plain, -1) {
+		if texts[m[1]] {
+			t.Errorf("text.js has two texts called %s: the page shows one for both", m[1])
+		}
+		texts[m[1]] = true
+	}
 	if w := get("/assets/0123456789abcdef/main.js"); w.Code != http.StatusNotFound ||
 		strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
 		t.Errorf("GET of another version = %d %v, want 404", w.Code, w.Header())

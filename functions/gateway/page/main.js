@@ -12,11 +12,12 @@ const form = $('signin');
 // What the form is for: its texts, and which of its fields are asked for.
 const modes = {
   signIn: { title: text.signIn, go: text.signIn, other: text.signUpInstead, email: true, password: 'current-password' },
-  signUp: { title: text.signUp, go: text.signUp, other: text.signInInstead, email: true, password: 'new-password' },
-  reset: { title: text.reset, go: text.sendLink, other: text.signInInstead, email: true },
-  choose: { title: text.choose, go: text.savePassword, other: text.signInInstead, password: 'new-password' },
+  signUp: { title: text.signUp, go: text.signUp, other: text.signInInstead, email: true }, // a mail asks for the password
+  reset: { title: text.resetPassword, go: text.sendLink, other: text.signInInstead, email: true },
+  choose: { title: text.choosePassword, go: text.savePassword, other: text.signInInstead, password: 'new-password' },
 };
 let mode = 'signIn';
+let open = false; // everyone may make an account
 let link = ''; // the secret of a mail's link, by which a password is chosen
 
 function view(name) {
@@ -30,7 +31,10 @@ function signInView(why, to = 'signIn') {
   switchForm(to);
   show($('signin-why'), why);
   form.password.value = '';
-  session.open().then((open) => { $('may').hidden = !open && mode === 'signIn'; });
+  session.open().then((may) => {
+    open = may;
+    $('may').hidden = !open && mode === 'signIn';
+  });
   (form.email.value || form.email.disabled ? form.password : form.email).focus();
 }
 
@@ -46,6 +50,7 @@ function switchForm(to) {
     form[name].closest('label').hidden = !m[name];
   }
   if (m.password) form.password.autocomplete = m.password;
+  $('may').hidden = !open && mode === 'signIn';
   $('forgot').hidden = mode !== 'signIn';
   show($('signin-error'), '');
 }
@@ -54,7 +59,15 @@ function switchForm(to) {
 const acts = {
   signIn: (email, password) => session.signIn(email, password),
   async signUp(email, password) {
-    if (await session.signUp(email, password)) signInView(text.linkSent(email));
+    try {
+      if (await session.signUp(email, password)) signInView(text.linkSent(email));
+    } catch (e) {
+      if (e.status === 422 && !modes.signUp.password) { // where no mail is sent, it is chosen now
+        modes.signUp.password = 'new-password';
+        switchForm('signUp');
+      }
+      throw e;
+    }
   },
   async reset(email) {
     await session.reset(email);
@@ -62,7 +75,7 @@ const acts = {
   },
   async choose(_, password) {
     await session.choose(link, password);
-    signInView(text.chosen);
+    signInView(text.passwordSaved);
   },
 };
 
@@ -88,8 +101,8 @@ async function submit(e) {
     const [email, password] = [form.email.value.trim(), form.password.value];
     await acts[mode](email, password);
   } catch (err) {
-    const said = mode === 'signIn' && err.status === 401 ? text.wrongPassword : err.status === 429 ? text.tooOften(err.after) :
-      err.message;
+    const said = mode === 'signIn' && err.status === 401 ? text.wrongPassword :
+      err.status === 429 ? text.tooOften(err.after) : err.message;
     show($('signin-error'), said[0].toUpperCase() + said.slice(1));
     form.password.select();
   } finally {

@@ -72,7 +72,8 @@ class Session extends EventTarget {
       const answer = await this.call('validate', { method: 'POST' });
       const claims = await answer.json();
       const now = Date.parse(answer.headers.get('Date')) || Date.now(); // of the service, whose clock may be another
-      this.user = { name: claims.username, admin: claims.group === 'admin', until: Date.now() + claims.exp * 1000 - now };
+      const until = Date.now() + claims.exp * 1000 - now;
+      this.user = { name: claims.username, admin: claims.group === 'admin', until };
       remembered.set('user', this.user);
       this.#watch();
     } catch (e) {
@@ -121,7 +122,7 @@ class Session extends EventTarget {
 
   // signUp tells whether a mail is on its way that proves the address; otherwise the person is signed in.
   async signUp(email, password) {
-    const answer = await this.#post('users', { email, password }, 'omit');
+    const answer = await this.#post('users', { email, ...password && { password } }, 'omit');
     if (answer.status === 202) return true;
     await this.signIn(email, password);
     return false;
