@@ -102,7 +102,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// kinds are MP4 and MOV as cameras, phones and programs write them.
+// kinds are videos as cameras, phones and programs write them.
 var kinds = []struct {
 	name  string
 	args  []string
@@ -121,9 +121,10 @@ var kinds = []struct {
 	{"two.mp4", []string{"-c:a", "aac", "-map", "0:v", "-map", "1:a", "-map", "1:a"}, false},
 	{"titled.mp4", []string{"-c:a", "aac", "-metadata", "title=A title", "-metadata", "artist=An artist"}, false},
 	{"phone.3gp", []string{"-c:a", "aac", "-ar", "22050", "-ac", "1"}, false},
+	{"screen.mkv", []string{"-c:a", "libopus", "-c:v", "rawvideo", "-s", "960x540"}, false}, // 6 MB stay
 }
 
-// TestSound sends of MP4 and MOV the sound alone, of which the same MP3 is made as of the whole, to the bit.
+// TestSound sends of MP4, MOV and Matroska the sound alone, of which the same MP3 is made as of the whole, to the bit.
 func TestSound(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
