@@ -202,7 +202,8 @@ const deedsOf = {
 
 // deeds makes new buttons only where the job is of another kind.
 function deeds(r, j, name) {
-  const kind = ready(j) ? 'ready' : running(j) ? 'running' : ['failed', 'cancelled'].includes(j.state) ? 'over' : '';
+  const over = ['failed', 'cancelled', 'handed_over'].includes(j.state);
+  const kind = ready(j) ? 'ready' : running(j) ? 'running' : over ? 'over' : '';
   if (r.kind !== kind) {
     r.kind = kind;
     const focused = r.actions.contains(document.activeElement);
@@ -292,7 +293,8 @@ function match() {
     if (states && !states.includes(j.state)) continue;
     if (terms.length) {
       const o = j.options ?? {};
-      j.text ??= [j.filename, o.title, o.artist, o.album, j.username ?? j.owner].filter(Boolean).join(' ').toLowerCase();
+      j.text ??= [j.filename, o.title, o.artist, o.album, j.username ?? j.owner].filter(Boolean).join(' ')
+        .toLowerCase();
       if (!terms.every((t) => j.text.includes(t))) continue;
     }
     wanted.push(j);

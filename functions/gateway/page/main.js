@@ -12,7 +12,7 @@ const form = $('signin');
 // What the form is for: its texts, and which of its fields are asked for.
 const modes = {
   signIn: { title: text.signIn, go: text.signIn, other: text.signUpInstead, email: true, password: 'current-password' },
-  signUp: { title: text.signUp, go: text.signUp, other: text.signInInstead, email: true }, // a mail asks for the password
+  signUp: { title: text.signUp, go: text.signUp, other: text.signInInstead, email: true }, // a mail has the rest
   reset: { title: text.resetPassword, go: text.sendLink, other: text.signInInstead, email: true },
   choose: { title: text.choosePassword, go: text.savePassword, other: text.signInInstead, password: 'new-password' },
 };
