@@ -66,6 +66,7 @@ func (e *Exit) Unwrap() error { return e.Err }
 // Main calls run with a context that SIGINT and SIGTERM end, and with the environment; it is the one place that exits:
 // with 0, with the code of an [Exit], or with 1.
 func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
+	hideMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, envconfig.OsLookuper())
 	stop()

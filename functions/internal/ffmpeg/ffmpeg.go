@@ -30,6 +30,16 @@ var ErrMissing = errors.New("ffmpeg with libmp3lame, and ffprobe, are needed: in
 type Tool struct {
 	ffmpeg, ffprobe string
 	cpu             time.Duration
+
+	ffmpegBox, probeBox sandbox
+}
+
+// boxOf gives the sandbox of a program.
+func (t *Tool) boxOf(program string) *sandbox {
+	if program == t.ffprobe {
+		return &t.probeBox
+	}
+	return &t.ffmpegBox
 }
 
 // Find looks for a program ffmpeg by path or name, and for the ffprobe beside it. Where the machine is new enough, it

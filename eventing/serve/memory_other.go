@@ -1,0 +1,6 @@
+//go:build !linux
+
+package serve
+
+// hideMemory does nothing here.
+func hideMemory() {}
