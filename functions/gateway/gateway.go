@@ -35,6 +35,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/, /assets/…                                   the page
 //	/curl                                          a page that says how to use the service by curl
 //	/session, /session/end                         the page's cookie, made of Login's token
+//	/login/oidc, /login/oidc/callback              the same by an OpenID provider
 //	/plain                                         the list of jobs for a browser without JavaScript
 //	/login, /token, /logout, /users                Login
 //	/users/reset, /users/password                  Login
@@ -68,6 +69,10 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("GET /openapi.json", problem.Handler(serveDescription))
 	mux.Handle("/openapi.json", reads)
 	mux.Handle("/login", routes.Login)
+	mux.Handle("GET /login/oidc", problem.Handler(s.beginSignOn))
+	mux.Handle("/login/oidc", reads)
+	mux.Handle("GET /login/oidc/callback", problem.Handler(s.endSignOn))
+	mux.Handle("/login/oidc/callback", reads)
 	mux.Handle("/token", routes.Login)
 	mux.Handle("/logout", routes.Login)
 	mux.Handle("/users", routes.Login)

@@ -44,6 +44,7 @@ func (s sessions) bearer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		c, err := r.Cookie(cookieName(r))
+		r = withState(r)
 		r.Header.Del("Cookie")
 		if err == nil && r.Header.Get("Authorization") == "" {
 			r.Header.Set("Authorization", "Bearer "+c.Value)

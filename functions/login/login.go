@@ -36,6 +36,10 @@ type Users interface {
 	UseLink(ctx context.Context, secret, password string) error
 	Create(ctx context.Context, email, password string, admin bool) error
 	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
+	BeginHandshake(ctx context.Context, h account.Handshake, ttl time.Duration) (state string, err error)
+	EndHandshake(ctx context.Context, state string) (account.Handshake, error)
+	ByIdentity(ctx context.Context, i account.Identity) (account.User, error)
+	SetGroup(ctx context.Context, email, group string) error
 	EndTokens(ctx context.Context, email string) error
 	SetPassword(ctx context.Context, email, password string) error
 	Delete(ctx context.Context, email string) error
@@ -68,6 +72,7 @@ type Config struct {
 	Sink string `env:"K_SINK"`
 	// EventSecret signs what goes to the broker, and what sweep asks: whose files are to go. Without it nobody is told.
 	EventSecret string `env:"EVENT_SECRET"`
+	OIDC        OIDCConfig
 }
 
 // Validate reports an unknown LOGIN_SIGNUP, and a LOGIN_SESSION that nobody could use.
@@ -132,6 +137,7 @@ type handler struct {
 	signer   *token.Signer
 	verifier token.Verifier
 	sender   Sender
+	provider *provider
 	cfg      Config
 	now      func() time.Time
 }
@@ -143,7 +149,8 @@ func New(users Users, signer *token.Signer, events Sender, cfg Config) http.Hand
 }
 
 func newHandler(users Users, signer *token.Signer, events Sender, cfg Config, now func() time.Time) *handler {
-	return &handler{users: users, signer: signer, verifier: signer.Verifier(), sender: events, cfg: cfg, now: now}
+	return &handler{users: users, signer: signer, verifier: signer.Verifier(), sender: events,
+		provider: newProvider(cfg.OIDC), cfg: cfg, now: now}
 }
 
 func (h *handler) routes() http.Handler {
@@ -156,6 +163,8 @@ func (h *handler) routes() http.Handler {
 		mux.Handle("POST /validate", token.Required(h.verifier, "", problem.Handler(h.validate)))
 		mux.Handle("/validate", problem.NotAllowed(http.MethodPost))
 	}
+	mux.Handle("POST /login/oidc", problem.Handler(h.beginSignOn))
+	mux.Handle("POST /login/oidc/callback", problem.Handler(h.endSignOn))
 	mux.Handle("POST /token", problem.Handler(h.refresh))
 	mux.Handle("/token", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /logout", problem.Handler(h.logout))

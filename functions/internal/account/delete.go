@@ -25,6 +25,7 @@ func (s *Store) Delete(ctx context.Context, email string) error {
 			args  []any
 		}{
 			{"DELETE FROM api_key WHERE uid = ?", []any{u.ID}},
+			{"DELETE FROM identity WHERE uid = ?", []any{u.ID}},
 			{"DELETE FROM `user` WHERE id = ?", []any{u.row}},
 			{"REPLACE INTO deleted_user (uid, owner, since, swept) VALUES (?, ?, " + s.dialect.now + ", FALSE)",
 				[]any{u.ID, u.Owner}},

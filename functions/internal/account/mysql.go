@@ -129,6 +129,10 @@ var tables = []struct{ name, columns string }{
 	{"attempt", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"}, // Unix milliseconds, as in the next one
 	{"known_network", "id CHAR(64) NOT NULL PRIMARY KEY, until BIGINT NOT NULL"},
 	{"password_link", "id CHAR(64) NOT NULL PRIMARY KEY, email VARCHAR(255) NOT NULL, ends BIGINT NOT NULL"},
+	{"handshake", "id CHAR(64) NOT NULL PRIMARY KEY, nonce VARCHAR(64) NOT NULL, verifier VARCHAR(128) NOT NULL, " +
+		"ends BIGINT NOT NULL"},
+	{"identity", "id CHAR(64) NOT NULL PRIMARY KEY, uid VARCHAR(32) NOT NULL, issuer VARCHAR(255) NOT NULL, " +
+		"UNIQUE (uid, issuer)"},
 	{"deleted_user", "uid VARCHAR(32) NOT NULL PRIMARY KEY, owner VARCHAR(255) NOT NULL, since BIGINT NOT NULL, " +
 		"swept BOOLEAN NOT NULL"},
 }
