@@ -115,6 +115,25 @@ func ask(t *testing.T, want int, method, url, token, body string) string {
 	return answer
 }
 
+// sendByKey sends a video by the command line, which has an API key, and gives the job's id.
+func sendByKey(t *testing.T, url, key, file string) string {
+	t.Helper()
+	s := &sender{t: t, home: t.TempDir(), url: url}
+	login := s.command("login", "--key")
+	login.Stdin = strings.NewReader(key + "\n")
+	if out, err := login.CombinedOutput(); err != nil {
+		t.Fatalf("soundstrip login --key: %v: %s", err, out)
+	}
+	code, out, said := s.send("--json", "--no-wait", file)
+	var sent struct {
+		Job string `json:"job_id"`
+	}
+	if json.Unmarshal([]byte(out), &sent) != nil || sent.Job == "" {
+		t.Fatalf("soundstrip send = %d %s %s, want a job", code, out, said)
+	}
+	return sent.Job
+}
+
 // testLife signs up, confirms, makes a key, sends a video by it, changes the password and leaves; then somebody else
 // signs up with the address.
 func testLife(t *testing.T, s *system) {
@@ -131,7 +150,7 @@ func testLife(t *testing.T, s *system) {
 	if err := json.Unmarshal([]byte(ask(t, 201, "POST", s.url+"/users/me/keys", token, `{"name": "backup"}`)), &key); err != nil {
 		t.Fatal(err)
 	}
-	id := upload(t, s.url, key.Key, video(t, "life.mp4", 2))
+	id := sendByKey(t, s.url, key.Key, video(t, "life.mp4", 2))
 	j := await(t, s.url, key.Key, id, "notified", "failed")
 	if j.MP3 == nil {
 		t.Fatalf("the job ended %s %+v, want an MP3", j.State, j.Error)

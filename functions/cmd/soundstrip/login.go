@@ -17,13 +17,15 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/api"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
 const (
 	loginUsage = `usage: soundstrip login [--url URL] EMAIL
+       soundstrip login [--url URL] --key
 
 Asks for the password and keeps the token for soundstrip send, where only you can read it. Without a terminal the
-password is the first line of standard input`
+password is the first line of standard input. With --key it asks for an API key, and keeps that`
 	logoutUsage = `usage: soundstrip logout [--url URL]
 
 Forgets the token that soundstrip login keeps`
@@ -45,7 +47,8 @@ func runLogin(ctx context.Context, env envconfig.Lookuper, args []string) error 
 	f := flag.NewFlagSet("login", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	at := urlFlag(f, env)
-	if err := f.Parse(args); err != nil || f.NArg() != 1 {
+	key := f.Bool("key", false, "")
+	if err := f.Parse(args); err != nil || (f.NArg() == 1) == *key || f.NArg() > 1 {
 		return &serve.Exit{Code: exitUsage, Err: errors.New(loginUsage)}
 	}
 	c, err := api.New(*at, "")
@@ -53,15 +56,25 @@ func runLogin(ctx context.Context, env envconfig.Lookuper, args []string) error 
 		return usage("login", err)
 	}
 	fromStdin := !term.IsTerminal(int(os.Stdin.Fd()))
-	password, err := askPassword("Password of "+f.Arg(0)+": ", fromStdin, os.Stdin, os.Stderr)
+	prompt := "Password of " + f.Arg(0) + ": "
+	if *key {
+		prompt = "API key: "
+	}
+	password, err := askPassword(prompt, fromStdin, os.Stdin, os.Stderr)
 	if err != nil {
 		return fmt.Errorf("soundstrip login: %w", err)
 	}
-	token, err := c.Login(ctx, f.Arg(0), password)
+	if *key {
+		if !strings.HasPrefix(password, token.KeyPrefix) {
+			return usage("login", fmt.Errorf("this is no API key: one begins with %s", token.KeyPrefix))
+		}
+		return keepToken(*at, password)
+	}
+	given, err := c.Login(ctx, f.Arg(0), password)
 	if err != nil {
 		return sendError("soundstrip login", err)
 	}
-	return keepToken(*at, token)
+	return keepToken(*at, given)
 }
 
 func runLogout(env envconfig.Lookuper, args []string) error {
