@@ -112,7 +112,7 @@ func (l Local) Key(ctx context.Context, key string) (token.Claims, error) {
 		return token.Claims{}, fmt.Errorf("%w: %w", token.ErrKey, err)
 	}
 	c := claimsOf(u)
-	c.Scope = k.Scope
+	c.Scope, c.Admin = k.Scope, false
 	return c, err
 }
 

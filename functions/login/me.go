@@ -81,15 +81,24 @@ func (h *handler) deleteMe(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// recently is how long after a sign-on elsewhere it stands for the password.
+const recently = 10 * time.Minute
+
 // confirmed gives the user of the token, after reading the body and checking that it has the password: a token that was
-// left somewhere does not suffice.
+// left somewhere does not suffice. Who has no password here must have signed on recently.
 func (h *handler) confirmed(w http.ResponseWriter, r *http.Request, in any, password func() string) (account.User, error) {
-	u, _, err := h.bearer(r)
+	u, c, err := h.bearer(r)
 	if err != nil {
 		return u, err
 	}
 	if err := readBody(w, r, in); err != nil {
 		return u, err
+	}
+	if u.Elsewhere {
+		if c.AuthTime == nil || h.now().Sub(c.AuthTime.Time) > recently {
+			return u, problem.New(problem.Forbidden, "you signed on more than %v ago: sign on again, and then do this", recently)
+		}
+		return u, nil
 	}
 	_, err = h.users.Authenticate(r.Context(), u.Email, password(), h.network(r))
 	if errors.Is(err, account.ErrCredentials) {

@@ -21,6 +21,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
 	"github.com/soundstrip/soundstrip/functions/internal/account"
+	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
 // people are the users of the OpenID provider, by ID. All have the same password.
@@ -179,6 +180,10 @@ func TestSignOn(t *testing.T) {
 	s.groups.mu.Lock()
 	s.groups.groups["anna"] = []string{"soundstrip-admins"}
 	s.groups.mu.Unlock()
+	// Without a password, only who signed on just now may do what asks for it.
+	late := s.bearer(t, anna, func(c *token.Claims) { c.AuthTime = jwt.NewNumericDate(s.clock.Add(-recently - time.Minute)) })
+	s.want(t, 403, "DELETE", "/users/me", "", late)
+	s.want(t, 422, "PUT", "/users/me/password", "password=short", s.bearer(t, anna, nil))
 	if again, admin := in("anna"); again != anna || !admin {
 		t.Errorf("anna signs on as %s, admin %v, want the same user, an admin", again, admin)
 	}

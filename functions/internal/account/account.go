@@ -24,7 +24,9 @@ type User struct {
 	Group    string // admin, default, or another that an operator has thought of
 	Admin    bool   // the group is admin
 	Disabled bool
-	Created  time.Time // for a user of the old table, when the column was added
+	// Elsewhere says that the user has no password here, and signs on elsewhere.
+	Elsewhere bool
+	Created   time.Time // for a user of the old table, when the column was added
 	// TokensAfter is the Unix time before which a token must not have been given; 0 when that is long ago.
 	TokensAfter int64
 

@@ -159,7 +159,7 @@ const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.ad
 // scan reads a user, and what is stored as the password.
 func scan(row interface{ Scan(into ...any) error }) (u User, password string, err error) {
 	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Group, &u.Disabled, &u.Created, &u.TokensAfter, &password)
-	u.Group = cmp.Or(u.Group, "default")
+	u.Group, u.Elsewhere = cmp.Or(u.Group, "default"), password == ""
 	if u.Admin {
 		u.Group = "admin"
 	}
