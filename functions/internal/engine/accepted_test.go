@@ -41,6 +41,8 @@ var encoders = map[string]string{
 	"PCM":           "-c:a pcm_s16le",
 	"SMPTE 302M":    "-c:a s302m -strict -2 -ac 2 -ar 48000",
 	"Speex":         "-c:a libspeex -ar 16000 -ac 1",
+	"RealAudio 1.0": "-c:a real_144 -ar 8000 -ac 1",
+	"TTA":           "-c:a tta",
 	"TrueHD":        "-c:a truehd -strict -2 -ac 2 -ar 48000",
 	"Vorbis":        "-c:a libvorbis",
 	"WMA":           "-c:a wmav2",
@@ -80,6 +82,15 @@ var muxers = map[string]string{
 	"raw MP3":        "-vn -f mp3",
 	"raw AAC":        "-vn -f adts",
 	"raw AC-3":       "-vn -f ac3",
+	"raw E-AC-3":     "-vn -f eac3",
+	"raw DTS":        "-vn -f dts",
+	"raw MP2":        "-vn -f mp2",
+	"AMR":            "-vn -f amr",
+	"AU":             "-vn -f au -c:a pcm_s16be",
+	"WavPack":        "-vn -f wv",
+	"TTA":            "-vn -f tta",
+	"MXF":            "-c:v mpeg2video -f mxf -ar 48000",
+	"RealMedia":      "-c:v rv10 -s 176x144 -f rm",
 }
 
 // TestConvertAccepts makes and converts all that the README says is accepted: its table of containers and what is in
@@ -167,7 +178,7 @@ func readingOf(t *testing.T, e *Engine, path, container, sound string) reading {
 	switch sound {
 	case "Speex":
 		b := read(t, path)
-		p, err := e.plan(t.Context(), &source{bytes.NewReader(b), int64(len(b))})
+		p, err := e.plan(t.Context(), &source{bytes.NewReader(b), int64(len(b))}, eventing.Options{}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
