@@ -31,8 +31,16 @@ export async function stand(id, signal) {
     job: jobOf(res.headers.get('Location')) };
 }
 
-// end deletes what the service has of an upload.
-export const end = (id) => session.call(`files/${id}`, { method: 'DELETE', headers: tus });
+// end deletes what the service has of an upload, and its job where all had arrived meanwhile.
+export async function end(id) {
+  try {
+    await session.call(`files/${id}`, { method: 'DELETE', headers: tus });
+  } catch (e) {
+    if (e.status !== 409) throw e;
+    const { job } = await stand(id);
+    if (job) await session.call(`jobs/${job}`, { method: 'DELETE' });
+  }
+}
 
 // maximum gives how many bytes the service takes; Infinity when it does not say.
 export async function maximum() {
