@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
@@ -20,7 +19,7 @@ const handshakeHolds = 10 * time.Minute
 // that it is SameSite=Lax.
 func stateCookie(r *http.Request, value string, seconds int) *http.Cookie {
 	c := cookie(r, value, seconds)
-	c.Name = strings.Replace(c.Name, "session", "sign-on", 1)
+	c.Name += "-sign-on"
 	c.SameSite = http.SameSiteLaxMode
 	return c
 }

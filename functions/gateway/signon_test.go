@@ -43,29 +43,29 @@ func TestSignOn(t *testing.T) {
 	}
 	w := ask("/login/oidc", "")
 	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "https://op.example.com/authorize?state=S" ||
-		w.Header().Get("Set-Cookie") != "__Host-sign-on=S; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax" {
+		w.Header().Get("Set-Cookie") != "__Host-soundstrip-sign-on=S; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax" {
 		t.Errorf("GET /login/oidc = %d %v", w.Code, w.Header())
 	}
 	for _, tt := range []struct {
 		name, query, cookie string
 		in                  bool
 	}{
-		{"right", "code=C&state=S", "__Host-sign-on=S", true},
+		{"right", "code=C&state=S", "__Host-soundstrip-sign-on=S", true},
 		{"another browser", "code=C&state=S", "", false},
-		{"a sign-on of somebody else's", "code=C&state=S", "__Host-sign-on=X", false},
-		{"no state", "code=C", "__Host-sign-on=S", false},
-		{"neither", "code=C", "__Host-sign-on=", false},
-		{"a cookie that any host may set", "code=C&state=S", "sign-on=S", false},
-		{"refused by the provider", "error=access_denied&state=S", "__Host-sign-on=S", false},
-		{"refused by login", "code=X&state=S", "__Host-sign-on=S", false},
+		{"a sign-on of somebody else's", "code=C&state=S", "__Host-soundstrip-sign-on=X", false},
+		{"no state", "code=C", "__Host-soundstrip-sign-on=S", false},
+		{"neither", "code=C", "__Host-soundstrip-sign-on=", false},
+		{"a cookie that any host may set", "code=C&state=S", "soundstrip-sign-on=S", false},
+		{"refused by the provider", "error=access_denied&state=S", "__Host-soundstrip-sign-on=S", false},
+		{"refused by login", "code=X&state=S", "__Host-soundstrip-sign-on=S", false},
 	} {
 		w := ask("/login/oidc/callback?"+tt.query, tt.cookie)
 		cookies := strings.Join(w.Header().Values("Set-Cookie"), "\n")
-		if in := strings.Contains(cookies, "__Host-session=abc;"); in != tt.in ||
+		if in := strings.Contains(cookies, "__Host-soundstrip=abc;"); in != tt.in ||
 			(w.Code == http.StatusSeeOther) != in || !in && w.Code != http.StatusForbidden {
 			t.Errorf("%s: %d, cookies %q, want in: %v", tt.name, w.Code, cookies, tt.in)
 		}
-		if !strings.Contains(cookies, "__Host-sign-on=; Path=/; Max-Age=0") {
+		if !strings.Contains(cookies, "__Host-soundstrip-sign-on=; Path=/; Max-Age=0") {
 			t.Errorf("%s: cookies %q, want the state gone", tt.name, cookies)
 		}
 	}
