@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -26,7 +27,7 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.remove(r.Context(), j); err != nil {
+	if err := s.remove(r.Context(), r, j); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -57,7 +58,7 @@ func (s *server) deleteMany(w http.ResponseWriter, r *http.Request) error {
 		Results []deletion `json:"results"`
 	}
 	for _, id := range ids {
-		answer.Results = append(answer.Results, s.deletion(ctx, id))
+		answer.Results = append(answer.Results, s.deletion(ctx, r, id))
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
@@ -91,11 +92,11 @@ func namedIn(w http.ResponseWriter, r *http.Request) ([]string, error) {
 }
 
 // deletion deletes a job and says how that went. Another's is not found: who may not see it does not learn of it.
-func (s *server) deletion(ctx context.Context, id string) deletion {
+func (s *server) deletion(ctx context.Context, r *http.Request, id string) deletion {
 	j, err := s.jobs.Get(ctx, id)
 	switch {
 	case err == nil && token.FromContext(ctx).May(j.Owner):
-		err = s.remove(ctx, j)
+		err = s.remove(ctx, r, j)
 	case err == nil:
 		err = job.ErrNotFound
 	}
@@ -113,8 +114,15 @@ func (s *server) deletion(ctx context.Context, id string) deletion {
 	return deletion{ID: id, Result: "error", Detail: told.Detail}
 }
 
-func (s *server) remove(ctx context.Context, j job.Job) error {
-	if err := job.Remove(ctx, s.jobs, s.videos, s.mp3s, j); err != nil {
+// remove deletes a job, and has that on record.
+func (s *server) remove(ctx context.Context, r *http.Request, j job.Job) error {
+	err := job.Remove(ctx, s.jobs, s.videos, s.mp3s, j)
+	outcome := "ok"
+	if err != nil {
+		outcome = "failed"
+	}
+	eventing.Audit(r, "job.deleted", j.ID, token.FromContext(ctx).Subject, outcome)
+	if err != nil {
 		return fault("delete", j.ID, err)
 	}
 	return nil

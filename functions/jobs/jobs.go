@@ -15,6 +15,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -183,10 +184,11 @@ func parseQuery(r *http.Request) (job.Query, error) {
 	v, c := r.URL.Query(), token.FromContext(r.Context())
 	q := job.Query{Owner: cmp.Or(v.Get("owner"), c.Owner()), State: job.State(v.Get("state")), Before: v.Get("before"),
 		Limit: defaultLimit}
-	switch {
-	case !c.May(q.Owner):
+	if !c.May(q.Owner) {
 		return q, problem.New(problem.Forbidden, "only an admin may list the jobs of others")
-	case q.Owner == "*" && c.IsAdmin():
+	}
+	seen(r, q.Owner, "jobs of "+problem.Cut(q.Owner))
+	if q.Owner == "*" && c.IsAdmin() {
 		q.Owner = ""
 	}
 	if q.State != "" && !slices.Contains(job.States, q.State) {
@@ -270,7 +272,15 @@ func (s *server) job(r *http.Request) (job.Job, error) {
 	case !token.FromContext(r.Context()).May(j.Owner):
 		return j, fault("get", r.PathValue("id"), job.ErrNotFound) // nobody learns which jobs there are
 	}
+	seen(r, j.Owner, j.ID)
 	return j, nil
+}
+
+// seen has it on record when an admin looks at what is another's.
+func seen(r *http.Request, owner, what string) {
+	if c := token.FromContext(r.Context()); owner != c.Owner() {
+		eventing.Audit(r, "admin.looked", what, c.Subject, "ok")
+	}
 }
 
 // fault tells the client why something could not be done to a job.

@@ -65,7 +65,11 @@ func (s *server) chosen(r *http.Request) ([]job.Job, error) {
 	case len(ids) > maxBatch:
 		return nil, problem.New(problem.Invalid, "these are %d jobs: ask for %d at most at once", len(ids), maxBatch)
 	case len(ids) > 0:
-		return s.named(r.Context(), c, ids)
+		found, err := s.named(r.Context(), c, ids)
+		for _, j := range found {
+			seen(r, j.Owner, j.ID)
+		}
+		return found, err
 	case state != string(job.Converted):
 		return nil, problem.New(problem.Invalid, "which MP3s? Give ?id=…&id=…, or ?state=converted for all of yours")
 	case c.Owner() == "":
