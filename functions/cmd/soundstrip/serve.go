@@ -11,9 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -71,6 +74,7 @@ func triggers(c convert.Config) broker.Triggers {
 }
 
 func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
+	syscall.Umask(0o077) // what is kept is nobody else's
 	var where userConfig
 	if err := serve.Load(ctx, env, &where); err != nil {
 		return err
@@ -182,8 +186,8 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Jobs:     serve.Small(jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs)),
 	}, c.Jobs.PublicURL))
 	if mailbox != nil {
-		mux.Handle("/mailbox", loopback(mailbox))
-		mux.Handle("/mailbox/", loopback(mailbox))
+		mux.Handle("/mailbox", loopback(mailbox, c.Notify.PublicURL))
+		mux.Handle("/mailbox/", loopback(mailbox, c.Notify.PublicURL))
 	}
 	p.Handler = mux
 	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
@@ -230,11 +234,20 @@ func until(ctx context.Context, h http.Handler) http.Handler {
 	})
 }
 
-// loopback serves this machine only: everybody's mail is in the mailbox.
-func loopback(h http.Handler) http.Handler {
+// loopback serves this machine only: everybody's mail is in the mailbox. A page of another site may have its name lead
+// here, and a proxy on this machine may pass on anybody: so the request has to name us as we are called here, and to come
+// by no proxy.
+func loopback(h http.Handler, publicURL string) http.Handler {
+	ours := []string{"127.0.0.1", "localhost", "::1"}
+	if u, err := url.Parse(publicURL); err == nil && u.Hostname() != "" {
+		ours = append(ours, u.Hostname())
+	}
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		a, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !a.Addr().Unmap().IsLoopback() {
+		named := slices.Contains(ours, (&url.URL{Host: r.Host}).Hostname())
+		proxy := r.Header.Get("Forwarded") + r.Header.Get("X-Forwarded-For") + r.Header.Get("X-Forwarded-Host") +
+			r.Header.Get("X-Real-Ip") + r.Header.Get("Via")
+		if err != nil || !a.Addr().Unmap().IsLoopback() || !named || proxy != "" {
 			return problem.New(problem.Forbidden,
 				"the mailbox is shown on the machine that keeps it only; set SMTP_HOST to have mail sent")
 		}
