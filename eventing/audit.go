@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Audit logs, in one line, what somebody did that others may want to know later: the event, such as job.deleted, what it
-// was done to, who did it by id, from which network, and how it went. No value may be a secret.
+// Audit logs, in one line, what somebody did that others may want to know later: the event, such as job.deleted, what
+// it was done to, who did it by id, from which network, and how it went. No value may be a secret.
 func Audit(r *http.Request, event, subject, actor, outcome string) {
 	slog.InfoContext(r.Context(), "audit",
 		"event", event, "subject", subject, "actor", actor, "network", network(r), "outcome", outcome)

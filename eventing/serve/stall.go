@@ -64,8 +64,8 @@ func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.
 // smallFor is how long a body may take that is small by nature.
 const smallFor = 10 * time.Second
 
-// Small is for handlers whose bodies are small by nature: who takes more than ten seconds for one holds a connection, and
-// sends nothing. It works behind [Run] only.
+// Small is for handlers whose bodies are small by nature: who takes more than ten seconds for one holds a connection,
+// and sends nothing. It works behind [Run] only.
 func Small(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b, ok := r.Body.(*stallBody); ok && (b.total == 0 || b.total > smallFor) {

@@ -74,8 +74,8 @@ func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Ha
 // next delivery. Of the event only the job's id is trusted, unless the job did not begin with us.
 //
 // The event is a turn, and the job of it that of whoever's turn it is: see [job.Store]. So nobody waits behind all of
-// somebody else's jobs, whatever the queue's order, and there is one queue. Neither RabbitMQ's priorities nor queues for
-// bands of priority would do: those are set when a job is queued, when nobody knows what others will ask for.
+// somebody else's jobs, whatever the queue's order, and there is one queue. Neither RabbitMQ's priorities nor queues
+// for bands of priority would do: those are set when a job is queued, when nobody knows what others will ask for.
 func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, error) {
 	if t := e.Type(); t == eventing.TypeSegmentRequested || t == eventing.TypeSegmentsConverted {
 		slog.InfoContext(ctx, "event of a version that shared sounds: sweep sends video.uploaded of its job again")

@@ -29,7 +29,8 @@ func TestLanding(t *testing.T) {
 		{"whoever has the link", mp3 + "?expires=1&signature=2", "cross-site", "navigate", "", 418, "", ""},
 		{"a script", mp3, "same-origin", "cors", "", 418, "", ""},
 		{"no browser", mp3, "", "", "", 418, "", ""},
-		{"markup in the query", "/download?fid=%22%3E%3Cscript%3E\"><script>", "cross-site", "navigate", "", 200, "", "url=./d"},
+		{"markup in the query", "/download?fid=%22%3E%3Cscript%3E\"><script>", "cross-site", "navigate", "", 200, "",
+			"url=./d"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -47,8 +47,10 @@ func TestAudit(t *testing.T) { //nolint:paralleltest // the log is everyone's
 	const network = "192.0.2.0/24"
 	looked := func(subject string) line { return line{"audit", "admin.looked", subject, "root", network, "ok"} }
 	want := []line{
-		looked("jobs of georgio"), looked("jobs of *"), looked(converted), looked(converted), looked(converted), looked(converted),
-		{"audit", "job.deleted", failed, "georgio", network, "ok"}, {"audit", "job.deleted", converted, "georgio", network, "failed"},
+		looked("jobs of georgio"), looked("jobs of *"),
+		looked(converted), looked(converted), looked(converted), looked(converted),
+		{"audit", "job.deleted", failed, "georgio", network, "ok"},
+		{"audit", "job.deleted", converted, "georgio", network, "failed"},
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)

@@ -24,8 +24,8 @@ import (
 // keyFor is how long a request with the same Idempotency-Key is the same request.
 const keyFor = 24 * time.Hour
 
-// keyed is a request with an Idempotency-Key: draft-ietf-httpapi-idempotency-key-header-07. Its record is an upload that
-// names the job to be, and is leased to one request at a time.
+// keyed is a request with an Idempotency-Key: draft-ietf-httpapi-idempotency-key-header-07. Its record is an upload
+// that names the job to be, and is leased to one request at a time.
 type keyed struct {
 	record job.Upload
 	before *job.Job // that an earlier request with the key made; nil when this is to make it

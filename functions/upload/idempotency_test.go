@@ -224,7 +224,8 @@ func TestIdempotencyKeyDied(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(s.uploads.Save(t.Context(), u, -1), s.uploads.Unlock(t.Context(), u.ID, u.Lease.Epoch)); err != nil {
+		err = errors.Join(s.uploads.Save(t.Context(), u, -1), s.uploads.Unlock(t.Context(), u.ID, u.Lease.Epoch))
+		if err != nil {
 			t.Fatal(err)
 		}
 		if status, id, said := s.put(t, "k", "/upload/b.mp4", owner, bytes.NewReader(video)); status != 202 || id == first {

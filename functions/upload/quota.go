@@ -66,8 +66,8 @@ func (u *uploader) showUsage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// within refuses another upload of the length, below 0 when it is not known, where the bearer's quota has no room for it.
-// It gives how many bytes there is room for.
+// within refuses another upload of the length, below 0 when it is not known, where the bearer's quota has no room for
+// it. It gives how many bytes there is room for.
 func (u *uploader) within(ctx context.Context, h http.Header, length int64) (room int64, err error) {
 	if u.quotas.Of(token.FromContext(ctx).Group) == (job.Limits{}) {
 		return math.MaxInt64, nil
@@ -98,7 +98,8 @@ func (u *uploader) within(ctx context.Context, h http.Header, length int64) (roo
 }
 
 func overQuota(room int64, limits job.Limits) error {
-	return problem.New(problem.OverQuota, "you may keep %d bytes, and %d are left: delete old jobs", limits.Bytes, max(0, room))
+	return problem.New(problem.OverQuota, "you may keep %d bytes, and %d are left: delete old jobs", limits.Bytes,
+		max(0, room))
 }
 
 func untilTomorrow(now time.Time) time.Duration {

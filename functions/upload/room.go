@@ -31,6 +31,7 @@ func (u *uploader) room(ctx context.Context, length int64) error {
 		return nil
 	}
 	return problem.New(problem.OverQuota,
-		"there is no room for the video: %d bytes are free, of which STORE_MIN_FREE keeps %d; delete old jobs, or ask an admin",
+		"there is no room for the video: %d bytes are free, of which STORE_MIN_FREE keeps %d; delete old jobs, or "+
+			"ask an admin",
 		free, u.minFree)
 }

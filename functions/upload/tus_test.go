@@ -293,7 +293,8 @@ func TestTusWebhook(t *testing.T) {
 		metadata("filename", "a.mp4", "webhook", address, "webhook_secret", hookSecret, "expires", "2h"))
 	for _, at := range []int{0, 4096} {
 		res := s.want(t, http.StatusOK, http.MethodHead, path, nil, nil)
-		if got := res.Header.Get("Upload-Metadata"); !strings.Contains(got, "filename YS5tcDQ=") || strings.Contains(got, "webhook") {
+		got := res.Header.Get("Upload-Metadata")
+		if !strings.Contains(got, "filename YS5tcDQ=") || strings.Contains(got, "webhook") {
 			t.Errorf("Upload-Metadata is %q, want the name, and nothing of the webhook", got)
 		}
 		end := len(video)

@@ -220,8 +220,8 @@ func sniff(name string, head []byte) error {
 	return nil
 }
 
-// clientReader marks errors of the client's bytes, so that they are not taken for errors of the store. From time to time
-// it sees whether there is room for more.
+// clientReader marks errors of the client's bytes, so that they are not taken for errors of the store. From time to
+// time it sees whether there is room for more.
 type clientReader struct {
 	io.Reader
 	u    *uploader

@@ -206,9 +206,9 @@ func days(n int) job.Period { return job.Period(n) * job.Period(24*time.Hour) }
 func TestFormParts(t *testing.T) {
 	t.Parallel()
 	fields := func(n int) []part {
-		all := make([]part, n)
-		for i := range all {
-			all[i] = part{"title", "x", ""}
+		var all []part
+		for range n {
+			all = append(all, part{"title", "x", ""})
 		}
 		return append(all, part{"file", string(video), `filename="a.mp4"`})
 	}

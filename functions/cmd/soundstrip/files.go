@@ -48,7 +48,8 @@ func findVideos(paths []string, out string, mayWrite func(video) error) (videos 
 		case taken && sameFile(other, path):
 			return nil
 		case taken && single == "":
-			return fmt.Errorf("%s and %s would both become %s: convert them one by one, with a name for each", other, path, v.mp3)
+			return fmt.Errorf("%s and %s would both become %s: convert them one by one, with a name for each", other, path,
+				v.mp3)
 		}
 		if err := mayWrite(v); found && errors.Is(err, fs.ErrExist) {
 			left++
@@ -119,8 +120,8 @@ func beside(path string) string {
 	return dir + name + extension
 }
 
-// mayWrite reports why the MP3 cannot have the name it is to have, if so. A file that is there is fs.ErrExist, unless it
-// is to be replaced.
+// mayWrite reports why the MP3 cannot have the name it is to have, if so. A file that is there is fs.ErrExist, unless
+// it is to be replaced.
 func mayWrite(v video, replace bool) error {
 	if v.mp3 == standard {
 		return nil
@@ -158,4 +159,4 @@ func (e *existsError) Error() string {
 	return e.path + " is there already: name another file with -o, or replace it with --force"
 }
 
-func (*existsError) Is(target error) bool { return target == fs.ErrExist } //nolint:errorlint // how Is is to compare
+func (*existsError) Is(target error) bool { return target == fs.ErrExist }

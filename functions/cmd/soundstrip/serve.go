@@ -183,7 +183,8 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 		Login:    serve.Small(login.New(users, signer, send, c.Login)),
 		Validate: serve.Small(validate.New(verifier)),
 		Upload:   upload.New(files.videos, files.jobs, files.uploads, send, verifier, c.Upload),
-		Jobs:     serve.Small(jobs.New(files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs)),
+		Jobs: serve.Small(jobs.New(
+			files.jobs, files.feeds, files.webhooks, files.videos, files.mp3s, send, verifier, c.Jobs)),
 	}, c.Jobs.PublicURL))
 	if mailbox != nil {
 		mux.Handle("/mailbox", loopback(mailbox, c.Notify.PublicURL))
@@ -235,8 +236,8 @@ func until(ctx context.Context, h http.Handler) http.Handler {
 }
 
 // loopback serves this machine only: everybody's mail is in the mailbox. A page of another site may have its name lead
-// here, and a proxy on this machine may pass on anybody: so the request has to name us as we are called here, and to come
-// by no proxy.
+// here, and a proxy on this machine may pass on anybody: so the request has to name us as we are called here, and to
+// come by no proxy.
 func loopback(h http.Handler, publicURL string) http.Handler {
 	ours := []string{"127.0.0.1", "localhost", "::1"}
 	if u, err := url.Parse(publicURL); err == nil && u.Hostname() != "" {

@@ -53,7 +53,7 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("run ffmpeg: %w", err)
 	}
-	if err := t.boxOf(program).start(cmd); err != nil {
+	if err := t.boxOf(program).start(ctx, cmd); err != nil {
 		if ctx.Err() != nil {
 			return &Stopped{Cause: context.Cause(ctx)}
 		}

@@ -4,6 +4,7 @@ package ffmpeg
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -22,8 +23,8 @@ import (
 // cannot open anything else, connect, start another process, look into one or signal it. The zero value is ready.
 //
 // A process keeps what the thread that started it had given up, so no helper has to be started in between: a thread of
-// its own gives it up (Landlock, seccomp, no-new-privs, each of which is per thread), starts the program, and ends. That
-// takes a tenth of a millisecond.
+// its own gives it up (Landlock, seccomp, no-new-privs, each of which is per thread), starts the program, and ends.
+// That takes a tenth of a millisecond.
 type sandbox struct {
 	once    sync.Once
 	ruleset int // of Landlock; below 0 when there is none
@@ -31,8 +32,8 @@ type sandbox struct {
 }
 
 // start starts the command.
-func (s *sandbox) start(cmd *exec.Cmd) error {
-	s.once.Do(func() { s.prepare(cmd.Path) })
+func (s *sandbox) start(ctx context.Context, cmd *exec.Cmd) error {
+	s.once.Do(func() { s.prepare(ctx, cmd.Path) })
 	if s.filter == nil {
 		return cmd.Start()
 	}
@@ -45,8 +46,8 @@ func (s *sandbox) start(cmd *exec.Cmd) error {
 	return err
 }
 
-// onOwnThread calls f on a thread that ends afterwards. The first thread of a process does not end, and stands for all of
-// it where others signal it: while it is held here, another goroutine has another thread.
+// onOwnThread calls f on a thread that ends afterwards. The first thread of a process does not end, and stands for all
+// of it where others signal it: while it is held here, another goroutine has another thread.
 func onOwnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -63,17 +64,17 @@ func onOwnThread(f func()) {
 }
 
 // prepare makes what is the same for every start. What the kernel lacks is logged once, and done without.
-func (s *sandbox) prepare(program string) {
+func (s *sandbox) prepare(ctx context.Context, program string) {
 	s.ruleset = -1
 	if isScript(program) {
-		slog.Warn("ffmpeg is a script, and runs without a sandbox", "program", program) //nolint:noctx // of the process
+		slog.WarnContext(ctx, "ffmpeg is a script, and runs without a sandbox", "program", program)
 		return
 	}
 	s.filter = newFilter()
 	var err error
 	if s.ruleset, err = newRuleset(program); err != nil {
 		s.ruleset = -1
-		slog.Warn("ffmpeg can read files: the kernel has no Landlock", "error", err) //nolint:noctx // of the process
+		slog.WarnContext(ctx, "ffmpeg can read files: the kernel has no Landlock", "error", err)
 	}
 }
 
@@ -95,12 +96,13 @@ func (s *sandbox) confine() error {
 		return fmt.Errorf("no-new-privs: %w", err)
 	}
 	if s.ruleset >= 0 {
-		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(s.ruleset), 0, 0) //nolint:gosec // a descriptor
+		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(s.ruleset), 0, 0)
 		if errno != 0 {
-			return fmt.Errorf("Landlock: %w", errno)
+			return fmt.Errorf("landlock: %w", errno)
 		}
 	}
-	program := unix.SockFprog{Len: uint16(len(s.filter)), Filter: &s.filter[0]} //nolint:gosec // some hundred
+	program := unix.SockFprog{Len: uint16(len(s.filter)), Filter: &s.filter[0]}
+	//nolint:gosec // the kernel reads it
 	err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
 	if err != nil && !errors.Is(err, unix.EINVAL) { // a kernel without
 		return fmt.Errorf("seccomp: %w", err)
@@ -111,8 +113,8 @@ func (s *sandbox) confine() error {
 // libraries are where those of programs are.
 var libraries = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"}
 
-// newRuleset makes a ruleset of Landlock that allows to run the program and to read its libraries, and nothing else that
-// the kernel knows to forbid: https://docs.kernel.org/userspace-api/landlock.html.
+// newRuleset makes a ruleset of Landlock that allows to run the program and to read its libraries, and nothing else
+// that the kernel knows to forbid: https://docs.kernel.org/userspace-api/landlock.html.
 func newRuleset(program string) (int, error) {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
@@ -136,11 +138,12 @@ func newRuleset(program string) (int, error) {
 		}
 	}
 	size := unsafe.Offsetof(attr.Quiet_access_fs) // what newer kernels have besides is not asked for
+	//nolint:gosec // the kernel reads it
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0)
 	if errno != 0 {
 		return -1, errno
 	}
-	ruleset := int(fd) //nolint:gosec // a descriptor
+	ruleset := int(fd)
 	const read, run = unix.LANDLOCK_ACCESS_FS_READ_FILE, unix.LANDLOCK_ACCESS_FS_EXECUTE
 	allowed := map[string]uint64{program: read | run}
 	if loader := loaderOf(program); loader != "" {
@@ -163,9 +166,10 @@ func allow(ruleset int, path string, access uint64) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }()                                              // it was only named
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)} //nolint:gosec // a descriptor
-	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),         //nolint:gosec // the same
+	defer func() { _ = unix.Close(fd) }() // it was only named
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
+	//nolint:gosec // the kernel reads it
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),
 		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
 	if errno != 0 {
 		return errno
@@ -190,10 +194,11 @@ func loaderOf(program string) string {
 	return ""
 }
 
-// forbidden are the system calls that no decoder needs: those to reach others, to look into them, to be somebody else, or
-// to change the machine.
+// forbidden are the system calls that no decoder needs: those to reach others, to look into them, to be somebody else,
+// or to change the machine.
 var forbidden = append([]uint32{
-	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
+	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT,
+	unix.SYS_ACCEPT4,
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP, unix.SYS_PIDFD_GETFD,
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
 	unix.SYS_FSOPEN, unix.SYS_FSMOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE,
@@ -204,9 +209,9 @@ var forbidden = append([]uint32{
 	unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
 }, forks...)
 
-// newFilter makes a filter of seccomp (classic BPF over struct seccomp_data) that answers forbidden calls with EPERM. Of
-// clone, threads are allowed, and what Go starts a program by (CLONE_VM); clone3, whose arguments no filter sees, is not
-// there: glibc takes clone then.
+// newFilter makes a filter of seccomp (classic BPF over struct seccomp_data) that answers forbidden calls with EPERM.
+// Of clone, threads are allowed, and what Go starts a program by (CLONE_VM); clone3, whose arguments no filter sees, is
+// not there: glibc takes clone then.
 func newFilter() []unix.SockFilter {
 	const (
 		load       = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS

@@ -2,9 +2,12 @@
 
 package ffmpeg
 
-import "os/exec"
+import (
+	"context"
+	"os/exec"
+)
 
 // sandbox confines nothing here.
 type sandbox struct{}
 
-func (*sandbox) start(cmd *exec.Cmd) error { return cmd.Start() }
+func (*sandbox) start(_ context.Context, cmd *exec.Cmd) error { return cmd.Start() }

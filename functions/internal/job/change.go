@@ -26,7 +26,7 @@ type record struct {
 	Owes    bool       `bson:"owes"`              // an event is to follow that nobody has answered yet
 	Since   time.Time  `bson:"since"`             // from when on the job counts as silent
 	Telling time.Time  `bson:"telling,omitempty"` // until when somebody tells the owner
-	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted, or was to be and may be left
+	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted
 	Waits   bool       `bson:"waits"`             // nobody has begun with the job
 	Kept    int64      `bson:"kept"`              // bytes of its files
 	Turn    string     `bson:"turn,omitempty"`    // the job whose event it was taken for: see [Store.Take]

@@ -306,7 +306,8 @@ func (m *Mongo) next(ctx context.Context) (string, error) {
 	turn := slices.MinFunc(waiting, func(a, b owner) int {
 		return cmp.Or(cmp.Compare(last[a.Name], last[b.Name]), cmp.Compare(a.First, b.First))
 	})
-	return m.id(ctx, bson.M{"waits": true, "owner": turn.Name}, bson.D{{Key: "video.length", Value: 1}, {Key: "_id", Value: 1}})
+	return m.id(ctx, bson.M{"waits": true, "owner": turn.Name},
+		bson.D{{Key: "video.length", Value: 1}, {Key: "_id", Value: 1}})
 }
 
 func (m *Mongo) had(ctx context.Context, owner string) error {

@@ -40,8 +40,8 @@ func (q Quotas) Of(group string) Limits {
 	return q[defaultGroup]
 }
 
-// UnmarshalText reads groups with semicolons between, each a name and its limits: "default bytes=50G jobs=200 uploads=20
-// minutes=1440; admin". Bytes may have a k, M, G or T (powers of 1000) behind them.
+// UnmarshalText reads groups with semicolons between, each a name and its limits: "default bytes=50G jobs=200
+// uploads=20 minutes=1440; admin". Bytes may have a k, M, G or T (powers of 1000) behind them.
 func (q *Quotas) UnmarshalText(text []byte) error {
 	*q = Quotas{}
 	var errs []error

@@ -19,7 +19,8 @@ func TestQuotas(t *testing.T) {
 		{"none", "", job.Quotas{}, ""},
 		{"groups", " default bytes=50G jobs=200 uploads=20\tminutes=1440 ;admin; team bytes=7", job.Quotas{
 			"default": {Bytes: 50e9, Jobs: 200, Uploads: 20, Minutes: 1440}, "admin": {}, "team": {Bytes: 7}}, ""},
-		{"units", "a bytes=1k;b bytes=2M;c bytes=3T", job.Quotas{"a": {Bytes: 1e3}, "b": {Bytes: 2e6}, "c": {Bytes: 3e12}}, ""},
+		{"units", "a bytes=1k;b bytes=2M;c bytes=3T",
+			job.Quotas{"a": {Bytes: 1e3}, "b": {Bytes: 2e6}, "c": {Bytes: 3e12}}, ""},
 		{"unknown limit", "default files=3", nil, "bytes, jobs, minutes, uploads"},
 		{"no number", "default jobs=many", nil, "above 0"},
 		{"nothing", "default jobs", nil, "above 0"},

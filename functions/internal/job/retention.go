@@ -36,8 +36,8 @@ func (c RetentionConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Parse reads from form fields or a query how long an upload's files are to be kept: expires is for both, and bounded by
-// the configuration. Its error says what is valid.
+// Parse reads from form fields or a query how long an upload's files are to be kept: expires is for both, and bounded
+// by the configuration. Its error says what is valid.
 func (c RetentionConfig) Parse(v url.Values) (Retention, error) {
 	r := Retention{Video: c.Video.seconds(), MP3: c.MP3.seconds()}
 	values := v[RetentionField]

@@ -51,7 +51,8 @@ CREATE INDEX IF NOT EXISTS jobs_expires ON jobs (expires) WHERE expires IS NOT N
 // addColumns adds columns to the table as it was made until November 2026. Jobs that do not change any more stay at 0.
 func addColumns(ctx context.Context, db *sql.DB) error {
 	for _, column := range []string{
-		"updated INTEGER NOT NULL DEFAULT 0", "waits INTEGER NOT NULL DEFAULT 0", "length INTEGER NOT NULL DEFAULT 0", "turn TEXT",
+		"updated INTEGER NOT NULL DEFAULT 0", "waits INTEGER NOT NULL DEFAULT 0", "length INTEGER NOT NULL DEFAULT 0",
+		"turn TEXT",
 		"kept INTEGER NOT NULL DEFAULT 0",
 	} {
 		if err := addColumn(ctx, db, "jobs", column); err != nil {

@@ -416,8 +416,8 @@ func (s *GridFS) delete(ctx context.Context, id bson.ObjectID) error {
 	return nil
 }
 
-// mark keeps the id of a file that is begun in fs.drafts, until Sweep has seen that it is complete and somebody's: so it
-// has to look at those only.
+// mark keeps the id of a file that is begun in fs.drafts, until Sweep has seen that it is complete and somebody's: so
+// it has to look at those only.
 func (s *GridFS) mark(ctx context.Context, id bson.ObjectID) error {
 	_, err := s.drafts.UpdateByID(ctx, id, bson.M{"$set": bson.M{"at": time.Now()}}, options.UpdateOne().SetUpsert(true))
 	return err
