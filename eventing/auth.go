@@ -32,8 +32,8 @@ type signature struct {
 	jwt.RegisteredClaims
 }
 
-// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. It holds for this
-// body only. Without a secret it does nothing.
+// Authorize signs a post of an event: a Bearer JWT by HS256 whose audience is the function it goes to. It holds for
+// this body only. Without a secret it does nothing.
 func Authorize(r *http.Request, secret []byte, audience string) error {
 	if len(secret) == 0 {
 		return nil
@@ -69,7 +69,8 @@ func hashOf(body []byte) string {
 }
 
 // Authenticated lets only posts through that [Authorize] signed for the audience with the same secret: 401 without a
-// signature, 403 with a wrong one, or with that of another body. A secret shorter than [MinSecret] lets nothing through.
+// signature, 403 with a wrong one, or with that of another body. A secret shorter than [MinSecret] lets nothing
+// through.
 func Authenticated(secret []byte, audience string, next http.Handler) http.Handler {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Name}), jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second))

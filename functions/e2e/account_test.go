@@ -54,7 +54,8 @@ func TestTokensEnd(t *testing.T) {
 		args        []string
 	}{
 		{name: "a demoted admin", args: []string{"demote", "georgio@email.com"}},
-		{name: "another password", stdin: "Violet-Harbour-8", args: []string{"passwd", "--password-stdin", "georgio@email.com"}},
+		{name: "another password", stdin: "Violet-Harbour-8",
+			args: []string{"passwd", "--password-stdin", "georgio@email.com"}},
 		{name: "a disabled user", args: []string{"disable", "georgio@email.com"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,7 +69,8 @@ func TestTokensEnd(t *testing.T) {
 			}
 			user(t, data, tt.stdin, tt.args...)
 			eventually(t, "the token to end", func() bool { return status(t, "GET", s.url+"/jobs", token) == 403 })
-			for _, try := range []string{"POST /upload", "DELETE /jobs/6b0c20eaffffffffffffffff", "POST /validate", "POST /token"} {
+			for _, try := range []string{"POST /upload", "DELETE /jobs/6b0c20eaffffffffffffffff", "POST /validate",
+				"POST /token"} {
 				method, path, _ := strings.Cut(try, " ")
 				if got := status(t, method, s.url+path, token); got != 403 {
 					t.Errorf("%s by %s = %d, want 403", try, tt.name, got)
@@ -143,11 +145,13 @@ func testLife(t *testing.T, s *system) {
 	ask(t, 204, "POST", s.url+"/users/password", "", `{"token": "`+link+`", "password": "`+first+`"}`)
 	token := login(t, s.url, email+":"+first)
 	var me struct{ ID, Email, Group string }
-	if err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &me); err != nil || me.Email != email {
+	err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &me)
+	if err != nil || me.Email != email {
 		t.Fatalf("GET /users/me = %+v, %v", me, err)
 	}
 	var key struct{ Key string }
-	if err := json.Unmarshal([]byte(ask(t, 201, "POST", s.url+"/users/me/keys", token, `{"name": "backup"}`)), &key); err != nil {
+	made := ask(t, 201, "POST", s.url+"/users/me/keys", token, `{"name": "backup"}`)
+	if err := json.Unmarshal([]byte(made), &key); err != nil {
 		t.Fatal(err)
 	}
 	id := sendByKey(t, s.url, key.Key, video(t, "life.mp4", 2))
@@ -155,7 +159,9 @@ func testLife(t *testing.T, s *system) {
 	if j.MP3 == nil {
 		t.Fatalf("the job ended %s %+v, want an MP3", j.State, j.Error)
 	}
-	eventually(t, "the mail about the MP3", func() bool { return strings.Contains(s.mails.find(j.MP3.FID), "RCPT "+email) })
+	eventually(t, "the mail about the MP3", func() bool {
+		return strings.Contains(s.mails.find(j.MP3.FID), "RCPT "+email)
+	})
 	if got := status(t, "DELETE", s.url+"/jobs/"+id, key.Key); got != 403 {
 		t.Errorf("DELETE of a job by a key = %d, want 403", got)
 	}
@@ -201,7 +207,8 @@ func testLife(t *testing.T, s *system) {
 	ask(t, 204, "POST", s.url+"/users/password", "", `{"token": "`+link+`", "password": "`+first+`"}`)
 	token = login(t, s.url, email+":"+first)
 	var again struct{ ID string }
-	if err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &again); err != nil || again.ID == me.ID {
+	err = json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &again)
+	if err != nil || again.ID == me.ID {
 		t.Errorf("GET /users/me = %+v, %v, want another id than %s", again, err, me.ID)
 	}
 	if got := ask(t, 200, "GET", s.url+"/jobs", token, ""); strings.Contains(got, id) {

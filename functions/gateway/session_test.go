@@ -142,7 +142,8 @@ func TestSessionIsRenewed(t *testing.T) {
 		claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, time.Now().Add(begin).Unix(), time.Now().Add(end).Unix())
 		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".x"
 	}
-	old, young, over := tokenOf(-time.Hour, time.Minute), tokenOf(-time.Minute, time.Hour), tokenOf(-time.Hour, -time.Minute)
+	old, young := tokenOf(-time.Hour, time.Minute), tokenOf(-time.Minute, time.Hour)
+	over := tokenOf(-time.Hour, -time.Minute)
 	for _, tt := range []struct {
 		name, method, target, cookie, authorization string
 		refuse                                      bool

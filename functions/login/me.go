@@ -86,7 +86,9 @@ const recently = 10 * time.Minute
 
 // confirmed gives the user of the token, after reading the body and checking that it has the password: a token that was
 // left somewhere does not suffice. Who has no password here must have signed on recently.
-func (h *handler) confirmed(w http.ResponseWriter, r *http.Request, in any, password func() string) (account.User, error) {
+func (h *handler) confirmed(
+	w http.ResponseWriter, r *http.Request, in any, password func() string,
+) (account.User, error) {
 	u, c, err := h.bearer(r)
 	if err != nil {
 		return u, err

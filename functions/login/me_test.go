@@ -44,8 +44,8 @@ func newHome(t *testing.T) *home {
 	if s.user, err = s.store.ByEmail(t.Context(), "georgio@email.com"); err != nil {
 		t.Fatal(err)
 	}
-	s.h = newHandler(s.store, s.signer, s.setup, Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret},
-		func() time.Time { return s.clock }).routes()
+	s.h = newHandler(s.store, s.signer, s.setup,
+		Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret}, func() time.Time { return s.clock }).routes()
 	s.token = s.bearer(t, s.user.ID, nil)
 	return s
 }
@@ -148,7 +148,8 @@ func TestKeysAreForMachines(t *testing.T) {
 	key := "Authorization: Bearer " + made.Key
 	raw := s.want(t, 200, "POST", "/token", "", key)
 	c, err := s.signer.Verifier().Verify(t.Context(), raw)
-	if err != nil || c.Subject != s.user.ID || c.Admin || c.Scope != "upload" || time.Until(c.ExpiresAt.Time) > 2*time.Minute {
+	if err != nil || c.Subject != s.user.ID || c.Admin || c.Scope != "upload" ||
+		time.Until(c.ExpiresAt.Time) > 2*time.Minute {
 		t.Errorf("Verify() = %+v, %v, want a token that ends soon and may upload", c, err)
 	}
 	for _, call := range []string{"GET /users/me", "DELETE /users/me", "PUT /users/me/password", "GET /users/me/keys",

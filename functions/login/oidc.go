@@ -92,8 +92,8 @@ func (p *provider) find(ctx context.Context) (*oidc.Provider, *oauth2.Config, er
 	}, nil
 }
 
-// beginSignOn tells where to send a browser, and the state that it must come back with. The gateway keeps the state in a
-// cookie, so that nobody signs another's browser on.
+// beginSignOn tells where to send a browser, and the state that it must come back with. The gateway keeps the state in
+// a cookie, so that nobody signs another's browser on.
 func (h *handler) beginSignOn(w http.ResponseWriter, r *http.Request) error {
 	if h.provider.cfg.Issuer == "" {
 		return problem.New(problem.NotFound, "there is no single sign-on here: log in at POST /login")
@@ -169,7 +169,9 @@ func (h *handler) regroup(ctx context.Context, u account.User, groups []string) 
 }
 
 // identify exchanges a code for what the provider says of its user.
-func (p *provider) identify(ctx context.Context, code string, shake account.Handshake) (account.Identity, []string, error) {
+func (p *provider) identify(
+	ctx context.Context, code string, shake account.Handshake,
+) (account.Identity, []string, error) {
 	var none account.Identity
 	known, c, err := p.find(ctx)
 	if err != nil {
@@ -211,7 +213,8 @@ func (p *provider) identify(ctx context.Context, code string, shake account.Hand
 			return none, nil, notSignedOn(err)
 		}
 	}
-	return account.Identity{Issuer: t.Issuer, Subject: t.Subject, Email: said.Email, Verified: said.Verified}, said.Groups, nil
+	who := account.Identity{Issuer: t.Issuer, Subject: t.Subject, Email: said.Email, Verified: said.Verified}
+	return who, said.Groups, nil
 }
 
 func notSignedOn(err error) error {

@@ -40,7 +40,9 @@ type grouped struct {
 	groups map[string][]string
 }
 
-func (g *grouped) SetUserinfoFromToken(ctx context.Context, info *oidc.UserInfo, tokenID, subject, origin string) error {
+func (g *grouped) SetUserinfoFromToken(
+	ctx context.Context, info *oidc.UserInfo, tokenID, subject, origin string,
+) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if groups := g.groups[subject]; groups != nil {
@@ -181,7 +183,9 @@ func TestSignOn(t *testing.T) {
 	s.groups.groups["anna"] = []string{"soundstrip-admins"}
 	s.groups.mu.Unlock()
 	// Without a password, only who signed on just now may do what asks for it.
-	late := s.bearer(t, anna, func(c *token.Claims) { c.AuthTime = jwt.NewNumericDate(s.clock.Add(-recently - time.Minute)) })
+	late := s.bearer(t, anna, func(c *token.Claims) {
+		c.AuthTime = jwt.NewNumericDate(s.clock.Add(-recently - time.Minute))
+	})
 	s.want(t, 403, "DELETE", "/users/me", "", late)
 	s.want(t, 422, "PUT", "/users/me/password", "password=short", s.bearer(t, anna, nil))
 	if again, admin := in("anna"); again != anna || !admin {

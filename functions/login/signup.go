@@ -139,7 +139,8 @@ func (h *handler) mailLink(w http.ResponseWriter, r *http.Request, email string,
 		return err
 	}
 	if err := h.sender.Send(r.Context(), e); err != nil {
-		return problem.Wrap(err, problem.Unavailable, "no mail can be sent at the moment: try again").RetryAfter(5 * time.Second)
+		return problem.Wrap(err, problem.Unavailable,
+			"no mail can be sent at the moment: try again").RetryAfter(5 * time.Second)
 	}
 	return mailed(w)
 }
@@ -147,7 +148,8 @@ func (h *handler) mailLink(w http.ResponseWriter, r *http.Request, email string,
 func mailed(w http.ResponseWriter) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusAccepted)
-	_, _ = io.WriteString(w, "if the address may have an account here, a mail with a link for choosing the password comes\n")
+	_, _ = io.WriteString(w,
+		"if the address may have an account here, a mail with a link for choosing the password comes\n")
 	return nil
 }
 

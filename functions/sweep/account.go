@@ -91,7 +91,8 @@ type LoginConfig struct {
 
 // Validate reports a URL that nothing can be asked at.
 func (c LoginConfig) Validate() error {
-	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+	u, err := url.Parse(c.URL)
+	if c.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		return fmt.Errorf("LOGIN_URL is %q: want an http or https URL", c.URL)
 	}
 	return nil

@@ -33,7 +33,8 @@ func (c *config) Validate() error {
 		errs = append(errs, errors.New("MYSQL_HOST is not set"))
 	}
 	if c.Login.SignUp == "open" && c.Login.Confirm && c.Login.Sink == "" {
-		errs = append(errs, errors.New("K_SINK is not set: with LOGIN_SIGNUP=open people get a mail, unless LOGIN_CONFIRM=false"))
+		errs = append(errs, errors.New(
+			"K_SINK is not set: with LOGIN_SIGNUP=open people get a mail, unless LOGIN_CONFIRM=false"))
 	}
 	return errors.Join(errs...)
 }

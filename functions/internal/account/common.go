@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// commonList has the passwords of eight characters and more among the 20,000 that leaks had most often, in lower case and
-// sorted: https://gist.github.com/roycewilliams/226886fd01572964e1431ac8afc999ce, by way of Django.
+// commonList has the passwords of eight characters and more among the 20,000 that leaks had most often, in lower case
+// and sorted: https://gist.github.com/roycewilliams/226886fd01572964e1431ac8afc999ce, by way of Django.
 //
 //go:embed common.txt.gz
 var commonList []byte

@@ -27,8 +27,7 @@ func (s *Store) Delete(ctx context.Context, email string) error {
 			{"DELETE FROM api_key WHERE uid = ?", []any{u.ID}},
 			{"DELETE FROM identity WHERE uid = ?", []any{u.ID}},
 			{"DELETE FROM `user` WHERE id = ?", []any{u.row}},
-			{"REPLACE INTO deleted_user (uid, owner, since, swept) VALUES (?, ?, " + s.dialect.now + ", FALSE)",
-				[]any{u.ID, u.Owner}},
+			{s.sql("REPLACE INTO deleted_user (uid, owner, since, swept) VALUES (?, ?, NOW(), FALSE)"), []any{u.ID, u.Owner}},
 		} {
 			if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
 				return err
@@ -74,8 +73,7 @@ func (s *Store) Swept(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "UPDATE deleted_user SET swept = TRUE WHERE uid = ? AND since < "+s.dialect.now+" - ?",
-		id, keep)
+	_, err = db.ExecContext(ctx, s.sql("UPDATE deleted_user SET swept = TRUE WHERE uid = ? AND since < NOW() - ?"), id, keep)
 	if err != nil {
 		return fmt.Errorf("record that the files of user %s are gone: %w", id, err)
 	}

@@ -26,8 +26,8 @@ func (s *Store) BeginHandshake(ctx context.Context, h Handshake, ttl time.Durati
 		query string
 		args  []any
 	}{
-		{"DELETE FROM handshake WHERE ends < " + s.dialect.now, nil},
-		{"INSERT INTO handshake (id, nonce, verifier, ends) VALUES (?, ?, ?, " + s.dialect.now + " + ?)",
+		{s.sql("DELETE FROM handshake WHERE ends < NOW()"), nil},
+		{s.sql("INSERT INTO handshake (id, nonce, verifier, ends) VALUES (?, ?, ?, NOW() + ?)"),
 			[]any{hashOfKey(state), h.Nonce, h.Verifier, int64(ttl.Seconds())}},
 	} {
 		if _, err := db.ExecContext(ctx, q.query, q.args...); err != nil {
@@ -43,7 +43,7 @@ func (s *Store) EndHandshake(ctx context.Context, state string) (h Handshake, er
 		return h, err
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, "SELECT nonce, verifier FROM handshake WHERE id = ? AND ends >= "+s.dialect.now,
+		err := tx.QueryRowContext(ctx, s.sql("SELECT nonce, verifier FROM handshake WHERE id = ? AND ends >= NOW()"),
 			hashOfKey(state)).Scan(&h.Nonce, &h.Verifier)
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrNotFound
@@ -120,7 +120,8 @@ func (s *Store) link(ctx context.Context, key string, i Identity) (string, error
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		if made {
-			_, err := tx.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, '')", u.ID, u.ID, email)
+			_, err := tx.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, '')",
+				u.ID, u.ID, email)
 			if err != nil {
 				return err
 			}

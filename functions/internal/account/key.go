@@ -62,7 +62,7 @@ func (s *Store) CreateKey(ctx context.Context, userID string, k Key) (_ Key, sec
 		if _, err := tx.ExecContext(ctx, "UPDATE `user` SET uid = uid WHERE uid = ?", userID); err != nil {
 			return err
 		}
-		row := tx.QueryRowContext(ctx, "SELECT COUNT(*), "+s.dialect.now+" FROM api_key WHERE uid = ?", userID)
+		row := tx.QueryRowContext(ctx, s.sql("SELECT COUNT(*), NOW() FROM api_key WHERE uid = ?"), userID)
 		if err := row.Scan(&n, &now); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (s *Store) ByKey(ctx context.Context, secret string) (User, Key, error) {
 	}
 	var userID string
 	var now int64
-	k, err := scanKey(db.QueryRowContext(ctx, "SELECT "+keyColumns+", uid, "+s.dialect.now+" FROM api_key WHERE hash = ?",
+	k, err := scanKey(db.QueryRowContext(ctx, s.sql("SELECT "+keyColumns+", uid, NOW() FROM api_key WHERE hash = ?"),
 		hashOfKey(secret)), &userID, &now)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// CreateLink makes a secret by which whoever reads the mails to an address may choose the password of its account, once,
-// and which has to be told by mail. The time is when it ends.
-func (s *Store) CreateLink(ctx context.Context, email string, ttl time.Duration) (secret string, ends time.Time, err error) {
+// CreateLink makes a secret by which whoever reads the mails to an address may choose the password of its account,
+// once, and which has to be told by mail. The time is when it ends.
+func (s *Store) CreateLink(
+	ctx context.Context, email string, ttl time.Duration,
+) (secret string, ends time.Time, err error) {
 	email = normalize(email)
 	if err := checkEmail(email); err != nil {
 		return "", time.Time{}, err
@@ -20,12 +22,12 @@ func (s *Store) CreateLink(ctx context.Context, email string, ttl time.Duration)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	if _, err := db.ExecContext(ctx, "DELETE FROM password_link WHERE ends < "+s.dialect.now); err != nil {
+	if _, err := db.ExecContext(ctx, s.sql("DELETE FROM password_link WHERE ends < NOW()")); err != nil {
 		return "", time.Time{}, fmt.Errorf("create link: %w", err)
 	}
 	secret = rand.Text()
 	var now int64
-	if err := db.QueryRowContext(ctx, "SELECT "+s.dialect.now).Scan(&now); err != nil {
+	if err := db.QueryRowContext(ctx, s.sql("SELECT NOW()")).Scan(&now); err != nil {
 		return "", time.Time{}, fmt.Errorf("create link: %w", err)
 	}
 	ends = time.Unix(now, 0).Add(ttl).UTC()
@@ -49,7 +51,7 @@ func (s *Store) UseLink(ctx context.Context, secret, password string) error {
 		return err
 	}
 	var email string
-	err = db.QueryRowContext(ctx, "SELECT email FROM password_link WHERE id = ? AND ends >= "+s.dialect.now,
+	err = db.QueryRowContext(ctx, s.sql("SELECT email FROM password_link WHERE id = ? AND ends >= NOW()"),
 		hashOfKey(secret)).Scan(&email)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -89,7 +91,8 @@ func (s *Store) UseLink(ctx context.Context, secret, password string) error {
 			return s.end(ctx, tx, u.ID)
 		}
 		id := newID()
-		_, err = tx.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)", id, id, email, hash)
+		_, err = tx.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)",
+			id, id, email, hash)
 		return err
 	})
 	if s.dialect.isDuplicate(err) {

@@ -25,7 +25,7 @@ type dialect struct {
 	rehash string
 	// isDuplicate reports whether an error says that the e-mail address is taken.
 	isDuplicate func(error) bool
-	// now is the Unix time by the database's clock.
+	// now is the Unix time by the database's clock: see sql.
 	now string
 	// insertAttempt makes the row of a limit unless it is there, and locks it.
 	insertAttempt string
@@ -102,7 +102,8 @@ func (s *Store) Authenticate(ctx context.Context, email, password, network strin
 		return User{}, fmt.Errorf("authenticate user %s: %w", u.ID, err)
 	}
 	defer s.hasher.slots.release(network)
-	// It is counted before the hash, so that many at once are not all let through. Those that wait for a slot do not count.
+	// It is counted before the hash, so that many at once are not all let through. Those that wait for a slot do not
+	// count.
 	if err := s.Take(ctx, all...); err != nil {
 		return User{}, err
 	}
@@ -153,12 +154,13 @@ func (s *Store) store(ctx context.Context, id int64, password, stored string) er
 }
 
 // columns are those of a user, for scan. A row that the old service made has no uid yet.
-const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.admin, u.user_group, u.disabled, u.created, " +
-	"COALESCE(e.since, 0), u.password FROM `user` u LEFT JOIN tokens_after e ON e.uid = u.uid"
+const columns = "u.id, COALESCE(u.uid, ''), COALESCE(u.owner, ''), u.email, u.admin, u.user_group, u.disabled, " +
+	"u.created, COALESCE(e.since, 0), u.password FROM `user` u LEFT JOIN tokens_after e ON e.uid = u.uid"
 
 // scan reads a user, and what is stored as the password.
 func scan(row interface{ Scan(into ...any) error }) (u User, password string, err error) {
-	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Group, &u.Disabled, &u.Created, &u.TokensAfter, &password)
+	err = row.Scan(&u.row, &u.ID, &u.Owner, &u.Email, &u.Admin, &u.Group, &u.Disabled, &u.Created,
+		&u.TokensAfter, &password)
 	u.Group, u.Elsewhere = cmp.Or(u.Group, "default"), password == ""
 	if u.Admin {
 		u.Group = "admin"
@@ -330,7 +332,8 @@ func (s *Store) update(ctx context.Context, email string, end bool, set string, 
 		return err
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE `user` SET "+set+" WHERE id = ?", append(value, u.row)...); err != nil || !end {
+		query := "UPDATE `user` SET " + set + " WHERE id = ?" //nolint:gosec // set is one of ours
+		if _, err := tx.ExecContext(ctx, query, append(value, u.row)...); err != nil || !end {
 			return err
 		}
 		return s.end(ctx, tx, u.ID)
@@ -340,6 +343,9 @@ func (s *Store) update(ctx context.Context, email string, end bool, set string, 
 	}
 	return nil
 }
+
+// sql writes a query for the database: NOW() is the Unix time by its clock, in seconds.
+func (s *Store) sql(query string) string { return strings.ReplaceAll(query, "NOW()", s.dialect.now) }
 
 func (s *Store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -359,10 +365,10 @@ const keep = 25 * 60 * 60
 // end ends the tokens of a user that were given until now. Times of tokens are whole seconds, so that those of the next
 // second are the first that count.
 func (s *Store) end(ctx context.Context, tx *sql.Tx, id string) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM tokens_after WHERE since < "+s.dialect.now+" - ?", keep); err != nil {
+	if _, err := tx.ExecContext(ctx, s.sql("DELETE FROM tokens_after WHERE since < NOW() - ?"), keep); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "REPLACE INTO tokens_after (uid, since) VALUES (?, "+s.dialect.now+" + 1)", id)
+	_, err := tx.ExecContext(ctx, s.sql("REPLACE INTO tokens_after (uid, since) VALUES (?, NOW() + 1)"), id)
 	return err
 }
 
@@ -373,7 +379,7 @@ func (s *Store) TokensAfter(ctx context.Context, since int64) (after map[string]
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := db.QueryRowContext(ctx, "SELECT "+s.dialect.now).Scan(&now); err != nil {
+	if err := db.QueryRowContext(ctx, s.sql("SELECT NOW()")).Scan(&now); err != nil {
 		return nil, 0, fmt.Errorf("list ended tokens: %w", err)
 	}
 	rows, err := db.QueryContext(ctx, "SELECT uid, since FROM tokens_after WHERE since >= ?", since)

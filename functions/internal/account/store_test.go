@@ -258,7 +258,8 @@ func TestChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []User{{Email: email, Group: "admin", Admin: true, Disabled: true}, {Email: "second@email.com", Group: "default"}}
+		want := []User{{Email: email, Group: "admin", Admin: true, Disabled: true},
+			{Email: "second@email.com", Group: "default"}}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(User{}),
 			cmpopts.IgnoreFields(User{}, "ID", "Owner", "Created", "TokensAfter")); diff != "" {
 			t.Errorf("List() (-want +got):\n%s", diff)

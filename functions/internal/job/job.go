@@ -36,9 +36,10 @@ func (s State) Finished() bool { return !slices.Contains(unfinished, s) }
 
 // Job is one video on its way to an MP3.
 type Job struct {
-	ID       string            `bson:"_id" json:"id"`                                // the video's id
-	Owner    string            `bson:"owner" json:"owner"`                           // the id of a user, which no other user gets, ever
-	Username string            `bson:"username,omitempty" json:"username,omitempty"` // the e-mail address; see Addressee
+	ID string `bson:"_id" json:"id"` // the video's id
+	// Owner is the id of a user, which no other user gets, ever.
+	Owner    string            `bson:"owner" json:"owner"`
+	Username string            `bson:"username,omitempty" json:"username,omitempty"` // see Addressee
 	Filename string            `bson:"filename" json:"filename"`
 	Options  eventing.Options  `bson:"options" json:"options"`
 	Webhook  *Webhook          `bson:"webhook,omitempty" json:"webhook,omitempty"`

@@ -85,10 +85,11 @@ func TestGolden(t *testing.T) {
 	legacy.Job.Filename, legacy.Job.MP3.Length, legacy.Job.MP3.Duration = "", 0, 0
 	foreign := converted()
 	foreign.Job.Filename = "Übung № 1 – «Ёлка».mp4"
-	account := Letter{ID: "1", To: converted().To, Date: converted().Date, Links: Links{Home: "https://soundstrip.example.com/",
-		Ends: converted().Date.Add(time.Hour)}, Choose: "https://soundstrip.example.com/#password=GEZDGNBVGY3TQOJQGEZDGNBVGY"}
-	for name, l := range map[string]Letter{"account": account, "converted": converted(), "failed": failed(), "legacy": legacy,
-		"foreign": foreign} {
+	account := Letter{ID: "1", To: converted().To, Date: converted().Date,
+		Links:  Links{Home: "https://soundstrip.example.com/", Ends: converted().Date.Add(time.Hour)},
+		Choose: "https://soundstrip.example.com/#password=GEZDGNBVGY3TQOJQGEZDGNBVGY"}
+	for name, l := range map[string]Letter{"account": account, "converted": converted(), "failed": failed(),
+		"legacy": legacy, "foreign": foreign} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := raw(t, l)

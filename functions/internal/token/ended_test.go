@@ -213,7 +213,8 @@ func TestKeyHolds(t *testing.T) {
 	check := func(key string, want error, tries int) {
 		t.Helper()
 		c, err := g.Verify(t.Context(), key)
-		if !errors.Is(err, want) || (err == nil) != (want == nil) || err == nil && c.Subject != "u_7" || login.tries != tries {
+		if !errors.Is(err, want) || (err == nil) != (want == nil) || err == nil && c.Subject != "u_7" ||
+			login.tries != tries {
 			t.Errorf("after %v: Verify(%.20s) = %+v, %v with %d tries, want %v with %d", clock.Sub(start), key, c, err,
 				login.tries, want, tries)
 		}

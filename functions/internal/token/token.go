@@ -76,8 +76,8 @@ func FromContext(ctx context.Context) Claims {
 	return c
 }
 
-// Required lets only requests with a valid Bearer token through: 401 without one, 403 with a bad one (RFC 6750), or with
-// that of an API key that has not the scope. Without a scope no key will do.
+// Required lets only requests with a valid Bearer token through: 401 without one, 403 with a bad one (RFC 6750), or
+// with an API key that has not the scope. Without a scope no key will do.
 func Required(v Verifier, scope string, next http.Handler) http.Handler {
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		c, err := FromRequest(r, v)

@@ -202,8 +202,8 @@ func header(t testing.TB, raw string) (h map[string]any) {
 // claims are valid ones, for a test to spoil.
 func claims(change func(jwt.MapClaims)) jwt.MapClaims {
 	now := time.Now().Unix()
-	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "sub": "u_7", "iss": "soundstrip", "aud": "soundstrip",
-		"iat": now, "nbf": now, "exp": now + 3600}
+	c := jwt.MapClaims{"username": "georgio@email.com", "admin": true, "sub": "u_7", "iss": "soundstrip",
+		"aud": "soundstrip", "iat": now, "nbf": now, "exp": now + 3600}
 	if change != nil {
 		change(c)
 	}

@@ -45,7 +45,8 @@ func (c *VerifierConfig) Validate() error {
 func (c *VerifierConfig) checkKey() error {
 	var errs []error
 	check := func(variable, value string) {
-		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		u, err := url.Parse(value)
+		if value != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 			errs = append(errs, fmt.Errorf("%s is %q: want an http or https URL", variable, value))
 		}
 	}
@@ -61,8 +62,8 @@ func (c *VerifierConfig) checkKey() error {
 }
 
 // NewVerifier makes a verifier. Public keys, and what login knows of tokens that were ended, are fetched when the first
-// token comes, and again when a token names a key that is not known or what was fetched has grown old; until they can be
-// had, Verify returns [ErrUnavailable].
+// token comes, and again when a token names a key that is not known or what was fetched has grown old; until they can
+// be had, Verify returns [ErrUnavailable].
 func NewVerifier(c VerifierConfig) (Verifier, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -78,7 +79,8 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 		v = newVerifier(old, keys, c.Issuer, c.Audience, jwt.SigningMethodEdDSA, jwt.SigningMethodRS256)
 	}
 	if login == "" {
-		slog.Warn("LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
+		slog.Warn( //nolint:sloglint // it is about no request
+			"LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
 		return v, nil
 	}
 	return WithLogin(v, remoteLogin{login, &http.Client{Timeout: fetchTimeout}, v}, pollEvery), nil
