@@ -26,8 +26,8 @@ type Options struct {
 	End       float64 `json:"end,omitempty" bson:"end,omitempty"`             // seconds into the video; 0 means its end
 	Mono      bool    `json:"mono,omitempty" bson:"mono,omitempty"`           // mix down to one channel
 	Normalize bool    `json:"normalize,omitempty" bson:"normalize,omitempty"` // bring to one loudness (EBU R 128)
-	Track     string  `json:"track,omitempty" bson:"track,omitempty"`         // of the sound: its number, from 1, or its language
-	Partial   bool    `json:"partial,omitempty" bson:"partial,omitempty"`     // take what is there of a video that is cut off
+	Track     string  `json:"track,omitempty" bson:"track,omitempty"`         // of the sound: number or language
+	Partial   bool    `json:"partial,omitempty" bson:"partial,omitempty"`     // take what is there of a video
 	Title     string  `json:"title,omitempty" bson:"title,omitempty"`
 	Artist    string  `json:"artist,omitempty" bson:"artist,omitempty"`
 	Album     string  `json:"album,omitempty" bson:"album,omitempty"`

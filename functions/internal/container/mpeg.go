@@ -90,8 +90,9 @@ func isAC3(head []byte) bool {
 		(head[5]>>3 > 10 || head[4]&0x3f < 38)
 }
 
-// mpegAudio looks for the first of several frames of one stream, of Layer III or II, the next where each says; -1 when there
-// is none. Bytes in front of them are passed over. The more there are, the more frames are wanted: chance makes some.
+// mpegAudio looks for the first of several frames of one stream, of Layer III or II, the next where each says; -1 when
+// there is none. Bytes in front of them are passed over. The more there are, the more frames are wanted: chance makes
+// some.
 func mpegAudio(head []byte) int {
 	for first := range head {
 		if head[first] != 0xff {

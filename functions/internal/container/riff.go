@@ -83,7 +83,8 @@ func (f *File) aviChunk(errs *atomic.Int64) scanner {
 			}
 		case id == "strh" && len(b) >= aviSampleSize:
 			packets = string(b[8:12]) == "auds" && binary.LittleEndian.Uint32(b[aviSampleSize-4:]) == 0
-		case id == "strf" && packets && len(b) >= riffHeader+waveBlock && onePacket(binary.LittleEndian.Uint16(b[riffHeader:])):
+		case id == "strf" && packets && len(b) >= riffHeader+waveBlock &&
+			onePacket(binary.LittleEndian.Uint16(b[riffHeader:])):
 			mask := append(bytes.Clone(b[:riffHeader+waveBlock-2]), 0, 0)
 			return element{size: e.size, holds: refuses, mask: mask}, true
 		case stream:

@@ -52,7 +52,8 @@ func Sniff(head []byte) string {
 		return MXF
 	case has(0, ".RMF"), has(0, ".ra\xfd"):
 		return RM
-	case has(0, "\x7f\xfe\x80\x01"), has(0, "\xfe\x7f\x01\x80"), has(0, "\x1f\xff\xe8\x00"), has(0, "\xff\x1f\x00\xe8"):
+	case has(0, "\x7f\xfe\x80\x01"), has(0, "\xfe\x7f\x01\x80"), has(0, "\x1f\xff\xe8\x00"),
+		has(0, "\xff\x1f\x00\xe8"):
 		return DTS // ETSI TS 102 114, section 5.3, and by words or in 14 bits
 	case isAC3(head):
 		if head[5]>>3 > 10 {
@@ -73,7 +74,8 @@ const mxfPartition = "\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"
 // others are media that are known and not taken, by what they begin with.
 var others = []struct{ magic, name string }{
 	{"MPCK", "Musepack"}, {"MP+", "Musepack"}, {"MAC ", "Monkey's Audio"}, {"DSD ", "DSF"}, {"FRM8", "DSDIFF"},
-	{"MThd", "MIDI"}, {"tBaK", "TAK"}, {"OFR ", "OptimFROG"}, {"ajkg", "Shorten"}, {"qoaf", "QOA"}, {"ADIF", "AAC in ADIF"},
+	{"MThd", "MIDI"}, {"tBaK", "TAK"}, {"OFR ", "OptimFROG"},
+	{"ajkg", "Shorten"}, {"qoaf", "QOA"}, {"ADIF", "AAC in ADIF"},
 	{"Creative Voice File", "VOC"}, {"\xb7\xd8\x00\x20\x37\x49\xda\x11", "WTV"}, {"nut/multimedia container", "NUT"},
 	{"DKIF", "IVF"}, {"BIK", "Bink"}, {"KB2", "Bink"}, {"FWS", "Flash"}, {"CWS", "Flash"}, {"ZWS", "Flash"},
 	{"YUV4MPEG2", "raw video"}, {"\x00\x00\x01\xb3", "raw MPEG video"}, {"\x00\x00\x00\x01\x67", "raw H.264"},

@@ -115,7 +115,9 @@ func aboutTrack(err error) bool {
 }
 
 // convertTrack takes the n-th of the tracks that may be meant.
-func (e *Engine) convertTrack(ctx context.Context, src *source, o eventing.Options, n int, out *output) (Result, error) {
+func (e *Engine) convertTrack(
+	ctx context.Context, src *source, o eventing.Options, n int, out *output,
+) (Result, error) {
 	p, err := e.plan(ctx, src, o, n)
 	if errors.Is(err, mp4.ErrEncrypted) {
 		err = &trackError{err}

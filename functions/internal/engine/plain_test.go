@@ -76,7 +76,8 @@ func pcm(t *testing.T, files ...string) [][]byte {
 	return decode(t, []string{"-ac", "2", "-f", "s16le"}, readings...)
 }
 
-// plain gives the MP3s that ffmpeg makes of files, at the engine's effort of LAME, with silence where there is no sound.
+// plain gives the MP3s that ffmpeg makes of files, at the engine's effort of LAME, with silence where there is no
+// sound.
 func plain(t *testing.T, files ...reading) []string {
 	t.Helper()
 	filled := slices.Clone(files)

@@ -297,7 +297,8 @@ func publicTime(t *testing.T) {
 		tests = append(tests, test{name: "paused in " + x.name, data: read(t, pauses), seconds: 5, tones: pausedAt,
 			chapters: starts})
 	}
-	for name, encode := range map[string]string{"a long pause": "-c:a aac", "a long pause in MP3": "-c:a libmp3lame -b:a 128k",
+	for name, encode := range map[string]string{"a long pause": "-c:a aac",
+		"a long pause in MP3":                     "-c:a libmp3lame -b:a 128k",
 		"a long pause in MP3 of variable bitrate": "-c:a libmp3lame -q:a 3"} {
 		long := publicFile(t, name+".mkv", "-f lavfi -i sine=f=440:r=44100:d=3 -af asetpts=PTS+gte(T\\,1)*12/TB "+encode)
 		tests = append(tests, test{name: name, data: read(t, long), seconds: 15,
@@ -361,7 +362,8 @@ func publicCut(t *testing.T) {
 		"mp3":           "-map 1:a -c:a libmp3lame -write_xing 0",
 		"live.mkv":      "-c:v mpeg4 -c:a aac -live 1",
 	} {
-		tests = append(tests, test{name: "killed " + name, data: cut(name, video+args), want: "the recording ends abruptly at "})
+		tests = append(tests, test{name: "killed " + name, data: cut(name, video+args),
+			want: "the recording ends abruptly at "})
 	}
 	for name, args := range map[string]string{
 		"whole.mp4": "-c:v mpeg4 -c:a aac -movflags +faststart",
@@ -536,10 +538,11 @@ func publicGapless(t *testing.T) {
 	}
 }
 
-// publicKinds has what is refused, and why, and an MP3 behind bytes that are none. The README's table has the kinds that
-// are taken.
+// publicKinds has what is refused, and why, and an MP3 behind bytes that are none. The README's table has the kinds
+// that are taken.
 func publicKinds(t *testing.T) {
-	mp3 := read(t, publicFile(t, "kinds.mp3", "-f lavfi -i sine=f=440:r=48000:d=2 -c:a libmp3lame -write_xing 0 -id3v2_version 0"))
+	mp3 := read(t, publicFile(t, "kinds.mp3", "-f lavfi -i sine=f=440:r=48000:d=2 -c:a libmp3lame -write_xing 0 "+
+		"-id3v2_version 0"))
 	m4a := read(t, publicFile(t, "kinds.m4a", "-f lavfi -i sine=f=440:r=48000:d=1 -c:a aac"))
 	wma := read(t, publicFile(t, "kinds.wma", "-f lavfi -i sine=f=440:r=48000:d=1 -c:a wmav2"))
 	encryption := slices.Concat([]byte("\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e"),
@@ -624,7 +627,8 @@ func publicTags(t *testing.T) {
 // publicRates has rates that MP3 has not, and a bitrate that it has not at a rate.
 func publicRates(t *testing.T) {
 	tone := func(hz, rate int) []byte {
-		return read(t, publicFile(t, fmt.Sprintf("rate%d.wav", rate), fmt.Sprintf("-f lavfi -i sine=f=%d:r=%d:d=1", hz, rate)))
+		return read(t, publicFile(t, fmt.Sprintf("rate%d.wav", rate),
+			fmt.Sprintf("-f lavfi -i sine=f=%d:r=%d:d=1", hz, rate)))
 	}
 	for _, tt := range []struct {
 		name    string

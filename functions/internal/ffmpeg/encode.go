@@ -47,7 +47,7 @@ type Jump struct {
 	At     time.Duration // where, in the MP3's time
 	Length time.Duration // below 0 when the time goes back
 	Filled bool          // with silence, so that the MP3 keeps the time
-	Left   time.Duration // how much of that is left to whoever reads the MP3: whole frames; at the beginning they come first
+	Left   time.Duration // how much of that whoever reads the MP3 is to put in, in whole frames
 }
 
 // keptSilence is how much of a long pause is encoded, in seconds.
@@ -122,8 +122,8 @@ const shortest = .05
 
 // clock gives each frame a time that follows the one before it, or silence that [Encoding.filters] fills in. It prints
 // what a [Jump] is made of. In numbers of samples: variable 0 is where the sound so far ends in the MP3's time, 1 what
-// was left of long pauses, 2 where the frame is by its time, 3 how far that is behind, 4 what is left of that, 5 how far
-// the time is off by jumps that are not filled.
+// was left of long pauses, 2 where the frame is by its time, 3 how far that is behind, 4 what is left of that, 5 how
+// far the time is off by jumps that are not filled.
 func (e Encoding) clock() string {
 	frame := "if(gt(SR,24000),1152,576)"
 	if e.Rate > 0 {

@@ -299,7 +299,9 @@ func TestDescription(t *testing.T) {
 			{"index":3,"codec_type":"video","disposition":{"attached_pic":1}}],
 			"chapters":[{"start_time":"1.5","end_time":"2.0","tags":{"title":"One"}}]}`,
 			Media{Start: -7 * time.Millisecond, Audio: []Stream{{Index: 1, Codec: "opus", Begin: time.Second,
-				End: 65500 * time.Millisecond, Title: "Commentary"}, {Index: 2, Codec: "mp3", Default: true}}, Picture: 3, Title: "A film", Artist: "x",
+				End: 65500 * time.Millisecond, Title: "Commentary"},
+				{Index: 2, Codec: "mp3", Default: true}}, Picture: 3,
+				Title: "A film", Artist: "x",
 				Chapters: []Chapter{{1500 * time.Millisecond, 2 * time.Second, "One"}}}},
 		{"end of a track that begins later",
 			`{"format":{"start_time":"1.0"},"streams":[{"index":0,"codec_type":"audio","codec_name":"opus",
@@ -316,7 +318,8 @@ func TestDescription(t *testing.T) {
 			if err := json.Unmarshal([]byte(tt.json), &d); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, d.media(), cmpopts.IgnoreUnexported(Stream{}), cmpopts.IgnoreFields(Media{}, "Others")); diff != "" {
+			if diff := cmp.Diff(tt.want, d.media(), cmpopts.IgnoreUnexported(Stream{}),
+				cmpopts.IgnoreFields(Media{}, "Others")); diff != "" {
 				t.Errorf("media(%s) differs (-want +got):\n%s", tt.name, diff)
 			}
 		})

@@ -16,7 +16,7 @@ import (
 type Tag struct {
 	Title, Artist, Album string
 	Date                 string            // ISO 8601, or the beginning of it; another is left out
-	Others               map[string]string // what else is said, by ffmpeg's names; what has no frame of its own is left out
+	Others               map[string]string // what else is said, by ffmpeg's names; what has no frame is left out
 	All                  bool              // it is not left out
 	Cover                []byte            // JPEG or PNG; another is left out
 	Chapters             []Chapter
@@ -55,7 +55,8 @@ func timestamp(date string) string {
 }
 
 // frames are those of ID3v2.4 for ffmpeg's names.
-var frames = map[string]string{"genre": "TCON", "track": "TRCK", "disc": "TPOS", "album_artist": "TPE2", "composer": "TCOM",
+var frames = map[string]string{"genre": "TCON", "track": "TRCK", "disc": "TPOS", "album_artist": "TPE2",
+	"composer":  "TCOM",
 	"copyright": "TCOP", "isrc": "TSRC", "publisher": "TPUB", "performer": "TPE3", "grouping": "TIT1",
 	"compilation": "TCMP", "title-sort": "TSOT", "artist-sort": "TSOP", "album-sort": "TSOA", "language": "TLAN",
 	"encoded_by": "TENC", "bpm": "TBPM", "lyricist": "TEXT"}
@@ -86,7 +87,8 @@ func (t Tag) appendOthers(b []byte) []byte {
 			b = appendFrame(b, "USLT", []byte(utf8+of+"\x00"+value))
 		case text.MatchString(name) && !slices.Contains(known, name) && t.All:
 			b = appendText(b, name, value)
-		case strings.HasPrefix(lower, "replaygain_"), t.All && !slices.Contains(ownNames, lower) && !strings.HasPrefix(lower, "id3v2_priv"):
+		case strings.HasPrefix(lower, "replaygain_"),
+			t.All && !slices.Contains(ownNames, lower) && !strings.HasPrefix(lower, "id3v2_priv"):
 			b = appendFrame(b, "TXXX", []byte(utf8+clean(name)+"\x00"+value))
 		}
 	}
@@ -96,8 +98,8 @@ func (t Tag) appendOthers(b []byte) []byte {
 // ownNames are ffmpeg's for what the tag has for itself, or what is true of the source only.
 var ownNames = []string{"title", "artist", "album", "date", "encoder", "tlen", "tsse", "duration"}
 
-// Encode makes the tag, or nothing when it is empty. Its chapters come last: the same ones have the same length whatever
-// their times are, and fewer of them with zeros behind them are as good.
+// Encode makes the tag, or nothing when it is empty. Its chapters come last: the same ones have the same length
+// whatever their times are, and fewer of them with zeros behind them are as good.
 func (t Tag) Encode() (tag, chapters []byte) {
 	var b []byte
 	b = appendText(b, "TIT2", t.Title)

@@ -85,7 +85,8 @@ func (t track) language() string {
 	}
 	code := be.Uint16(h[at:])
 	b := []byte{byte(code>>10&31) + 0x60, byte(code>>5&31) + 0x60, byte(code&31) + 0x60}
-	if code < 0x400 || code == 0x7fff || string(b) == "und" || slices.ContainsFunc(b, func(c byte) bool { return c < 'a' || c > 'z' }) {
+	odd := slices.ContainsFunc(b, func(c byte) bool { return c < 'a' || c > 'z' })
+	if code < 0x400 || code == 0x7fff || string(b) == "und" || odd {
 		return "" // QuickTime's numbers of languages
 	}
 	return string(b)
