@@ -175,6 +175,9 @@ func testAccepts(t *testing.T, e *Engine, container string, sounds []string) {
 func readingOf(t *testing.T, e *Engine, path, container, sound string) reading {
 	t.Helper()
 	x := reading{path: path, copied: sound == "MP3"}
+	if container == "RealMedia" {
+		x.filter = "anull" // ffmpeg writes wrong times, by which it would leave sound out
+	}
 	switch sound {
 	case "Speex":
 		b := read(t, path)
