@@ -45,7 +45,8 @@ func newHome(t *testing.T) *home {
 		t.Fatal(err)
 	}
 	s.h = newHandler(s.store, s.signer, s.setup,
-		Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret}, func() time.Time { return s.clock }).routes()
+		Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret},
+		func() time.Time { return s.clock }).routes()
 	s.token = s.bearer(t, s.user.ID, nil)
 	return s
 }

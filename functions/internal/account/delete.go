@@ -73,7 +73,8 @@ func (s *Store) Swept(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, s.sql("UPDATE deleted_user SET swept = TRUE WHERE uid = ? AND since < NOW() - ?"), id, keep)
+	_, err = db.ExecContext(ctx, s.sql("UPDATE deleted_user SET swept = TRUE WHERE uid = ? AND since < NOW() - ?"),
+		id, keep)
 	if err != nil {
 		return fmt.Errorf("record that the files of user %s are gone: %w", id, err)
 	}
