@@ -70,10 +70,10 @@ func TestMixtures(t *testing.T) {
 	}
 }
 
-// old starts one of the old programs, and starts it again when it dies, as Kubernetes does.
+// old starts one of the old programs.
 func (m *mixture) old(python, name string, env map[string]string) *process {
 	m.t.Helper()
-	return startCommand(m.t, name, with(m.env, env), python, mustAbs(m.t, "legacy/"+name+".py"))
+	return startCommand(m.t, name, with(m.env, env), python, "-B", mustAbs(m.t, "legacy/"+name+".py"))
 }
 
 func mustAbs(t *testing.T, path string) string {
