@@ -145,7 +145,7 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
-// TestLegacyTriggers holds the triggers beside the old system to those of the cluster: only the type of a queue differs.
+// TestLegacyTriggers holds the triggers beside the old system to those of the cluster: only the queue's type differs.
 func TestLegacyTriggers(t *testing.T) {
 	t.Parallel()
 	objects := load(t)

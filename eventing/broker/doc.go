@@ -36,6 +36,6 @@
 // that in a rolling update a new trigger gets its events from the new brokers first.
 //
 // The queue of a trigger that has left the file gets nothing more. It is never deleted, since an old program may read
-// it. The first broker that starts without the trigger logs how many messages lie there; over [SQLite], how many rows are
-// a former trigger's. They are delivered when the trigger is put back.
+// it. The first broker that starts without the trigger logs how many messages lie there; over [SQLite], how many rows
+// are a former trigger's. They are delivered when the trigger is put back.
 package broker

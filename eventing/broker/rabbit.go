@@ -55,8 +55,8 @@ type Rabbit struct {
 	changed chan struct{} // closed, and made anew, when session changes
 }
 
-// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers. All brokers with one prefix are to be
-// given the same triggers: each sends an event to the queues of its own.
+// NewRabbit begins to connect; Close ends it. It makes the queues of the triggers. All brokers with one prefix are to
+// be given the same triggers: each sends an event to the queues of its own.
 func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
 	return connectRabbit(config, triggers, true)
 }

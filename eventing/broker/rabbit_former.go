@@ -9,8 +9,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// recordSuffix names the queue in which the broker that starts leaves its triggers' queues for the next one. It belongs to
-// no trigger: a trigger's name has no dot.
+// recordSuffix names the queue in which a broker that starts leaves its triggers' queues for the next one. It belongs
+// to no trigger: a trigger's name has no dot.
 const recordSuffix = ".broker.triggers"
 
 // tellFormer logs, once, what is left in the queues of triggers that have gone from the file since another broker

@@ -105,8 +105,8 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 	return f.work(ctx, j)
 }
 
-// claim takes the job whose turn it is. A video without one came by the old queue, or from a gateway that keeps no jobs:
-// the event is all that is known of it, and a job is made of that.
+// claim takes the job whose turn it is. A video without one came by the old queue, or from a gateway that keeps no
+// jobs: the event is all that is known of it, and a job is made of that.
 func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
 	j, err := f.jobs.Take(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 	if !errors.Is(err, job.ErrNotFound) {

@@ -103,7 +103,8 @@ func TestConvertPipe(t *testing.T) {
 		return convertFrom(t, bytes.NewReader(content), dir, nil, args...)
 	}
 	if code, stdout, stderr := pipe(content, "-"); code != 0 || !bytes.Equal(stdout, want) {
-		t.Errorf("soundstrip convert - = %d, %d bytes, %s, want the %d bytes of the file", code, len(stdout), stderr, len(want))
+		t.Errorf("soundstrip convert - = %d, %d bytes, %s, want the %d bytes of the file", code, len(stdout), stderr,
+			len(want))
 	}
 	if code, _, stderr := pipe(content, "-", "-o", "x.mp3"); code != 0 || !bytes.Equal(read(t, filepath.Join(dir,
 		"x.mp3")), want) {
@@ -239,7 +240,9 @@ func TestConvertFileBar(t *testing.T) {
 	other := video(t, "other.mp4", 3)
 	out = run(t, "script", "-qec", ffmpeg()+" "+filepath.Join(bin, "soundstrip")+" convert --force "+source+" "+other,
 		os.DevNull)
-	for _, want := range []string{"x talk.mp4", "x other.mp4", "talk.mp3: 0:00:03", "other.mp3: 0:00:03", "2 made: 0:00:06"} {
+	for _, want := range []string{
+		"x talk.mp4", "x other.mp4", "talk.mp3: 0:00:03", "other.mp3: 0:00:03", "2 made: 0:00:06",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("on a terminal soundstrip convert of two shows %q, want %q", out, want)
 		}

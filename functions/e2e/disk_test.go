@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestFullDisk fills a disk of 40 MB. Videos are refused while there is still room for jobs; when somebody else takes the
-// rest as well, deleting jobs frees it.
+// TestFullDisk fills a disk of 40 MB. Videos are refused while there is still room for jobs; when somebody else takes
+// the rest as well, deleting jobs frees it.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
@@ -74,8 +74,10 @@ func TestFullDisk(t *testing.T) {
 // wave is a WAV file of silence, of about so many bytes.
 func wave(n int) []byte {
 	var b bytes.Buffer
-	for _, v := range []any{[]byte("RIFF"), uint32(36 + n), []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(44100),
-		uint32(88200), uint16(2), uint16(16), []byte("data"), uint32(n), make([]byte, n)} {
+	for _, v := range []any{
+		[]byte("RIFF"), uint32(36 + n), []byte("WAVEfmt "), uint32(16), uint16(1), uint16(1), uint32(44100), uint32(88200),
+		uint16(2), uint16(16), []byte("data"), uint32(n), make([]byte, n),
+	} {
 		_ = binary.Write(&b, binary.LittleEndian, v) // to a buffer it has no error
 	}
 	return b.Bytes()

@@ -33,7 +33,8 @@ type mixture struct {
 }
 
 func (m *mixture) String() string {
-	return fmt.Sprintf("%s auth, %s gateway, %s converter, %s notification", m.auth, m.gateway, m.converter, m.notification)
+	return fmt.Sprintf("%s auth, %s gateway, %s converter, %s notification", m.auth, m.gateway, m.converter,
+		m.notification)
 }
 
 // TestMixtures swaps each of the old system's four parts for ours, alone and with each other, and converts videos with
@@ -116,7 +117,10 @@ func (m *mixture) deploy(python string) {
 	broker = start(t, "broker", with(events, map[string]string{"AMQP_URL": m.amqp,
 		"BROKER_TRIGGERS": mixedTriggers(t, converters, notify)}))
 	sink := map[string]string{"K_SINK": broker.url}
-	eventually(t, "the broker to be ready", func() bool { status, _ := curl(t, broker.url+"/readyz"); return status == 200 })
+	eventually(t, "the broker to be ready", func() bool {
+		status, _ := curl(t, broker.url+"/readyz")
+		return status == 200
+	})
 
 	var auth string
 	if m.auth == "old" {
@@ -166,8 +170,8 @@ func mixedTriggers(t *testing.T, convert, notify string) string {
 	text := "triggers:\n" + trigger("convert", "video", "dev.soundstrip.video.uploaded.v1", convert) +
 		trigger("notify", "mp3", "dev.soundstrip.audio.converted.v1", notify)
 	if notify != "" {
-		text += "- {name: notify-failed, filter: {attributes: {type: dev.soundstrip.conversion.failed.v1}}, audience: notify, " +
-			"subscriber: " + notify + "}\n"
+		text += "- {name: notify-failed, filter: {attributes: {type: dev.soundstrip.conversion.failed.v1}}, " +
+			"audience: notify, subscriber: " + notify + "}\n"
 	}
 	return write(t, "triggers.yaml", []byte(text))
 }

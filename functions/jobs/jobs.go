@@ -85,7 +85,8 @@ func New(
 ) http.Handler {
 	s := &server{
 		jobs: jobs, feeds: feeds, webhooks: webhooks, videos: videos, mp3s: mp3s, events: events,
-		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), legacy: c.Legacy, watch: watch{jobs: jobs}, sums: newSums(),
+		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), legacy: c.Legacy,
+		watch: watch{jobs: jobs}, sums: newSums(),
 	}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]problem.Handler{

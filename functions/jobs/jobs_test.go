@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/golang-jwt/jwt/v5"
 	gocmp "github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -73,7 +73,8 @@ var (
 var verify = verifier{"georgio": claimsOf("georgio"), "eve": claimsOf("eve"),
 	"admin":  {Username: "root", Group: "admin", RegisteredClaims: jwt.RegisteredClaims{Subject: "root"}},
 	"legacy": {Username: "georgio", Admin: true, RegisteredClaims: jwt.RegisteredClaims{Subject: "u_other"}},
-	"reader": {Username: "georgio", Group: "admin", Scope: "read", RegisteredClaims: jwt.RegisteredClaims{Subject: "georgio"}},
+	"reader": {Username: "georgio", Group: "admin", Scope: "read",
+		RegisteredClaims: jwt.RegisteredClaims{Subject: "georgio"}},
 	"sender": {Username: "georgio", Scope: "upload", RegisteredClaims: jwt.RegisteredClaims{Subject: "georgio"}},
 	"star":   claimsOf("*"), "nobody": {}}
 

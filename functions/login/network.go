@@ -16,8 +16,8 @@ func (h *handler) network(r *http.Request) string {
 }
 
 // clientAddr is the address that a request comes from: that of the connection, or with hops the one that the first of
-// so many proxies added to X-Forwarded-For. Where there are fewer it is the first that there is: the request has come by
-// a shorter way.
+// so many proxies added to X-Forwarded-For. Where there are fewer it is the first that there is: the request has come
+// by a shorter way.
 func clientAddr(r *http.Request, hops int) netip.Addr {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")

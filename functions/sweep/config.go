@@ -11,7 +11,7 @@ type Config struct {
 	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`        // silence after which a job's event is sent again
 	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`       // age at which media that belongs to no job is removed
 	Unanswered  time.Duration `env:"SWEEP_UNANSWERED, default=168h"` // silence after which nobody is waited for any more
-	HandedOver  time.Duration `env:"SWEEP_HANDED_OVER"`              // beside old programs: silence after which they are left alone with a job
+	HandedOver  time.Duration `env:"SWEEP_HANDED_OVER"`              // the same beside old programs
 	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"`  // whose worker went away, before a job is given up
 	Interval    time.Duration `env:"SWEEP_INTERVAL, default=1m"`     // between two sweeps of Run
 }

@@ -227,8 +227,8 @@ func (s *Sweeper) exhausted(j job.Job) bool {
 	return !j.State.Finished() && (j.Abandoned() >= s.cfg.MaxAttempts || len(j.Attempts) >= maxReleased*s.cfg.MaxAttempts)
 }
 
-// handedOver reports whether an old program is to be left alone with a job: it has the event, and answers none. One that
-// is a week without a notice goes the same way.
+// handedOver reports whether an old program is to be left alone with a job: it has the event, and answers none. One
+// that is a week without a notice goes the same way.
 func (s *Sweeper) handedOver(j job.Job) bool {
 	return s.cfg.HandedOver > 0 && (j.State == job.Queued || j.State == job.Converted) ||
 		j.State == job.Converted && s.unanswered(j)

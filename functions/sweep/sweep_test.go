@@ -88,7 +88,8 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 // soon is a configuration to which whatever is a moment old is stuck, or left behind.
 var soon = sweep.Config{
 	Unanswered: time.Hour,
-	Unsent:     time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3, Interval: time.Millisecond,
+	Unsent:     time.Nanosecond, Stuck: time.Nanosecond, Grace: time.Nanosecond, MaxAttempts: 3,
+	Interval: time.Millisecond,
 }
 
 func (s setup) create(t *testing.T, expires *time.Time) string {
@@ -594,7 +595,9 @@ func TestConfig(t *testing.T) {
 		t.Errorf("Validate = %v", err)
 	}
 	err := sweep.Config{}.Validate()
-	for _, name := range []string{"SWEEP_UNSENT", "SWEEP_STUCK", "SWEEP_UNANSWERED", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL"} {
+	for _, name := range []string{
+		"SWEEP_UNSENT", "SWEEP_STUCK", "SWEEP_UNANSWERED", "SWEEP_GRACE", "SWEEP_MAX_ATTEMPTS", "SWEEP_INTERVAL",
+	} {
 		if err == nil || !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("Validate of the zero value = %v, want a line about %s", err, name)
 		}

@@ -51,8 +51,8 @@ func errorsOf(errs ...error) (s string) {
 	return s
 }
 
-// everything tells whether the largest tables are to be tried whole, which takes minutes of CPU time. CI does so where it
-// names an ffmpeg; without, each format is tried once.
+// everything tells whether the largest tables are to be tried whole, which takes minutes of CPU time. CI does so where
+// it names an ffmpeg; without, each format is tried once.
 func everything() bool { return os.Getenv("TEST_FFMPEG") != "" }
 
 const (

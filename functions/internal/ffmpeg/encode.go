@@ -36,6 +36,7 @@ type Encoding struct {
 // Mix says how channels become one or two.
 type Mix int
 
+// The ways of mixing.
 const (
 	MixNone Mix = iota // there are no more than wanted, as far as is known
 	MixDown            // by the coefficients of ITU-R BS.775-3, annex 4

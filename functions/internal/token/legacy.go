@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,7 @@ func (l *legacy) warn() {
 	const day = 24 * 60 * 60
 	now, before := time.Now().Unix(), l.warned.Load()
 	if l.on && now-before >= day && l.warned.CompareAndSwap(before, now) {
-		slog.Warn("LEGACY is on: short secrets, and tokens without issuer and audience, are accepted. " +
+		slog.WarnContext(context.Background(), "LEGACY is on: short secrets, and tokens without issuer and audience, are accepted. "+
 			"Unset it when the last part of the old system is gone")
 	}
 }

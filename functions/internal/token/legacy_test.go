@@ -14,7 +14,9 @@ const oldSecret = "sarcasm"
 func TestLegacy(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	old := jwt.MapClaims{"username": "georgio@email.com", "exp": now.Add(time.Hour).Unix(), "iat": now.Unix(), "admin": true}
+	old := jwt.MapClaims{
+		"username": "georgio@email.com", "exp": now.Add(time.Hour).Unix(), "iat": now.Unix(), "admin": true,
+	}
 	with := func(name string, value any) jwt.MapClaims {
 		c := jwt.MapClaims{name: value}
 		for k, v := range old {
