@@ -9,7 +9,7 @@ import (
 type Config struct {
 	Unsent      time.Duration `env:"SWEEP_UNSENT, default=1m"`       // age at which an event that nobody took is sent
 	Stuck       time.Duration `env:"SWEEP_STUCK, default=5m"`        // silence after which a job's event is sent again
-	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`       // age at which media that belongs to no job is removed
+	Grace       time.Duration `env:"SWEEP_GRACE, default=24h"`       // age at which media of no job is removed
 	Unanswered  time.Duration `env:"SWEEP_UNANSWERED, default=168h"` // silence after which nobody is waited for any more
 	HandedOver  time.Duration `env:"SWEEP_HANDED_OVER"`              // the same beside old programs
 	MaxAttempts int           `env:"SWEEP_MAX_ATTEMPTS, default=5"`  // whose worker went away, before a job is given up

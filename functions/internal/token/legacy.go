@@ -24,8 +24,8 @@ func (l *legacy) warn() {
 	const day = 24 * 60 * 60
 	now, before := time.Now().Unix(), l.warned.Load()
 	if l.on && now-before >= day && l.warned.CompareAndSwap(before, now) {
-		slog.WarnContext(context.Background(), "LEGACY is on: short secrets, and tokens without issuer and audience, are accepted. "+
-			"Unset it when the last part of the old system is gone")
+		slog.WarnContext(context.Background(), "LEGACY is on: short secrets, and tokens without issuer and audience, "+
+			"are accepted. Unset it when the last part of the old system is gone")
 	}
 }
 
