@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/soundstrip/soundstrip/eventing"
@@ -222,19 +221,7 @@ func TestConvertOdd(t *testing.T) {
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
-			switch {
-			case strings.HasPrefix(tt.name, "silence in front"), tt.name == "sizes of 8 bits":
-				asFilled(t, src, out)
-			case strings.HasPrefix(tt.name, "fragments, "):
-				// ffmpeg would leave out what overlaps.
-				filter := "anull"
-				if tt.name == "fragments, a pause" {
-					filter = ""
-				}
-				asFFmpeg(t, plain(t, reading{path: src, filter: filter})[0], r, out)
-			default:
-				asPlain(t, src, r, out)
-			}
+			asPlain(t, src, r, out)
 		})
 	}
 }
@@ -275,15 +262,14 @@ func TestConvertOddAVI(t *testing.T) {
 			if err := os.WriteFile(path, odd, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			const fill = 2 * 1152 // at most, where frames are lost
-			if got, want := samples(t, again), samples(t, path); got < want || got > want+fill {
+			if got, want := samples(t, again), samples(t, path); got != want {
 				t.Errorf("Convert(%s, shifted) at a bitrate: %d samples, want %d", name, got, want)
 			}
 		})
 	}
 }
 
-// TestConvertPauses gives sound that pauses for half of the time: it comes out with the pause, unless a part was
+// TestConvertPauses gives sound that pauses for half of the time: all that there is comes out, unless a part was
 // overwritten.
 func TestConvertPauses(t *testing.T) {
 	t.Parallel()
@@ -300,9 +286,7 @@ func TestConvertPauses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := samples(t, out), 4*44100; abs(got-want) > 4410 {
-				t.Errorf("Convert(%s): %d samples (%v), want %d, with the pause", name, got, r, want)
-			}
+			asPlain(t, src, r, out)
 			b := read(t, src)
 			clear(b[len(b)/3 : len(b)*2/3])
 			_, _, err = convert(t, e, b, eventing.Options{})

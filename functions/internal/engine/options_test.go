@@ -68,7 +68,8 @@ func TestConvertPartOfDelayed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := samples(t, out), 44100*3/2; got != want {
+	// The edit list has whole milliseconds.
+	if got, want := samples(t, out), samples(t, src, "-af", "atrim=end=1.5"); abs(got-want) > 44 {
 		t.Errorf("Convert(to 1.5 s of what sounds from 0.5 s): %d samples, want %d", got, want)
 	}
 }
@@ -239,9 +240,7 @@ func TestConvertTags(t *testing.T) {
 			if diff := cmp.Diff(want, p.Format.Tags); diff != "" {
 				t.Errorf("Convert(%s) with options: tags differ (-want +got):\n%s", tt.name, diff)
 			}
-			// Matroska's times are whole milliseconds.
-			if len(p.Chapters) != 2 || p.Chapters[0].EndTime != "0.500000" ||
-				!slices.Contains([]string{"1.999000", "2.000000"}, p.Chapters[1].EndTime) {
+			if len(p.Chapters) != 2 || p.Chapters[0].EndTime != "0.500000" || p.Chapters[1].EndTime != "2.000000" {
 				t.Errorf("Convert(%s) from 1 to 3 s: chapters are %v, want ends at 0.5 and 2 s", tt.name, p.Chapters)
 			}
 		})

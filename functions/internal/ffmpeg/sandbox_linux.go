@@ -8,6 +8,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -37,13 +38,32 @@ func (s *sandbox) start(ctx context.Context, cmd *exec.Cmd) error {
 	if s.filter == nil {
 		return cmd.Start()
 	}
+	ruleset := s.ruleset
 	var err error
+	if in := regular(cmd.Stdin); in != nil && ruleset >= 0 { // which the program opens anew, as /dev/stdin
+		if ruleset, err = newRuleset(cmd.Path, in); err != nil {
+			return fmt.Errorf("landlock: %w", err)
+		}
+		defer func() { _ = unix.Close(ruleset) }() // the program has its own
+	}
 	onOwnThread(func() {
-		if err = s.confine(); err == nil {
+		if err = s.confine(ruleset); err == nil {
 			err = cmd.Start()
 		}
 	})
 	return err
+}
+
+// regular gives what is a file and no pipe; nil when it is none.
+func regular(r io.Reader) *os.File {
+	f, ok := r.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	return f
 }
 
 // onOwnThread calls f on a thread that ends afterwards. The first thread of a process does not end, and stands for all
@@ -91,12 +111,12 @@ func isScript(program string) bool {
 }
 
 // confine confines the calling thread.
-func (s *sandbox) confine() error {
+func (s *sandbox) confine(ruleset int) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no-new-privs: %w", err)
 	}
-	if s.ruleset >= 0 {
-		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(s.ruleset), 0, 0)
+	if ruleset >= 0 {
+		_, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(ruleset), 0, 0)
 		if errno != 0 {
 			return fmt.Errorf("landlock: %w", errno)
 		}
@@ -113,9 +133,9 @@ func (s *sandbox) confine() error {
 // libraries are where those of programs are.
 var libraries = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"}
 
-// newRuleset makes a ruleset of Landlock that allows to run the program and to read its libraries, and nothing else
-// that the kernel knows to forbid: https://docs.kernel.org/userspace-api/landlock.html.
-func newRuleset(program string) (int, error) {
+// newRuleset makes a ruleset of Landlock that allows to run the program, to read its libraries and the files, and
+// nothing else that the kernel knows to forbid: https://docs.kernel.org/userspace-api/landlock.html.
+func newRuleset(program string, files ...*os.File) (int, error) {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		return -1, errno
@@ -157,6 +177,11 @@ func newRuleset(program string) (int, error) {
 			return -1, errors.Join(fmt.Errorf("%s: %w", path, err), unix.Close(ruleset))
 		}
 	}
+	for _, f := range files {
+		if err := allowAt(ruleset, int(f.Fd()), read); err != nil {
+			return -1, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), unix.Close(ruleset))
+		}
+	}
 	return ruleset, nil
 }
 
@@ -167,6 +192,11 @@ func allow(ruleset int, path string, access uint64) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }() // it was only named
+	return allowAt(ruleset, fd, access)
+}
+
+// allowAt is allow for an open file.
+func allowAt(ruleset, fd int, access uint64) error {
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
 	//nolint:gosec // the kernel reads it
 	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),
