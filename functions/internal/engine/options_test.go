@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -149,6 +150,25 @@ func TestConvertNormalize(t *testing.T) {
 				t.Errorf("Convert(%s): %v LUFS, want -23", name, got)
 			}
 		})
+	}
+	files := map[string][]string{}
+	for _, layout := range []string{"2.1", "4.0", "5.1", "7.1"} {
+		files["normalize_"+layout+".mkv"] = []string{"-c:a", "flac", "-af", "aformat=channel_layouts=" + layout}
+	}
+	videos(t, files)
+	for name := range files {
+		for _, mono := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, mono: %v", name, mono), func(t *testing.T) {
+				t.Parallel()
+				_, out, err := convert(t, e, read(t, filepath.Join(made.dir, name)), eventing.Options{Normalize: true, Mono: mono})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := lufs(t, out); math.Abs(got+23) > 0.5 {
+					t.Errorf("Convert(%s): %v LUFS, want -23", name, got)
+				}
+			})
+		}
 	}
 	silence := makeFile(t, "silence.wav", "-f", "lavfi", "-i", "anullsrc=d=2")
 	if _, _, err := convert(t, e, read(t, silence), eventing.Options{Normalize: true}); err != nil {

@@ -29,8 +29,16 @@ type Encoding struct {
 // numbers makes silence of what is no number, on which LAME aborts, and bounds what its sums cannot hold.
 const numbers = `aeval=exprs='if(isnan(val(ch))+isinf(val(ch)),0,clip(val(ch),-64,64))':c=same`
 
+// layouts are those that an MP3 can have, of which ffmpeg takes the one that fits.
+func (e Encoding) layouts() string {
+	if e.Mono {
+		return "mono"
+	}
+	return "mono|stereo"
+}
+
 // filters are what the sound goes through. atrim cuts at the sample, where seeking would not.
-func (e Encoding) filters(last ...string) string {
+func (e Encoding) filters(layouts string, last ...string) string {
 	var fs []string
 	if e.Float {
 		fs = append(fs, numbers)
@@ -41,10 +49,6 @@ func (e Encoding) filters(last ...string) string {
 			trim += ":end=" + seconds(e.End)
 		}
 		fs = append(fs, trim, "asetpts=PTS-STARTPTS")
-	}
-	layouts := "mono|stereo"
-	if e.Mono {
-		layouts = "mono"
 	}
 	fs = append(fs, "aformat=channel_layouts="+layouts)
 	return strings.Join(append(fs, last...), ",")
@@ -67,7 +71,7 @@ func (t *Tool) Encode(ctx context.Context, in Input, e Encoding, out func(io.Rea
 		if e.Gain != 0 {
 			last = append(last, "volume="+strconv.FormatFloat(e.Gain, 'f', 2, 64)+"dB")
 		}
-		args = append(args, "-af", e.filters(last...), "-c:a", "libmp3lame", "-compression_level", "5")
+		args = append(args, "-af", e.filters(e.layouts(), last...), "-c:a", "libmp3lame", "-compression_level", "5")
 		if e.Bitrate > 0 {
 			args = append(args, "-b:a", strconv.Itoa(e.Bitrate)+"k")
 		} else {
@@ -96,10 +100,19 @@ var (
 
 // Loudness measures the sound as [Tool.Encode] would hear it, before its gain.
 func (t *Tool) Loudness(ctx context.Context, in Input, e Encoding) (Loudness, error) {
+	l, err := t.loudness(ctx, in, e, e.layouts())
+	// Without an encoder, which takes no others than one or two channels, ffmpeg finds no layout for more.
+	if exit := (*ExitError)(nil); errors.As(err, &exit) && strings.Contains(exit.Lines, "Cannot select channel layout") {
+		return t.loudness(ctx, in, e, "stereo")
+	}
+	return l, err
+}
+
+func (t *Tool) loudness(ctx context.Context, in Input, e Encoding, layouts string) (Loudness, error) {
 	// What is never printed is not measured.
 	l := Loudness{Integrated: math.NaN(), Peak: math.NaN()}
 	args := append(in.args("level+info"), "-nostdin", "-nostats", "-map", "0:"+strconv.Itoa(e.Stream), "-vn", "-sn", "-dn",
-		"-t", seconds(e.MaxDuration), "-af", e.filters("ebur128=framelog=verbose:peak=true"), "-f", "null", "pipe:1")
+		"-t", seconds(e.MaxDuration), "-af", e.filters(layouts, "ebur128=framelog=verbose:peak=true"), "-f", "null", "pipe:1")
 	err := t.run(ctx, t.ffmpeg, in, args, discard, func(line string) {
 		if m := integrated.FindStringSubmatch(line); m != nil {
 			l.Integrated, _ = strconv.ParseFloat(m[1], 64)

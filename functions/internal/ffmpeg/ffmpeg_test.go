@@ -278,7 +278,7 @@ func TestFilters(t *testing.T) {
 		{Encoding{End: 2500 * time.Millisecond}, nil,
 			"atrim=start=0.000000:end=2.500000,asetpts=PTS-STARTPTS,aformat=channel_layouts=mono|stereo"},
 	} {
-		if got := tt.e.filters(tt.last...); got != tt.want {
+		if got := tt.e.filters(tt.e.layouts(), tt.last...); got != tt.want {
 			t.Errorf("filters(%+v) = %s, want %s", tt.e, got, tt.want)
 		}
 	}
