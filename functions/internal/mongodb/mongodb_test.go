@@ -90,7 +90,7 @@ func TestStoresKeepConcerns(t *testing.T) {
 	for _, e := range sent.events {
 		seen[e.CommandName] = true
 		switch e.CommandName {
-		case "find", "aggregate", "count", "distinct":
+		case "find", "aggregate", "count":
 			if level, _ := e.Command.Lookup("readConcern", "level").StringValueOK(); level != "majority" {
 				t.Errorf("%s reads with concern %q, want majority: %s", e.CommandName, level, e.Command)
 			}
@@ -106,7 +106,7 @@ func TestStoresKeepConcerns(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"find", "aggregate", "distinct", "insert", "update", "delete", "findAndModify", "createIndexes"}
+	want := []string{"find", "aggregate", "insert", "update", "delete", "findAndModify", "createIndexes"}
 	for _, name := range want {
 		if !seen[name] {
 			t.Errorf("the stores sent no %s: the test does not reach it", name)
