@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"html/template"
@@ -16,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/soundstrip/soundstrip/functions/internal/api"
 )
 
 // sessions are those of people who came by a browser. A session is a cookie that holds the token, and which no script
@@ -50,25 +51,13 @@ func (s sessions) bearer(next http.Handler) http.Handler {
 			r.Header.Set("Authorization", "Bearer "+c.Value)
 			switch r.URL.Path {
 			case "/jobs", "/jobs/events", "/plain", "/users/me":
-				if halfOver(c.Value, time.Now()) {
+				if api.HalfOver(c.Value, time.Now()) {
 					s.renew(w, r)
 				}
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// halfOver reports whether more than half of a token's time is over. It trusts no claim: others check the token.
-func halfOver(token string, now time.Time) bool {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return false
-	}
-	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var times struct{ Iat, Exp int64 }
-	return err == nil && json.Unmarshal(claims, &times) == nil &&
-		now.Unix() > times.Iat+(times.Exp-times.Iat)/2 && now.Unix() < times.Exp
 }
 
 // renewWithin bounds how long a request waits for another token.

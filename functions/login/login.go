@@ -160,7 +160,7 @@ func (h *handler) routes() http.Handler {
 		mux.Handle(path, problem.NotAllowed(http.MethodPost))
 	}
 	if h.cfg.Legacy {
-		mux.Handle("POST /validate", token.Required(h.verifier, "", problem.Handler(h.validate)))
+		mux.Handle("POST /validate", token.Tell(h.verifier)) // as function validate answers
 		mux.Handle("/validate", problem.NotAllowed(http.MethodPost))
 	}
 	mux.Handle("POST /login/oidc", problem.Handler(h.beginSignOn))
@@ -262,13 +262,6 @@ func (h *handler) sign(u account.User, authenticated time.Time) (TokenIssued, er
 		return TokenIssued{}, err
 	}
 	return TokenIssued{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int(h.signer.TTL().Seconds())}, nil
-}
-
-// validate answers as function validate does.
-func (h *handler) validate(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	return json.NewEncoder(w).Encode(token.FromContext(r.Context()))
 }
 
 // bearer gives the user of a request's token, by what the store knows now.

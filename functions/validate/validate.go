@@ -6,7 +6,6 @@ package validate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -36,24 +35,12 @@ func New(v token.Verifier) http.Handler {
 				events(v).ServeHTTP(w, r)
 				return
 			}
-			bearer(v).ServeHTTP(w, r)
+			token.Tell(v).ServeHTTP(w, r)
 		})
 		mux.Handle(path, problem.NotAllowed(http.MethodPost))
 	}
 	mux.HandleFunc("/", problem.NoSuchRoute)
 	return mux
-}
-
-func bearer(v token.Verifier) problem.Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		claims, err := token.FromRequest(r, v)
-		if err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		return json.NewEncoder(w).Encode(claims)
-	}
 }
 
 // TokenPresented asks what a token says.

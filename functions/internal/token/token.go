@@ -4,6 +4,7 @@ package token
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -129,6 +130,19 @@ func FromRequest(r *http.Request, v Verifier) (Claims, error) {
 		return Claims{}, Refused(err)
 	}
 	return c, nil
+}
+
+// Tell answers with the claims of a request's Bearer token, as JSON.
+func Tell(v Verifier) problem.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		c, err := FromRequest(r, v)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		return json.NewEncoder(w).Encode(c)
+	}
 }
 
 // Refused answers a request whose token does not count.
