@@ -144,24 +144,32 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	for k, v := range e.Header {
 		w.Header()[k] = v
 	}
-	w.Header().Del("Content-Length")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	if !acceptsJSON(r) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(e.Status())
-		fmt.Fprintln(w, e.Detail)
-		return
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
+	kind, body := e.body(r)
+	w.Header().Set("Content-Type", kind)
+	// The client knows the end of it even while the server still takes what comes of a body.
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(e.Status())
-	_ = json.NewEncoder(w).Encode(map[string]any{
+	_, _ = w.Write(body)
+}
+
+// body is what the answer says, and its media type.
+func (e *Error) body(r *http.Request) (kind string, body []byte) {
+	if !acceptsJSON(r) {
+		return "text/plain; charset=utf-8", []byte(e.Detail + "\n")
+	}
+	body, err := json.Marshal(map[string]any{
 		"type":   "about:blank",
 		"title":  cmp.Or(http.StatusText(e.Status()), string(e.Code)),
 		"status": e.Status(),
 		"detail": e.Detail,
 		"code":   e.Code,
 	})
+	if err != nil {
+		panic(err) // strings and a number always can be
+	}
+	return "application/problem+json", append(body, '\n')
 }
 
 // Path is the path of a request as a log and an answer may have it: that of a feed is a secret, and a long one is cut.

@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -231,6 +232,53 @@ func TestExpect(t *testing.T) {
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("answers = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestRefusedExpect has a client begin its body unasked in the moment in which it is refused.
+func TestRefusedExpect(t *testing.T) {
+	t.Parallel()
+	for _, service := range []string{"", "upload"} {
+		t.Run("behind "+service, func(t *testing.T) {
+			t.Parallel()
+			refusing := make(chan struct{})
+			r := run(t, serve.Config{Service: service}, serve.Process{
+				Name: "upload",
+				Handler: problem.Handler(func(_ http.ResponseWriter, r *http.Request) error {
+					<-time.After(300 * time.Millisecond) // what every proxy has asked for by then is on its way
+					close(refusing)
+					return problem.New(problem.Unprocessable, "no")
+				}),
+			})
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(r.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n")
+			<-refusing
+			sent := make(chan error, 1)
+			go func() {
+				_, err := conn.Write(make([]byte, 1_000_000)) // the rest of it never comes
+				sent <- err
+			}()
+			answer := bufio.NewReader(conn)
+			res, err := http.ReadResponse(answer, nil)
+			if err == nil && res.StatusCode == http.StatusContinue {
+				res, err = http.ReadResponse(answer, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if res.StatusCode != http.StatusUnprocessableEntity || res.ContentLength != int64(len(body)) || err != nil {
+				t.Errorf("answer = %s of %d bytes, %q, %v, want a 422 that says its length", res.Status, res.ContentLength, body, err)
+			}
+			if err := <-sent; err != nil {
+				t.Errorf("the body that was on its way: %v, want it taken", err)
 			}
 		})
 	}

@@ -18,6 +18,11 @@ const (
 	stall = time.Minute
 	// linger is how long a client that is answered in the middle of its body has to read that and to stop.
 	linger = 500 * time.Millisecond
+	// prompt is how soon a refusal reaches every proxy on the way before one of them sends the body unasked, which Go's
+	// do after a second without a 100 (Continue).
+	prompt = 250 * time.Millisecond
+	// unasked is how long a body may take to come that nobody has asked for.
+	unasked = 3 * time.Second
 )
 
 // withStallTimeout gives up a client that sends nothing of its body, or takes nothing of the answer, for d. Other than
@@ -27,6 +32,9 @@ const (
 // A client that is answered before it has sent everything may still write when the connection is closed, and then loses
 // the answer (RFC 9112, section 9.6). http.Server waits for a moment before it closes, but not after an Expect:
 // 100-continue.
+//
+// A client or a proxy that expects a 100 sends its body unasked in the end. A refusal that meets that body is lost: its
+// connection is closed by then. So one that is not prompt waits until the body has begun.
 //
 // A body that is not complete after the time for the request is not read any further. An answer that is under way after
 // the time for that is broken off: what arrived of it is right, and the client sees that it is not all. 0 means any
@@ -40,7 +48,10 @@ func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.
 			next.ServeHTTP(a, r)
 			return
 		}
-		b := &stallBody{ReadCloser: r.Body, set: c.SetReadDeadline, limit: newLimit(d, request)}
+		b := &stallBody{
+			ReadCloser: r.Body, set: c.SetReadDeadline, limit: newLimit(d, request), some: make(chan struct{}),
+		}
+		b.returned = sync.OnceFunc(func() { close(b.some) })
 		// Without it, an HTTP/1 server takes the rest of the body for itself when the answer begins: a proxy that passes on
 		// both loses the body, and with it the answer (https://go.dev/issue/40747).
 		b.first = sync.OnceFunc(func() { _ = c.EnableFullDuplex() })
@@ -49,6 +60,9 @@ func withStallTimeout(d, request, answer time.Duration, next http.Handler) http.
 		r.Body = b
 		if r.ProtoMajor == 1 {
 			a.body = b
+		}
+		if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
+			a.prompt = time.Now().Add(prompt)
 		}
 		next.ServeHTTP(a, r)
 		if r.ProtoMajor == 1 && b.begun.Load() && !b.complete.Load() {
@@ -106,10 +120,11 @@ type stallWriter struct {
 	http.ResponseWriter
 	limit
 
-	set  func(time.Time) error // an error means that the server has no deadline to set
-	body *stallBody            // of HTTP/1; nil when there is none
-	late bool                  // the answer begins when the request is over: it is short, and may be written
-	some bool                  // of the answer is written
+	set    func(time.Time) error // an error means that the server has no deadline to set
+	body   *stallBody            // of HTTP/1; nil when there is none
+	prompt time.Time             // until when a refusal need not wait for the body; zero when it never needs to
+	late   bool                  // the answer begins when the request is over: it is short, and may be written
+	some   bool                  // of the answer is written
 }
 
 // begin is called before anything of the answer is written. What the handler has not read of the body by then may
@@ -128,6 +143,9 @@ func (w *stallWriter) begin() {
 }
 
 func (w *stallWriter) WriteHeader(status int) {
+	if status >= http.StatusBadRequest && !w.some && !w.prompt.IsZero() && time.Now().After(w.prompt) {
+		w.body.await(unasked)
+	}
 	if status >= http.StatusOK {
 		w.begin()
 	}
@@ -169,6 +187,8 @@ type stallBody struct {
 
 	first           func() // is called by the first Read
 	begun, complete atomic.Bool
+	some            chan struct{} // is closed when the first Read has returned
+	returned        func()        // closes it, once
 
 	mu    sync.Mutex
 	set   func(time.Time) error // an error means that the server has no deadline to set
@@ -184,6 +204,7 @@ func (b *stallBody) Read(p []byte) (int, error) {
 	}
 	b.deadline(b.next().Add(linger)) // so that a client that sends is refused above: its connection has no error then
 	n, err := b.ReadCloser.Read(p)
+	b.returned()
 	b.deadline(time.Time{})
 	switch {
 	case err == io.EOF: //nolint:errorlint // io.Reader returns it bare
@@ -194,6 +215,22 @@ func (b *stallBody) Read(p []byte) (int, error) {
 		err = problem.Wrap(err, problem.Invalid, "nothing of the request's body arrived for %v: send it again", b.d)
 	}
 	return n, err
+}
+
+// await waits until something of the body has come, for d at most. When nobody reads it, a byte of it is dropped.
+func (b *stallBody) await(d time.Duration) {
+	if b.begun.Load() {
+		select {
+		case <-b.some:
+		case <-time.After(d):
+		}
+		return
+	}
+	b.begun.Store(true)
+	b.first()
+	b.deadline(time.Now().Add(d))
+	_, _ = b.ReadCloser.Read(make([]byte, 1))
+	b.deadline(time.Time{})
 }
 
 func (b *stallBody) tooSlow(err error) error {

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -94,7 +96,7 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 				res.Header.Del(name)
 			}
 			res.Header.Del("Strict-Transport-Security")
-			return nil
+			return keep(res)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			fault, network := (*problem.Error)(nil), (*net.OpError)(nil)
@@ -113,4 +115,21 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 			problem.Write(w, r, err)
 		},
 	}
+}
+
+// keep reads a refusal of known length whole, since it may have to wait for the body of its request (see [serve.Run]),
+// while the function closes the connection.
+func keep(res *http.Response) error {
+	const most = 64 << 10
+	if res.StatusCode < http.StatusBadRequest || res.ContentLength <= 0 || res.ContentLength > most ||
+		res.Request.Method == http.MethodHead {
+		return nil
+	}
+	body := make([]byte, res.ContentLength)
+	if _, err := io.ReadFull(res.Body, body); err != nil {
+		return err
+	}
+	err := res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return err
 }
