@@ -75,9 +75,9 @@ func TestServicesAreSizedAsDesigned(t *testing.T) {
 	}{
 		{name: "login", concurrency: 20},
 		{name: "validate", concurrency: 200},
-		{name: "upload", concurrency: 20, minutes: 10},
+		{name: "upload", concurrency: 50, minutes: 10},
 		{name: "convert", concurrency: 1, private: true, minutes: 10},
-		{name: "notify", concurrency: 10, private: true},
+		{name: "notify", concurrency: 40, private: true},
 		{name: "jobs", concurrency: 80, minutes: 10},
 		{name: "gateway", concurrency: 100, minutes: 10},
 	}
@@ -201,19 +201,26 @@ func eventTypes(t *testing.T) (types []string) {
 	return types
 }
 
-// What the brokers have in flight must find a converter, or it waits in Knative until its delivery is over.
-func TestBrokersSendNoMoreThanConvertersTake(t *testing.T) {
+// What the brokers have in flight must find a place in a function, or it waits in Knative until its delivery is over.
+func TestBrokersSendNoMoreThanIsTaken(t *testing.T) {
 	t.Parallel()
 	objects := load(t)
-	convert := find[*servingv1.Service](t, objects, "convert").Spec.Template
-	pods, err := strconv.ParseInt(convert.Annotations[autoscaling.MaxScaleAnnotationKey], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
 	brokers := int64(*find[*appsv1.Deployment](t, objects, "broker").Spec.Replicas)
-	sent, taken := brokers*int64(trigger(t, objects, "convert").Parallelism), pods**convert.Spec.ContainerConcurrency
-	if sent > taken {
-		t.Errorf("videos in flight = %d, converters = %d, want no more videos than converters", sent, taken)
+	for name, triggers := range map[string][]string{
+		"convert": {"convert"}, "notify": {"notify", "notify-failed", "notify-account"},
+	} {
+		function := find[*servingv1.Service](t, objects, name).Spec.Template
+		pods, err := strconv.ParseInt(function.Annotations[autoscaling.MaxScaleAnnotationKey], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent int64
+		for _, tr := range triggers {
+			sent += brokers * int64(trigger(t, objects, tr).Parallelism)
+		}
+		if taken := pods * *function.Spec.ContainerConcurrency; sent > taken {
+			t.Errorf("%s: events in flight = %d, places = %d, want no more events than places", name, sent, taken)
+		}
 	}
 }
 
