@@ -24,7 +24,7 @@ ffmpeg: ## install ffmpeg, where it is missing and apt is there
 .PHONY: test
 test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
-	.ci/servers with .ci/test -race -shuffle=on -timeout 30m ./...
+	.ci/servers with .ci/test -race -shuffle=on -timeout 30m -vet=off -ldflags="-s -w" ./...
 
 .PHONY: browser
 browser: ## try the page in Chromium, which is installed on Debian; SCREENSHOTS=folder for pictures of it
