@@ -23,8 +23,8 @@ func TestRefresh(t *testing.T) {
 		status        int
 	}{
 		{name: "right", subject: "u_georgio", status: 200},
-		{name: "given when its user's tokens were ended", subject: "u_georgio", ended: 1, status: 403},
-		{name: "given after that", subject: "u_georgio", ended: -1, status: 200},
+		{name: "given when its user's tokens were ended", subject: "u_georgio", ended: 60, status: 403},
+		{name: "given after that", subject: "u_georgio", ended: -60, status: 200},
 		{name: "of a disabled user", subject: "u_former", status: 403},
 		{name: "of a deleted user", subject: "u_deleted", status: 403},
 		{
