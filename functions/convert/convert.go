@@ -26,6 +26,7 @@ type Jobs interface {
 	Get(ctx context.Context, id string) (job.Job, error)
 	Adopt(ctx context.Context, j job.Job) (job.Job, error)
 	Take(ctx context.Context, turn, worker string, ttl time.Duration) (job.Job, error)
+	TakeNext(ctx context.Context, turn, worker string, ttl time.Duration) (job.Job, error)
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error
 	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
 	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
@@ -97,7 +98,7 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 	case errors.Is(err, job.ErrState):
 		return reply(ctx, j)
 	case errors.Is(err, job.ErrNotFound):
-		slog.InfoContext(ctx, "nothing to convert: job and video are deleted")
+		slog.InfoContext(ctx, "nothing to convert: job and video are deleted, and no other waits")
 		return nil, nil
 	case err != nil:
 		return nil, eventing.RetryAfter(retryAfter, err)
@@ -114,7 +115,7 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 	}
 	video, err := f.videos.Open(ctx, p.VideoFID)
 	if errors.Is(err, media.ErrNotFound) {
-		return job.Job{}, job.ErrNotFound
+		return f.jobs.TakeNext(ctx, p.VideoFID, f.worker, f.cfg.Lease)
 	}
 	if err != nil {
 		return job.Job{}, fmt.Errorf("look for video %s: %w", p.VideoFID, err)

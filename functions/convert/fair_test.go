@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 
@@ -60,6 +61,24 @@ func TestFair(t *testing.T) {
 	}
 	if n := int(b.engine.calls.Load()); n != len(ids) {
 		t.Errorf("%d conversions of %d videos", n, len(ids))
+	}
+}
+
+// TestTurnOfDeleted: the event of a job that is deleted is a turn of another. Here it is the last event that there is, since
+// the other's own was the turn of the deleted one.
+func TestTurnOfDeleted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first, second := b.upload(t), b.upload(t)
+	if _, reply := b.post(t.Context(), t, uploaded(t, second.ID, eventing.VideoUploaded{})); reply.Subject() != first.ID {
+		t.Fatalf("the first event converted %s, want %s", reply.Subject(), first.ID)
+	}
+	if err := errors.Join(b.jobs.Delete(t.Context(), first.ID), b.videos.Delete(t.Context(), first.ID)); err != nil {
+		t.Fatal(err)
+	}
+	b.post(t.Context(), t, uploaded(t, first.ID, eventing.VideoUploaded{}))
+	if got := b.state(t, second.ID).State; got != job.Converted {
+		t.Errorf("the job that waited is %s, want it converted", got)
 	}
 }
 

@@ -39,6 +39,9 @@ type Store interface {
 	// the same. It is the event's own job that was tried before, and when none waits. Errors are as with Claim, of the
 	// event's own job where none waits.
 	Take(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error)
+	// TakeNext is Take for an event whose own job is deleted: its turn is for another that waits. ErrNotFound when none
+	// does.
+	TakeNext(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error)
 	// Heartbeat prolongs the lease to ttl from now and records progress, which never goes down within an epoch. ErrLost
 	// when the epoch is not the job's any more, or the job was cancelled or deleted.
 	Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error

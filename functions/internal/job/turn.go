@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -24,13 +25,18 @@ type turns interface {
 const takeTries = 20
 
 // Take is of [Store].
+//
+// There are as many events as jobs that wait, each a turn. So an event must not be given up while a job waits, which
+// then had none, also when the job that we looked at is ended or deleted before we claim it.
 func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error) {
 	id, err := s.turns.taken(ctx, turn)
 	if err != nil {
 		return Job{}, err
 	}
 	if id != "" {
-		return s.claim(ctx, id, turn, worker, ttl)
+		if j, err := s.claim(ctx, id, turn, worker, ttl); !isOver(err) {
+			return j, err
+		}
 	}
 	own, err := s.turns.Get(ctx, turn)
 	if err != nil {
@@ -38,28 +44,40 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 	}
 	if !own.State.Finished() && len(own.Attempts) > 0 {
 		j, err := s.claim(ctx, turn, turn, worker, ttl)
-		if !errors.As(err, new(*BusyError)) {
+		if !isOver(err) && !errors.As(err, new(*BusyError)) {
 			return j, err
 		}
 	}
+	j, err := s.TakeNext(ctx, turn, worker, ttl)
+	if !errors.Is(err, ErrNotFound) {
+		return j, err
+	}
+	return s.claim(ctx, turn, turn, worker, ttl)
+}
+
+// TakeNext is of [Store].
+func (s steps) TakeNext(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error) {
 	for range takeTries {
 		id, err := s.turns.next(ctx)
 		if err != nil {
 			return Job{}, err
 		}
 		if id == "" {
-			break
+			return Job{}, fmt.Errorf("none waits: %w", ErrNotFound)
 		}
 		j, err := s.claimWaiting(ctx, id, turn, worker, ttl)
 		switch {
 		case err == nil:
 			return j, s.turns.had(ctx, j.Owner)
-		case !errors.As(err, new(*BusyError)) && !errors.Is(err, ErrState) && !errors.Is(err, ErrNotFound):
+		case !isOver(err) && !errors.As(err, new(*BusyError)):
 			return j, err
 		}
 	}
-	return s.claim(ctx, turn, turn, worker, ttl)
+	return Job{}, &BusyError{} // others were quicker each time, and more may wait
 }
+
+// isOver reports whether a claim failed because nothing is left to do for the job.
+func isOver(err error) bool { return errors.Is(err, ErrState) || errors.Is(err, ErrNotFound) }
 
 // claimWaiting is claim for a job that nobody has begun with; ErrState for another.
 func (s steps) claimWaiting(ctx context.Context, id, turn, worker string, ttl time.Duration) (Job, error) {

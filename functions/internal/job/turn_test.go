@@ -87,6 +87,15 @@ func testTake(t *testing.T, s job.Store) {
 	wantErr(t, "Take for a job that has ended when none waits", err, job.ErrState)
 	_, err = s.Take(ctx, newID(), "w", running)
 	wantErr(t, "Take for no job", err, job.ErrNotFound)
+	gone := newID()
+	_, err = s.TakeNext(ctx, gone, "w", running)
+	wantErr(t, "TakeNext when none waits", err, job.ErrNotFound)
+	kim := queue(t, s, "kim", 1)[0]
+	if j, err := s.TakeNext(ctx, gone, "w", running); err != nil || j.ID != kim {
+		t.Errorf("TakeNext = %q, %v, want %s, which waits", j.ID, err, kim)
+	}
+	_, err = s.Take(ctx, gone, "w", running)
+	wantBusy(t, "Take again in the turn of a job that is deleted", err)
 }
 
 // testTakeByMany: each job is taken once, and none is left.

@@ -1,0 +1,87 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
+)
+
+// meanwhile are turns where something else happens after a look that finds a job.
+type meanwhile struct {
+	turns
+	do func()
+}
+
+func (m meanwhile) Get(ctx context.Context, id string) (Job, error) {
+	defer m.do()
+	return m.turns.Get(ctx, id)
+}
+
+func (m meanwhile) taken(ctx context.Context, turn string) (string, error) {
+	id, err := m.turns.taken(ctx, turn)
+	if id != "" {
+		m.do()
+	}
+	return id, err
+}
+
+// TestTakeMeanwhile: an event whose own job ends or is deleted between the look and the claim is the turn of another that
+// waits. It was the only event left for that one.
+func TestTakeMeanwhile(t *testing.T) {
+	t.Parallel()
+	end := func(ctx context.Context, s *SQLite) error {
+		_, err := s.Finish(ctx, "a", 1, MP3{FID: "x"})
+		return err
+	}
+	remove := func(ctx context.Context, s *SQLite) error { return s.Delete(ctx, "a") }
+	for _, tt := range []struct {
+		name, turn string // the turn in which the job was taken before
+		do         func(ctx context.Context, s *SQLite) error
+	}{
+		{"ends, taken by another's event", "b", end},
+		{"ends, taken by this event", "a", end},
+		{"is deleted, taken by another's event", "b", remove},
+		{"is deleted, taken by this event", "a", remove},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			s, err := NewSQLite(ctx, db)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"a", "b"} {
+				if _, err := s.Create(ctx, Job{ID: id, Owner: "ann"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if j, err := s.Take(ctx, tt.turn, "w", time.Minute); err != nil || j.ID != "a" {
+				t.Fatalf("Take(%s) = %s, %v, want a", tt.turn, j.ID, err)
+			}
+			once := func() {
+				if _, err := s.Get(ctx, "a"); err == nil {
+					if err := tt.do(ctx, s); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			raced := steps{change: s.change, turns: meanwhile{s, once}}
+			j, err := raced.Take(ctx, "a", "v", time.Minute)
+			if errors.Is(err, ErrNotFound) { // the function asks so when there is no such video either
+				j, err = raced.TakeNext(ctx, "a", "v", time.Minute)
+			}
+			if err != nil || j.ID != "b" {
+				t.Errorf("Take(a) = %q, %v, want b, which waits", j.ID, err)
+			}
+		})
+	}
+}
