@@ -365,10 +365,20 @@ func (m *Mongo) Usage(ctx context.Context, owner string) (u Usage, err error) {
 	return u, nil
 }
 
-// until matches documents with a time up to the server's clock. Where our clock is not more than an hour behind, the
-// index leads to these: a bound on our side, since the comparison with $$NOW reads all there are.
-func until(field string, now time.Time) bson.M {
-	return bson.M{field: bson.M{"$lte": now.Add(time.Hour)}, "$expr": bson.M{"$lte": bson.A{"$" + field, "$$NOW"}}}
+// serverTime is the clock of the server, as its greeting tells it: a filter with $$NOW would read all documents, since no
+// index leads to what it compares. The command is the one that drivers greet every server with.
+func serverTime(ctx context.Context, db *mongo.Database) (time.Time, error) {
+	var greeting struct {
+		LocalTime time.Time `bson:"localTime"`
+	}
+	err := db.RunCommand(ctx, bson.D{{Key: "isMaster", Value: 1}}).Decode(&greeting)
+	if err == nil && greeting.LocalTime.IsZero() {
+		err = errors.New("it has no localTime")
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the clock of MongoDB: %w", err)
+	}
+	return greeting.LocalTime, nil
 }
 
 // Delete is of [Store].
@@ -381,17 +391,24 @@ func (m *Mongo) Delete(ctx context.Context, id string) error {
 
 // Stuck is of [Store].
 func (m *Mongo) Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]Job, error) {
-	age := bson.M{"$cond": bson.A{bson.M{"$eq": bson.A{"$state", Stored}}, unsent.Milliseconds(), silent.Milliseconds()}}
-	since := bson.M{"$lte": time.Now().Add(time.Hour - min(unsent, silent))} // as with until
-	return m.find(ctx, bson.M{"owes": true, "since": since, "$expr": bson.M{"$and": bson.A{
-		bson.M{"$lte": bson.A{"$since", bson.M{"$subtract": bson.A{"$$NOW", age}}}},
-		bson.M{"$lte": bson.A{"$lease.until", "$$NOW"}},
-	}}}, bson.D{{Key: "since", Value: 1}}, limit)
+	now, err := serverTime(ctx, m.jobs.Database())
+	if err != nil {
+		return nil, err
+	}
+	since := bson.M{"$lte": now.Add(-min(unsent, silent))} // for the index
+	return m.find(ctx, bson.M{"owes": true, "since": since, "lease.until": bson.M{"$lte": now}, "$or": bson.A{
+		bson.M{"state": Stored, "since": bson.M{"$lte": now.Add(-unsent)}},
+		bson.M{"state": bson.M{"$ne": Stored}, "since": bson.M{"$lte": now.Add(-silent)}},
+	}}, bson.D{{Key: "since", Value: 1}}, limit)
 }
 
 // Expire is of [Store].
 func (m *Mongo) Expire(ctx context.Context, limit int) ([]Job, error) {
-	due, err := m.find(ctx, until("due", time.Now()), bson.D{{Key: "due", Value: 1}}, limit)
+	now, err := serverTime(ctx, m.jobs.Database())
+	if err != nil {
+		return nil, err
+	}
+	due, err := m.find(ctx, bson.M{"due": bson.M{"$lte": now}}, bson.D{{Key: "due", Value: 1}}, limit)
 	if err != nil {
 		return nil, err
 	}

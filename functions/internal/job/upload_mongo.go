@@ -95,6 +95,10 @@ func (m *MongoUploads) Keeps(ctx context.Context, ids []string) (map[string]bool
 
 // Expired is of [Uploads].
 func (m *MongoUploads) Expired(ctx context.Context, limit int) ([]Upload, error) {
-	return m.find(ctx, until("expires", time.Now()),
+	now, err := serverTime(ctx, m.uploads.Database())
+	if err != nil {
+		return nil, err
+	}
+	return m.find(ctx, bson.M{"expires": bson.M{"$lte": now}},
 		options.Find().SetSort(bson.M{"expires": 1}).SetLimit(int64(limit)))
 }
