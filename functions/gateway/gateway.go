@@ -37,7 +37,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 //	/session, /session/end                         the page's cookie, made of Login's token
 //	/login/oidc, /login/oidc/callback              the same by an OpenID provider
 //	/plain                                         the list of jobs for a browser without JavaScript
-//	/login, /token, /logout, /users                Login
+//	/login, /token, /logout, /users, /users/{id}   Login
 //	/users/reset, /users/password                  Login
 //	/users/me, /users/me/password, /users/me/keys  Login
 //	/.well-known/jwks.json, …/tokens-after         Login
@@ -70,6 +70,7 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("/openapi.json", reads)
 	mux.Handle("/login", routes.Login)
 	mux.Handle("GET /login/oidc", problem.Handler(s.beginSignOn))
+	mux.Handle("OPTIONS /login/oidc", routes.Login)
 	mux.Handle("/login/oidc", reads)
 	mux.Handle("GET /login/oidc/callback", problem.Handler(s.endSignOn))
 	mux.Handle("/login/oidc/callback", reads)
@@ -78,7 +79,8 @@ func New(routes Routes, publicURL string) http.Handler {
 	mux.Handle("/users", routes.Login)
 	mux.Handle("/users/reset", routes.Login)
 	mux.Handle("/users/password", routes.Login)
-	mux.Handle("/users/me", routes.Login)
+	mux.Handle("/users/{id}", routes.Login)
+	mux.HandleFunc("/users/deleted", problem.NoSuchRoute) // is for sweep
 	mux.Handle("/users/me/password", routes.Login)
 	mux.Handle("/users/me/keys", routes.Login)
 	mux.Handle("/users/me/keys/{id}", routes.Login)

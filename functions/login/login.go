@@ -39,7 +39,9 @@ type Users interface {
 	BeginHandshake(ctx context.Context, h account.Handshake, ttl time.Duration) (state string, err error)
 	EndHandshake(ctx context.Context, state string) (account.Handshake, error)
 	ByIdentity(ctx context.Context, i account.Identity) (account.User, error)
+	List(ctx context.Context) ([]account.User, error)
 	SetGroup(ctx context.Context, email, group string) error
+	SetDisabled(ctx context.Context, email string, disabled bool) error
 	EndTokens(ctx context.Context, email string) error
 	SetPassword(ctx context.Context, email, password string) error
 	Delete(ctx context.Context, email string) error
@@ -164,6 +166,7 @@ func (h *handler) routes() http.Handler {
 		mux.Handle("/validate", problem.NotAllowed(http.MethodPost))
 	}
 	mux.Handle("POST /login/oidc", problem.Handler(h.beginSignOn))
+	mux.HandleFunc("OPTIONS /login/oidc", h.allowSignOn)
 	mux.Handle("POST /login/oidc/callback", problem.Handler(h.endSignOn))
 	mux.Handle("POST /token", problem.Handler(h.refresh))
 	mux.Handle("/token", problem.NotAllowed(http.MethodPost))
@@ -171,7 +174,9 @@ func (h *handler) routes() http.Handler {
 	mux.Handle("/logout", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users", problem.Handler(h.signUp))
 	mux.HandleFunc("OPTIONS /users", h.allow)
-	mux.Handle("/users", problem.NotAllowed(http.MethodPost))
+	mux.Handle("GET /users", problem.Handler(h.listUsers))
+	mux.Handle("/users", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodPost))
+	mux.Handle("/users/{id}", problem.Handler(h.user))
 	mux.Handle("POST /users/reset", problem.Handler(h.reset))
 	mux.Handle("/users/reset", problem.NotAllowed(http.MethodPost))
 	mux.Handle("POST /users/password", problem.Handler(h.choose))
@@ -186,6 +191,7 @@ func (h *handler) routes() http.Handler {
 	mux.Handle("/users/me/keys", problem.NotAllowed(http.MethodGet, http.MethodHead, http.MethodPost))
 	mux.Handle("DELETE /users/me/keys/{id}", problem.Handler(h.endKey))
 	mux.Handle("/users/me/keys/{id}", problem.NotAllowed(http.MethodDelete))
+	mux.HandleFunc("/users/deleted", problem.NoSuchRoute) // nobody has this for an id
 	signed := func(f problem.Handler) http.Handler {
 		return eventing.Authenticated([]byte(h.cfg.EventSecret), "login", f)
 	}

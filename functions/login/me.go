@@ -22,6 +22,13 @@ type person struct {
 	Email   string    `json:"email"`
 	Group   string    `json:"group"`
 	Created time.Time `json:"created"`
+	// Disabled says that the user may not log in, and Elsewhere that there is no password here to do so.
+	Disabled  bool `json:"disabled,omitempty"`
+	Elsewhere bool `json:"elsewhere,omitempty"`
+}
+
+func personOf(u account.User) person {
+	return person{u.ID, u.Email, u.Group, u.Created, u.Disabled, u.Elsewhere}
 }
 
 func (h *handler) showMe(w http.ResponseWriter, r *http.Request) error {
@@ -29,7 +36,7 @@ func (h *handler) showMe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, person{u.ID, u.Email, u.Group, u.Created})
+	return writeJSON(w, http.StatusOK, personOf(u))
 }
 
 // logout ends all tokens of the user; API keys stay.

@@ -92,6 +92,16 @@ func (p *provider) find(ctx context.Context) (*oidc.Provider, *oauth2.Config, er
 	}, nil
 }
 
+// allowSignOn tells by its header whether there is a provider, so that a page does not offer what is not there.
+func (h *handler) allowSignOn(w http.ResponseWriter, _ *http.Request) {
+	allowed := http.MethodOptions
+	if h.provider.cfg.Issuer != "" {
+		allowed = "GET, HEAD, " + allowed
+	}
+	w.Header().Set("Allow", allowed)
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // beginSignOn tells where to send a browser, and the state that it must come back with. The gateway keeps the state in
 // a cookie, so that nobody signs another's browser on.
 func (h *handler) beginSignOn(w http.ResponseWriter, r *http.Request) error {
