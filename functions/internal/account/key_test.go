@@ -89,7 +89,7 @@ func TestDelete(t *testing.T) {
 	onBoth(t, func(t *testing.T, b backend) {
 		s := newTestStore(t, b)
 		// As the old service made it: the files are kept by the address.
-		execute(t, b.db, "INSERT INTO `user` (email, password) VALUES (?, ?)", email, decoy)
+		execute(t, b.db, "INSERT INTO `user` (email, password) VALUES (?, ?)", email, decoyOf(cheap))
 		old, err := s.ByEmail(t.Context(), email)
 		if err != nil || old.Owner != email {
 			t.Fatalf("ByEmail() = %+v, %v, want who owns the files of %s", old, err, email)
@@ -117,7 +117,7 @@ func TestDelete(t *testing.T) {
 		// The old service makes it anew, and then we do.
 		for name, again := range map[string]func(){
 			"by the old service": func() {
-				execute(t, b.db, "INSERT INTO `user` (email, password) VALUES (?, ?)", email, decoy)
+				execute(t, b.db, "INSERT INTO `user` (email, password) VALUES (?, ?)", email, decoyOf(cheap))
 			},
 			"by us": func() { create(t, s, email, password, false) },
 		} {

@@ -163,7 +163,7 @@ func prepareMySQL(ctx context.Context, db *sql.DB) error {
 			return err
 		}
 	}
-	if width["password"] < len(decoy) {
+	if width["password"] < len(decoyOf(params)) {
 		if err := alter(ctx, db, "MODIFY password VARCHAR(255) NOT NULL", 0); err != nil {
 			return err
 		}

@@ -27,23 +27,26 @@ const (
 	maxGuess = 1024
 )
 
-// decoy is a hash that no password has. It is compared where there is no other, so that an unknown user takes as long
-// as a known one.
-var decoy = fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s",
-	hashPrefix, argon2.Version, params.Memory, params.Iterations, params.Parallelism,
-	base64.RawStdEncoding.EncodeToString(make([]byte, params.SaltLength)),
-	base64.RawStdEncoding.EncodeToString(make([]byte, params.KeyLength)))
+// decoyOf gives a hash that no password has. It is compared where there is no other, so that an unknown user takes as
+// long as a known one.
+func decoyOf(p argon2id.Params) string {
+	return fmt.Sprintf("%sv=%d$m=%d,t=%d,p=%d$%s$%s",
+		hashPrefix, argon2.Version, p.Memory, p.Iterations, p.Parallelism,
+		base64.RawStdEncoding.EncodeToString(make([]byte, p.SaltLength)),
+		base64.RawStdEncoding.EncodeToString(make([]byte, p.KeyLength)))
+}
 
 // hasher hashes as many passwords at once as there are processors, since more would only take more memory: 19 MiB each,
 // and up to 64 MiB for a hash that was made elsewhere.
 type hasher struct {
 	slots   *slots
 	params  argon2id.Params
+	decoy   string
 	compare func(password, hash string) (bool, error)
 }
 
-func newHasher() hasher {
-	return hasher{newSlots(runtime.GOMAXPROCS(0)), params, argon2id.ComparePasswordAndHash}
+func newHasher(p argon2id.Params) hasher {
+	return hasher{newSlots(runtime.GOMAXPROCS(0)), p, decoyOf(p), argon2id.ComparePasswordAndHash}
 }
 
 // hash makes the PHC string of a password.
@@ -61,13 +64,13 @@ func (h hasher) hash(ctx context.Context, password string) (string, error) {
 // it has a slot.
 func (h hasher) matches(password, stored string) (ok, stale bool, err error) {
 	if password == "" || len(password) > maxGuess {
-		password, stored = "", decoy
+		password, stored = "", h.decoy
 	}
 	if !strings.HasPrefix(stored, hashPrefix) {
 		if equal(password, stored) {
 			return true, true, nil
 		}
-		stored = decoy
+		stored = h.decoy
 	}
 	p, _, _, err := argon2id.DecodeHash(stored)
 	if err != nil {

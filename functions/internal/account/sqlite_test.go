@@ -19,7 +19,7 @@ func TestOldSQLite(t *testing.T) {
 		"password TEXT NOT NULL, admin BOOLEAN NOT NULL DEFAULT FALSE, disabled BOOLEAN NOT NULL DEFAULT FALSE, "+
 		"created TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)")
 	execute(t, db, "INSERT INTO `user` (email, password, admin) VALUES (?, ?, TRUE), ('b@email.com', ?, FALSE)",
-		email, decoy, decoy)
+		email, decoyOf(cheap), decoyOf(cheap))
 	var first []User
 	for range 2 {
 		s := newTestStore(t, backend{db, NewSQLite})

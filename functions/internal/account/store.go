@@ -47,7 +47,7 @@ type Store struct {
 }
 
 func newStore(db *sql.DB, d dialect) *Store {
-	return &Store{db: db, dialect: d, hasher: newHasher(), preparing: semaphore.NewWeighted(1), now: time.Now}
+	return &Store{db: db, dialect: d, hasher: newHasher(params), preparing: semaphore.NewWeighted(1), now: time.Now}
 }
 
 // table gives the database, and prepares the table before unless that is done.
@@ -85,7 +85,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Authenticate(ctx context.Context, email, password, network string) (User, error) {
 	u, stored, err := s.find(ctx, email)
 	if errors.Is(err, ErrNotFound) {
-		stored = decoy
+		stored = s.hasher.decoy
 	} else if err != nil {
 		return User{}, err
 	}

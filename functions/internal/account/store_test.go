@@ -31,6 +31,9 @@ const (
 	password = "Admin123"
 )
 
+// cheap are for tests of all but the hash itself: its cost would be most of theirs.
+var cheap = argon2id.Params{Memory: 64, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
 // backend is a database of its own for a test.
 type backend struct {
 	db   *sql.DB
@@ -107,6 +110,7 @@ func newTestStore(t *testing.T, b backend) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.hasher = newHasher(cheap)
 	s.hasher.slots.wait = time.Minute // on a slow machine many wait for their turn
 	return s
 }
@@ -357,7 +361,7 @@ func TestTokensEnd(t *testing.T) {
 func insertUser(t *testing.T, b backend, email string) {
 	t.Helper()
 	id := newID()
-	execute(t, b.db, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)", id, id, email, decoy)
+	execute(t, b.db, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)", id, id, email, decoyOf(cheap))
 }
 
 // TestPlainPassword is about rows that the Python service inserted.
@@ -464,7 +468,7 @@ func TestStoredHash(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ok, stale, err := newHasher().matches(password, tt.stored)
+			ok, stale, err := newHasher(params).matches(password, tt.stored)
 			if ok != tt.ok || stale != tt.stale || (err != nil) != tt.wantErr {
 				t.Errorf("matches(%q) = %v, %v, %v, want %v, %v, error %v", tt.stored, ok, stale, err, tt.ok, tt.stale, tt.wantErr)
 			}
@@ -476,11 +480,11 @@ func TestStoredHash(t *testing.T) {
 }
 
 func FuzzStoredHash(f *testing.F) {
-	f.Add(decoy)
+	f.Add(decoyOf(params))
 	f.Add("$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
 	f.Add("$argon2id$v=19$m=19456,t=2,p=1$$")
 	f.Fuzz(func(t *testing.T, stored string) {
-		if ok, _, _ := newHasher().matches(password, hashPrefix+stored); ok {
+		if ok, _, _ := newHasher(params).matches(password, hashPrefix+stored); ok {
 			t.Errorf("matches(%q) = true", stored)
 		}
 	})
@@ -490,11 +494,12 @@ func FuzzStoredHash(f *testing.F) {
 // hash costs.
 func TestCost(t *testing.T) {
 	t.Parallel()
+	h, hashed := newHasher(params), ""
+	decoy := h.decoy
 	p, _, _, err := argon2id.DecodeHash(decoy)
 	if err != nil || *p != params {
 		t.Errorf("DecodeHash(decoy) = %+v, %v, want %+v", p, err, params)
 	}
-	h, hashed := newHasher(), ""
 	h.compare = func(_, hash string) (bool, error) {
 		hashed = hash
 		return false, nil
