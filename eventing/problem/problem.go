@@ -156,7 +156,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 
 // body is what the answer says, and its media type.
 func (e *Error) body(r *http.Request) (kind string, body []byte) {
-	if !acceptsJSON(r) {
+	if !AcceptsJSON(r) {
 		return "text/plain; charset=utf-8", []byte(e.Detail + "\n")
 	}
 	body, err := json.Marshal(map[string]any{
@@ -189,8 +189,8 @@ func Cut(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…" // a rune may have been cut
 }
 
-// acceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.
-func acceptsJSON(r *http.Request) bool {
+// AcceptsJSON reports whether the client asks for JSON by name: */* (curl's default) is no wish for it.
+func AcceptsJSON(r *http.Request) bool {
 	a := strings.ToLower(r.Header.Get("Accept"))
 	return strings.Contains(a, "application/json") || strings.Contains(a, "application/problem+json")
 }

@@ -59,15 +59,14 @@ type Config struct {
 	SignUp string `env:"LOGIN_SIGNUP, default=closed"`
 	// Confirm has an open sign-up prove the address by a link in a mail.
 	Confirm bool `env:"LOGIN_CONFIRM, default=true"`
-	// LegacyAdmin has every token say admin, since the Python gateway turns others away.
-	LegacyAdmin bool `env:"LOGIN_LEGACY_ADMIN"`
 	// Legacy has the function answer POST /validate as well, since the old auth service is both.
 	Legacy bool `env:"LEGACY"`
 	// ProxyHops is how many proxies are before us that each add an address to X-Forwarded-For. The client's is that many
 	// before the last, which is the one that the connection comes from; what stands before it the client may have written.
 	ProxyHops int `env:"PROXY_HOPS, default=0"`
-	// TrustProxy is what was there before ProxyHops.
-	TrustProxy string `env:"LOGIN_TRUST_PROXY"`
+	// TrustProxy is what was there before ProxyHops, and LegacyAdmin before Legacy.
+	TrustProxy  string `env:"LOGIN_TRUST_PROXY"`
+	LegacyAdmin string `env:"LOGIN_LEGACY_ADMIN"`
 	// Session is for how long one token follows from another before the password is asked for again.
 	Session time.Duration `env:"LOGIN_SESSION, default=720h"`
 	// Sink is the broker, which has mails sent.
@@ -91,6 +90,9 @@ func (c *Config) Validate() error {
 	}
 	if c.TrustProxy != "" {
 		errs = append(errs, errors.New("LOGIN_TRUST_PROXY is set: proxies are counted now, set PROXY_HOPS instead"))
+	}
+	if c.LegacyAdmin != "" {
+		errs = append(errs, errors.New("LOGIN_LEGACY_ADMIN is set: set LEGACY instead, of which it is a part now"))
 	}
 	if c.Session <= 0 {
 		errs = append(errs, fmt.Errorf("LOGIN_SESSION is %v: want a duration above 0", c.Session))
@@ -261,7 +263,6 @@ func (h *handler) issue(ctx context.Context, from string, email, password string
 // this second, it is given in the next one, which is the first that counts.
 func (h *handler) sign(u account.User, authenticated time.Time) (TokenIssued, error) {
 	c := claimsOf(u)
-	c.Admin = c.Admin || h.cfg.LegacyAdmin
 	c.AuthTime, c.IssuedAt = jwt.NewNumericDate(authenticated), jwt.NewNumericDate(time.Unix(u.TokensAfter, 0))
 	raw, err := h.signer.Sign(c)
 	if err != nil {

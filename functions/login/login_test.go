@@ -258,19 +258,6 @@ func TestLoginAsJSON(t *testing.T) {
 	}
 }
 
-func TestLegacyAdmin(t *testing.T) {
-	t.Parallel()
-	s := newSetup(t, Config{SignUp: "closed", LegacyAdmin: true})
-	raw := bodyOf(t, s.do(t, "POST", "/login", "", basic("georgio@email.com", "Admin123")))
-	if c, err := s.signer.Verifier().Verify(t.Context(), raw); err != nil || !c.Admin {
-		t.Errorf("Verify() = %+v, %v, want an admin", c, err)
-	}
-	resp := s.do(t, "POST", "/users", `{"email":"new@email.com","password":"Admin123"}`, "Authorization: Bearer "+raw)
-	if resp.StatusCode != 403 {
-		t.Errorf("POST /users by who is an admin by token only = %d, want 403", resp.StatusCode)
-	}
-}
-
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -440,13 +427,13 @@ func TestConfig(t *testing.T) {
 		err  string
 	}{
 		{name: "nothing set", want: Config{SignUp: "closed", Confirm: true, Session: 720 * time.Hour}},
-		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "LOGIN_LEGACY_ADMIN": "true",
-			"PROXY_HOPS": "2"},
-			want: Config{SignUp: "open", Confirm: true, LegacyAdmin: true, Session: 720 * time.Hour, ProxyHops: 2}},
+		{name: "all set", env: map[string]string{"LOGIN_SIGNUP": "open", "PROXY_HOPS": "2"},
+			want: Config{SignUp: "open", Confirm: true, Session: 720 * time.Hour, ProxyHops: 2}},
 		{name: "unknown sign-up", env: map[string]string{"LOGIN_SIGNUP": "maybe"}, err: "LOGIN_SIGNUP"},
 		{name: "no address", env: map[string]string{"K_SINK": "broker"}, err: "K_SINK"},
 		{name: "no number", env: map[string]string{"PROXY_HOPS": "-1"}, err: "PROXY_HOPS"},
 		{name: "as it was", env: map[string]string{"LOGIN_TRUST_PROXY": "10.0.0.0/8"}, err: "set PROXY_HOPS instead"},
+		{name: "admin for the old gateway", env: map[string]string{"LOGIN_LEGACY_ADMIN": "true"}, err: "set LEGACY instead"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

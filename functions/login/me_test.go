@@ -9,12 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
-	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
 const eventSecret = "event-event-event-event-event-ev"
@@ -164,19 +161,4 @@ func TestKeysAreForMachines(t *testing.T) {
 	s.want(t, 404, "DELETE", "/users/me/keys/x", "", s.token)
 	s.want(t, 204, "DELETE", "/users/me/keys/"+made.ID, "", s.token)
 	s.want(t, 403, "POST", "/token", "", key)
-}
-
-// TestAdminClaim has the old gateway see an admin, and our functions not.
-func TestAdminClaim(t *testing.T) {
-	t.Parallel()
-	s := newSetup(t, Config{SignUp: "closed", LegacyAdmin: true})
-	raw := bodyOf(t, s.do(t, "POST", "/login", "", basic("georgio@email.com", "Admin123")))
-	c, err := s.signer.Verifier().Verify(t.Context(), raw)
-	if err != nil || !c.Admin || c.IsAdmin() || c.May("another") {
-		t.Errorf("Verify() = %+v, %v, want an admin for the old gateway only", c, err)
-	}
-	forged := token.Claims{Admin: true, RegisteredClaims: jwt.RegisteredClaims{Subject: "u"}}
-	if forged.IsAdmin() || forged.May("another") {
-		t.Error("the claim admin counts")
-	}
 }

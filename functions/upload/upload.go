@@ -58,6 +58,9 @@ type Config struct {
 	MaxBytes int64         `env:"UPLOAD_MAX_BYTES, default=68719476736"` // of one video; 64 GiB
 	Expires  time.Duration `env:"UPLOAD_EXPIRES, default=24h"`           // after its last byte, one that is not complete
 
+	// Legacy has a form answered as the old gateway does, for clients that know nothing else.
+	Legacy bool `env:"UPLOAD_LEGACY"`
+
 	MinFree int64 `env:"STORE_MIN_FREE, default=268435456"` // bytes, below which no videos are taken; 256 MiB
 
 	Retention job.RetentionConfig
@@ -88,6 +91,7 @@ type uploader struct {
 	minFree   int64
 	retention job.RetentionConfig
 	quotas    job.Quotas
+	legacy    bool
 	requests  underWay
 }
 
@@ -108,7 +112,7 @@ func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes,
-		minFree: cfg.MinFree, retention: cfg.Retention, quotas: cfg.Quotas}
+		minFree: cfg.MinFree, retention: cfg.Retention, quotas: cfg.Quotas, legacy: cfg.Legacy}
 	form := token.Required(v, token.Upload, u.once(u.counted(u.form)))
 	raw := token.Required(v, token.Upload, u.once(u.counted(u.raw)))
 	mux := http.NewServeMux()
@@ -282,6 +286,10 @@ func (u *uploader) accept(
 	}
 	links := j.Links()
 	w.Header().Set("Location", links.Self)
+	if u.legacy && r.Method == http.MethodPost && !problem.AcceptsJSON(r) {
+		_, _ = io.WriteString(w, "success!")
+		return nil
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(struct {

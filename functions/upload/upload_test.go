@@ -501,6 +501,29 @@ type lines struct{}
 
 func (lines) Read(p []byte) (int, error) { return copy(p, "more\n"), nil }
 
+// TestLegacyAnswer has forms answered as the old gateway did, unless JSON is asked for.
+func TestLegacyAnswer(t *testing.T) {
+	t.Parallel()
+	s := newSetup(1 << 20)
+	s.Handler = New(s.videos, s.jobs, nil, nothing{}, verifier{}, Config{MaxBytes: 1 << 20, Expires: time.Hour,
+		Legacy: true})
+	theVideo := part{"file", string(video), `filename="a.mp4"`}
+	form := formRequest(t, "/upload", theVideo)
+	if w := s.do(form); w.Code != 200 || w.Body.String() != "success!" {
+		t.Errorf("POST /upload = %d %q, want 200 and success!", w.Code, w.Body)
+	}
+	asked := formRequest(t, "/upload", theVideo)
+	asked.Header.Set("Accept", "application/json")
+	for _, r := range []*http.Request{asked, httptest.NewRequest("PUT", "/upload/a.mp4", bytes.NewReader(video))} {
+		if w := s.do(r); w.Code != 202 || !strings.Contains(w.Body.String(), `"job_id"`) {
+			t.Errorf("%s with Accept %q = %d %q, want 202 and a job", r.Method, r.Header.Get("Accept"), w.Code, w.Body)
+		}
+	}
+	if len(s.jobs.jobs) != 3 {
+		t.Errorf("there are %d jobs, want 3", len(s.jobs.jobs))
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	theVideo := part{"file", string(video), `filename="a.mp4"`}

@@ -84,7 +84,7 @@ func TestLegacySigner(t *testing.T) {
 	if _, has := got["aud"]; has || got["admin"] != true {
 		t.Errorf("Sign = %v, want no audience, and admin for the old gateway", got)
 	}
-	if _, err := s.Verifier().Verify(t.Context(), raw); err != nil {
-		t.Errorf("Verify of our own token = %v", err)
+	if c, err := s.Verifier().Verify(t.Context(), raw); err != nil || c.IsAdmin() || c.May("another") {
+		t.Errorf("Verify of our own token = %+v, %v, want one that is an admin's for the old gateway only", c, err)
 	}
 }
