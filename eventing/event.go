@@ -71,9 +71,10 @@ type AudioConverted struct {
 	Reference
 	Filename string  `json:"filename,omitempty"`
 	Options  Options `json:"options,omitzero"`
-	Duration float64 `json:"duration"` // of the MP3, in seconds
-	Bytes    int64   `json:"bytes"`    // length of the MP3
-	SHA256   string  `json:"sha256"`   // of the MP3, in hex
+	Duration float64 `json:"duration"`         // of the MP3, in seconds
+	Bytes    int64   `json:"bytes"`            // length of the MP3
+	SHA256   string  `json:"sha256"`           // of the MP3, in hex
+	Notice   string  `json:"notice,omitempty"` // what the job's owner is to know of the MP3
 }
 
 // Type is [TypeAudioConverted].

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,16 +26,24 @@ type Options struct {
 	End       float64 `json:"end,omitempty" bson:"end,omitempty"`             // seconds into the video; 0 means its end
 	Mono      bool    `json:"mono,omitempty" bson:"mono,omitempty"`           // mix down to one channel
 	Normalize bool    `json:"normalize,omitempty" bson:"normalize,omitempty"` // bring to one loudness (EBU R 128)
+	Track     string  `json:"track,omitempty" bson:"track,omitempty"`         // of the sound: number or language
+	Partial   bool    `json:"partial,omitempty" bson:"partial,omitempty"`     // take what is there of a video
 	Title     string  `json:"title,omitempty" bson:"title,omitempty"`
 	Artist    string  `json:"artist,omitempty" bson:"artist,omitempty"`
 	Album     string  `json:"album,omitempty" bson:"album,omitempty"`
 }
 
+// track is a number, or a language as RFC 5646 and ISO 639 name it.
+var track = regexp.MustCompile(`^([1-9]\d?|[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*)$`)
+
+const wantTrack = "want the number of a track of sound, from 1, or its language (de)"
+
 // maxTag is the length, in bytes, that a title, artist or album may have.
 const maxTag = 1024
 
 // optionNames are the names that [ParseOptions] knows, in the order in which an error lists them.
-var optionNames = []string{"bitrate", "quality", "start", "end", "mono", "normalize", "title", "artist", "album"}
+var optionNames = []string{"bitrate", "quality", "start", "end", "mono", "normalize", "track", "partial",
+	"title", "artist", "album"}
 
 // ParseOptions reads options from form fields or a query. Its error lists every unknown name and bad value, with what
 // is valid instead. Times are seconds (90.5) or clock times (1:30.5, 1:02:03). Others are names that the caller reads.
@@ -75,6 +84,15 @@ func ParseOptions(v url.Values, others ...string) (Options, error) {
 			}
 		case "normalize":
 			if o.Normalize, err = strconv.ParseBool(value); err != nil {
+				bad(name, value, "want true or false")
+			}
+		case "track":
+			// A form sends its empty fields, too.
+			if o.Track = value; value != "" && !track.MatchString(value) {
+				bad(name, value, wantTrack)
+			}
+		case "partial":
+			if o.Partial, err = strconv.ParseBool(value); err != nil {
 				bad(name, value, "want true or false")
 			}
 		case "title":
@@ -131,6 +149,9 @@ func (o Options) Validate() error {
 	}
 	if o.Bitrate != 0 && o.Quality != nil {
 		errs = append(errs, errors.New("bitrate and quality exclude each other: give bitrate for CBR or quality for VBR"))
+	}
+	if o.Track != "" && !track.MatchString(o.Track) {
+		errs = append(errs, fmt.Errorf("track=%q: %s", o.Track, wantTrack))
 	}
 	for name, t := range map[string]float64{"start": o.Start, "end": o.End} {
 		if math.IsNaN(t) || t < 0 || t > maxTime {

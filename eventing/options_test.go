@@ -28,6 +28,9 @@ func TestParseOptions(t *testing.T) {
 		{query: "start=1:30.5&end=1:02:03", want: eventing.Options{Start: 90.5, End: 3723}},
 		{query: "end=90:00", want: eventing.Options{End: 5400}},
 		{query: "mono=true&normalize=1", want: eventing.Options{Mono: true, Normalize: true}},
+		{query: "track=2&partial=true", want: eventing.Options{Track: "2", Partial: true}},
+		{query: "track=pt-BR", want: eventing.Options{Track: "pt-BR"}},
+		{query: "track=", want: eventing.Options{}},
 		{query: "mono=false", want: eventing.Options{}},
 		{query: "title=A%20B&artist=C&album=%C3%9C", want: eventing.Options{Title: "A B", Artist: "C", Album: "Ü"}},
 		{query: "quality=1&quality=4", want: eventing.Options{Quality: new(4)}},
@@ -52,9 +55,13 @@ func TestParseOptions(t *testing.T) {
 		{query: "start=10&end=10", errs: []string{"end=10", "after start=10"}},
 		{query: "start=10&end=5", errs: []string{"end=5"}},
 		{query: "mono=perhaps", errs: []string{`mono="perhaps"`, "true or false"}},
+		{query: "track=0", errs: []string{`track="0"`, "(de)"}},
+		{query: "track=the+second", errs: []string{`track="the second"`}},
+		{query: "partial=some", errs: []string{`partial="some"`, "true or false"}},
 		{query: "title=" + strings.Repeat("x", 1025), errs: []string{"title", "1024 bytes"}},
 		{query: "speed=2",
-			errs: []string{`unknown option "speed"`, "bitrate, quality, start, end, mono, normalize, title, artist, album"}},
+			errs: []string{`unknown option "speed"`, "bitrate, quality, start, end, mono, normalize, track, partial, " +
+				"title, artist, album"}},
 		{query: "speed=2&mono=perhaps&bitrate=fast&start=x", errs: []string{"speed", "mono", "bitrate", "start"}},
 	} {
 		v, err := url.ParseQuery(tt.query)

@@ -216,7 +216,7 @@ func (f *function) make(ctx context.Context, j job.Job) (mp3 job.MP3, err error)
 		return mp3, engine.StorageFailure(errors.Join(err, w.Abort(ctx)))
 	}
 	return job.MP3{FID: info.ID, Length: info.Length, SHA256: info.SHA256, Duration: made.Duration.Seconds(),
-		Plan: made.Plan}, nil
+		Plan: made.Plan, Notice: made.Notice}, nil
 }
 
 // finish records the MP3, even when the one who asked for it has gone.

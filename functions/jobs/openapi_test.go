@@ -40,8 +40,10 @@ func TestDescribedJob(t *testing.T) {
 	all, err := json.Marshal(viewOf(job.Job{
 		ID: stored, Owner: "u_1", Username: "georgio", Filename: "talk.mp4", State: job.Failed, Round: 1, Progress: 1,
 		Options: eventing.Options{
-			Bitrate: 1, Quality: new(int), Start: 1, End: 2, Mono: true, Normalize: true, Title: "t", Artist: "a", Album: "a",
+			Bitrate: 1, Quality: new(int), Start: 1, End: 2, Mono: true, Normalize: true, Track: "de",
+			Partial: true, Title: "t", Artist: "a", Album: "a",
 		},
+		Notice:   "n",
 		Webhook:  &job.Webhook{URL: "https://example.com/hook", Secret: "s"},
 		Video:    job.Video{Length: 1, SHA256: "aa", Deleted: true},
 		Keep:     job.Retention{Video: 1, MP3: 2},

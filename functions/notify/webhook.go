@@ -57,6 +57,7 @@ type WebhookBody struct {
 	Filename string            `json:"filename"`
 	State    job.State         `json:"state"` // converted or failed
 	MP3      *job.MP3          `json:"mp3,omitempty"`
+	Notice   string            `json:"notice,omitempty"` // what the job's owner is to know of the MP3
 	Error    *eventing.Failure `json:"error,omitempty"`
 	Links    Links             `json:"links"`
 }
@@ -102,7 +103,7 @@ func (c webhook) Tell(ctx context.Context, o Outcome) error {
 		return fmt.Errorf("secret of the webhook: %w", err)
 	}
 	b := WebhookBody{ID: o.ID, Job: o.Job.ID, Owner: o.Job.Addressee(), Filename: o.Job.Filename, State: o.Job.State,
-		MP3: o.Job.MP3, Error: o.Job.Error, Links: o.Links}
+		MP3: o.Job.MP3, Notice: o.Job.Notice, Error: o.Job.Error, Links: o.Links}
 	body, err := json.Marshal(b)
 	if err != nil {
 		return fmt.Errorf("encode job %s: %w", o.Job.ID, err)

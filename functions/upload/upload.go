@@ -214,6 +214,9 @@ func sniff(name string, head []byte) error {
 	switch {
 	case len(head) == 0:
 		return problem.New(problem.Invalid, "the file is empty: send a video or a sound file")
+	case container.Sniff(head) == "" && container.Other(head) != "":
+		return problem.New(problem.Unsupported, "%s is not supported: save it as MP4, MKV or WAV first",
+			container.Other(head))
 	case container.Sniff(head) == "":
 		return problem.New(problem.Unsupported,
 			"%q is not a media file: send a video or sound in MP4, MOV, Matroska, WebM, AVI, MPEG, "+

@@ -49,7 +49,7 @@ const convertExits = `
 exit codes, of the first video that failed:
   0  all MP3s are there, whole
   1  something went wrong that says nothing about the video, or the command was stopped
-  2  this cannot be asked for: an option, no such video, an MP3 that is there already, start and end
+  2  this cannot be asked for: an option, no such video, an MP3 that is there already, start and end, the track
   3  the video is no media, or of a kind that cannot be read
   4  the video has no sound
   5  the video is not complete
@@ -67,6 +67,7 @@ var exitCodes = map[string]int{
 	engine.TooLarge:    exitLimit,
 	engine.Timeout:     exitLimit,
 	engine.OutOfRange:  exitUsage,
+	engine.NoTrack:     exitUsage,
 }
 
 // conversion is what the command line asks for.
@@ -120,6 +121,8 @@ var conversionFlags = []struct {
 	{name: "end", usage: "`time` to end at"},
 	{name: "mono", usage: "mix down to one channel", isBool: true},
 	{name: "normalize", usage: "bring to -23 LUFS (EBU R 128)", isBool: true},
+	{name: "track", usage: "`track` of the sound: its number from 1, or its language (de)"},
+	{name: "partial", usage: "take what is there of a video that is cut off", isBool: true},
 	{name: "title", usage: "`title` in the tag"},
 	{name: "artist", usage: "`artist` in the tag"},
 	{name: "album", usage: "`album` in the tag"},
@@ -204,6 +207,7 @@ type result struct {
 	MP3      string            `json:"mp3,omitempty"`
 	Duration float64           `json:"duration,omitempty"` // seconds, of the MP3
 	Bytes    int64             `json:"bytes,omitempty"`    // of the MP3
+	Notice   string            `json:"notice,omitempty"`   // what its owner should know of the MP3
 	Error    *eventing.Failure `json:"error,omitempty"`
 }
 
@@ -327,8 +331,11 @@ func (c *converter) convert(ctx context.Context, v video) (r result, err error) 
 	if r.Bytes, err = dst.Commit(); err != nil {
 		return r, fmt.Errorf("soundstrip convert: %w", err)
 	}
-	r.MP3, r.Duration = v.mp3, made.Duration.Seconds()
+	r.MP3, r.Duration, r.Notice = v.mp3, made.Duration.Seconds(), made.Notice
 	bar.done(v.mp3, made.Duration, r.Bytes)
+	if made.Notice != "" {
+		c.screen.print(os.Stderr, v.mp3+": "+made.Notice)
+	}
 	return r, nil
 }
 

@@ -202,6 +202,7 @@ type outcome struct {
 	Sent   int64             `json:"sent"`   // bytes that the service has of it
 	Length int64             `json:"length"` // of the file
 	MP3    string            `json:"mp3,omitempty"`
+	Notice string            `json:"notice,omitempty"`
 	Error  *eventing.Failure `json:"error,omitempty"`
 
 	key string // of what is remembered
@@ -280,8 +281,8 @@ func (s *sending) send(ctx context.Context, v video) (o outcome, err error) {
 // sound gives the sound of a video alone, where that makes the same MP3 and is worth it; nil otherwise. What is wrong
 // with a video the service says.
 func (s *sending) sound(f *os.File, size int64) *splice.File {
-	if s.whole {
-		return nil
+	if s.whole || s.options.Get("track") != "" {
+		return nil // the service is to see all tracks
 	}
 	sound, err := engine.Sound(f, size)
 	if err != nil || sound.Size() > size/10*9 {
@@ -336,11 +337,14 @@ func (s *sending) finish(ctx context.Context, v video, o outcome) (outcome, erro
 		return o, err
 	}
 	s.forget(o.key)
-	o.MP3 = v.mp3
+	o.MP3, o.Notice = v.mp3, j.Notice
 	if !s.json {
 		length := time.Duration(j.MP3.Duration * float64(time.Second))
 		s.screen.print(os.Stdout,
 			fmt.Sprintf("%s: %s, %s; sent: %s", v.mp3, clock(length), megabytes(j.MP3.Length), o.amount()))
+		if o.Notice != "" {
+			s.screen.print(os.Stdout, v.mp3+": "+o.Notice)
+		}
 	}
 	return o, nil
 }

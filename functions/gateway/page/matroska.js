@@ -1,4 +1,4 @@
-// Leaves out of a Matroska or WebM file what is of other tracks than the sound, as soundstrip send does
+// Leaves out of a Matroska or WebM file what is of other tracks than those of sound, as soundstrip send does
 // (functions/internal/container, SoundAlone): the same bytes, of which the same MP3 is made. Where that cannot surely
 // be told it throws, and the file is sent as it is.
 //
@@ -23,7 +23,6 @@ const tracksID = 0x1654ae6b
 const entryID = 0xae
 const numberID = 0xd7
 const typeID = 0x83
-const defaultID = 0x88
 const codecID = 0x86
 const encodingsID = 0x6d80
 const positionID = 0xa7
@@ -100,7 +99,6 @@ class MatroskaSound {
   #end = 0 // of the segment
   #live = false // its writer did not know that
   #tracks = null
-  #sound = 0 // number of the track
   #left = probed // bytes of packets that are kept, whatever they are
   #largest = 0 // packet, in bytes
   #elements = 0
@@ -256,7 +254,7 @@ class MatroskaSound {
     if (!b[0] || b.length < width + timeAndFlags) refuse('a block without a header')
     const number = uint([b[0] & (0xff >> width), ...b.subarray(1, width)])
     const track = this.#tracks.get(number)
-    const keep = !track || number === this.#sound || this.#left > -2 * this.#largest
+    const keep = !track || track.type === 2 || this.#left > -2 * this.#largest
     if (keep) {
       const packet = size - width - timeAndFlags
       this.#largest = Math.max(this.#largest, packet)
@@ -266,37 +264,32 @@ class MatroskaSound {
     return keep
   }
 
-  /** readTracks finds the track to hear: the first that is to be taken by default, or else the first of all. */
+  /** readTracks finds the tracks. */
   async #readTracks(at, size) {
     if (this.#tracks || size > maxMetadata) refuse('too many tracks')
     this.#tracks = new Map()
-    const audio = []
     for (const e of elements(await read(this.#file, at, at + size))) {
       if (e.id !== entryID) continue
       const t = readTrack(e.body)
       if (!t.number || this.#tracks.has(t.number)) refuse('tracks that have no numbers of their own')
       this.#tracks.set(t.number, t)
       if (this.#tracks.size > maxTracks) refuse('too many tracks')
-      if (t.type === 2) audio.push(t)
     }
-    if (audio.length === 0) refuse('no sound')
-    if (audio.length > 1 && audio.some(t => !t.codec.startsWith('A_'))) refuse('tracks of sound that are not seen')
-    this.#sound = (audio.find(t => !t.other) ?? audio[0]).number
+    if (![...this.#tracks.values()].some(t => t.type === 2)) refuse('no sound')
   }
 }
 
 function readTrack(b) {
-  const t = { number: 0, type: 0, other: false, codec: '' }
+  const t = { number: 0, type: 0, codec: '' }
   const seen = new Set()
   for (const { id, body } of elements(b)) {
-    const isNumber = [numberID, typeID, defaultID].includes(id)
+    const isNumber = id === numberID || id === typeID
     if (!isNumber && id !== codecID && id !== encodingsID) continue
     const odd = body.length === 0 || isNumber && body.length > 8
     if (odd || seen.has(id)) refuse('a track that says a thing twice, or nothing')
     seen.add(id)
     if (id === numberID) t.number = uint(body)
     else if (id === typeID) t.type = uint(body)
-    else if (id === defaultID) t.other = uint(body) === 0
     else if (id === codecID) t.codec = String.fromCharCode(...body.subarray(0, 64))
   }
   // Whether its packets are surely as long for ffmpeg as they are here.

@@ -49,7 +49,7 @@ async function pick(file) {
   if (kept(moov) > maxKept) refuse('a large index')
   const tracks = []
   for (const b of boxes(moov)) if (b.kind === 'trak' && tracks.length < maxTracks) tracks.push(readTrack(b.body))
-  const track = tracks.find(t => t.handler === 'soun' && t.enabled) ?? tracks.find(t => t.handler === 'soun')
+  const track = choose(tracks.filter(t => t.handler === 'soun'))
   if (!track || description(track).length < 8) refuse('no sound')
 
   const layout = readLayout(track, file.size)
@@ -191,6 +191,34 @@ function readTrack(trak) {
   }
 }
 
+/** dead are sounds that nobody decodes, or may. */
+const dead = ['apac', 'ac-4', 'mha1', 'mha2', 'mhm1', 'mhm2', 'enca', 'drms', 'aavd']
+const asideRoles = ['commentary', 'description', 'enhanced-audio-intelligibility']
+const asideTags = ['public.accessibility.describes-video', 'public.accessibility.enhances-speech-intelligibility',
+  'public.auxiliary-content']
+
+/** choose picks the track that players take, or another one when there is nothing to hear on it. */
+function choose(tracks) {
+  const rank = t => {
+    const stsz = find(t.stbl, 'stsz') ?? none
+    const empty = stsz.length >= 12 && u32(stsz, 8) === 0
+    const [first] = boxes(description(t))
+    return (empty || dead.includes(first?.kind) ? 4 : 0) + (isAside(t) ? 2 : 0) + (t.enabled ? 0 : 1)
+  }
+  return tracks.reduce((best, t) => best && rank(best) <= rank(t) ? best : t, undefined)
+}
+
+/** isAside knows a commentary, and sound for those who see or hear little. */
+function isAside(track) {
+  for (const { kind, body } of boxes(find(track.trak, 'udta') ?? none)) {
+    const text = String.fromCharCode(...body.subarray(0, 200))
+    const [scheme, value] = text.slice(4).split('\0')
+    if (kind === 'tagc' && asideTags.includes(text)) return true
+    if (kind === 'kind' && scheme === 'urn:mpeg:dash:role:2011' && asideRoles.includes(value)) return true
+  }
+  return false
+}
+
 /** table finds one with entries of so many numbers: number k of entry i. It is undefined when missing or cut off. */
 function table(track, kind, width, before = 4) {
   const b = find(track.stbl, kind)
@@ -216,7 +244,7 @@ function codecOf(track, runs) {
   for (const { kind } of boxes(description(track))) {
     number++
     if (!used.has(number)) continue
-    if (kind === 'enca' || kind === 'drms') refuse('encrypted')
+    if (kind === 'enca' || kind === 'drms' || kind === 'aavd') refuse('encrypted')
     if (codec && codec !== kind) refuse('two codecs')
     codec = kind
   }
@@ -348,6 +376,9 @@ function validUTF8(b) {
  * readTags reads iTunes' list (moov/udta/meta/ilst), and QuickTime's text atoms (moov/udta/©nam) for what is missing
  * there: bytes by kind.
  */
+const moreItems = ['\xa9gen', 'gnre', 'trkn', 'disk', 'aART', '\xa9wrt', '\xa9cmt', '\xa9lyr', 'cprt', '----']
+const maxMore = 256 << 10 // bytes of them
+
 function readTags(moov) {
   const udta = find(moov, 'udta') ?? none
   let meta = find(udta, 'meta') ?? none
@@ -368,7 +399,10 @@ function readTags(moov) {
   }
   const [cover, type] = item('covr')
   if ([13, 14, 0].includes(type)) tags.covr = cover.length > 0 ? cover : refuse('an empty cover')
-  return tags
+  let length = 0
+  const more = [...boxes(ilst)].filter(b => moreItems.includes(b.kind) && length + b.body.length < maxMore &&
+    (length += 8 + b.body.length)).map(b => makeBox(b.kind, b.body))
+  return { tags, more }
 }
 
 /** scaled turns ticks of 1/timescale seconds into nanoseconds; what is not known or beyond sense is 0. */
@@ -456,7 +490,7 @@ async function readTitle(file, offset, length) {
 // What is written
 
 /** userData writes what readTags and neroChapters read, and refuses chapters that cannot be said so. */
-function userData(tags, chapters, movieEnd) {
+function userData({ tags, more }, chapters, movieEnd) {
   const items = Object.entries(tags).filter(([, value]) => value.length > 0).map(([kind, value]) =>
     makeBox(kind, makeBox('data', numbers(kind === 'covr' ? 0 : 1, 0), value)))
   const list = chapters.map(({ start, end, title }, i) => {
@@ -466,7 +500,7 @@ function userData(tags, chapters, movieEnd) {
     return concat([numbers(Number(units >> 32n), Number(units & 0xffffffffn)), [title.length], title])
   })
   const handler = new TextEncoder().encode('\0\0\0\0\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0')
-  const meta = makeBox('meta', numbers(0), makeBox('hdlr', handler), makeBox('ilst', ...items))
+  const meta = makeBox('meta', numbers(0), makeBox('hdlr', handler), makeBox('ilst', ...items, ...more))
   const chpl = list.length > 0 ? makeBox('chpl', [1, 0, 0, 0, 0, 0, 0, 0, list.length], ...list) : none
   return makeBox('udta', meta, chpl)
 }

@@ -211,7 +211,8 @@ class Upload {
       this.note = text.reading;
       redraw();
       await this.file.slice(0, 1).arrayBuffer(); // a file that is gone is told now
-      const sound = await soundOf(this.file).catch(() => null);
+      // A track is chosen among all that there are.
+      const sound = this.options.track ? null : await soundOf(this.file).catch(() => null);
       signal.throwIfAborted();
       this.blob = sound?.blob ?? this.file;
       this.note = '';

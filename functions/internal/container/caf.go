@@ -36,6 +36,9 @@ func (f *File) cafChunks() ([]span, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(b) < header && f.Partial {
+			break
+		}
 		if len(b) < header {
 			return nil, fmt.Errorf("%w: the caf ends within the header of a chunk", ErrTruncated)
 		}
@@ -43,6 +46,9 @@ func (f *File) cafChunks() ([]span, error) {
 		id := string(b[:4])
 		if id == "data" && size == -1 {
 			size = left // up to the end, wherever it is
+		}
+		if size > left && f.Partial && id == "data" {
+			size = left
 		}
 		if size < 0 || size > left {
 			return nil, fmt.Errorf("%w: the caf ends within a chunk", ErrTruncated)
@@ -64,4 +70,33 @@ func (f *File) cafChunks() ([]span, error) {
 		off += c.size
 	}
 	return append(chunks, sound...), nil
+}
+
+// Window tells which samples of a CAF are to be heard, from one on and as many as length, where its table of packets
+// says that its encoder put others around them (section 2.4.6, packet table chunk); a length of 0 means all.
+func (f *File) Window() (from, length int64, err error) {
+	if f.Format != CAF {
+		return 0, 0, nil
+	}
+	chunks, err := f.cafChunks()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, c := range chunks {
+		const header, packets = 12, 8
+		b, err := f.read(c.off, header+packets+16)
+		if err != nil {
+			return 0, 0, err
+		}
+		if len(b) < header+packets+16 || string(b[:4]) != "pakt" {
+			continue
+		}
+		valid := int64(binary.BigEndian.Uint64(b[header+packets:]))
+		priming := int64(int32(binary.BigEndian.Uint32(b[header+packets+8:])))
+		remainder := int64(int32(binary.BigEndian.Uint32(b[header+packets+12:])))
+		if valid > 0 && priming >= 0 && remainder >= 0 && priming+remainder > 0 {
+			return priming, valid, nil
+		}
+	}
+	return 0, 0, nil
 }

@@ -17,7 +17,9 @@ import (
 var (
 	ErrUnknown     = errors.New("no known container")
 	ErrTruncated   = errors.New("the end of the file is missing")
+	ErrAbrupt      = errors.New("the file ends within a packet")
 	ErrUnsupported = errors.New("the container cannot be read")
+	ErrProtected   = errors.New("the file is copy-protected")
 )
 
 // The containers, by the names that ffmpeg gives their demuxers.
@@ -25,19 +27,27 @@ const (
 	AAC      = "aac" // ADTS
 	AC3      = "ac3"
 	AIFF     = "aiff"
+	AMR      = "amr"
 	ASF      = "asf"
+	AU       = "au"
 	AVI      = "avi"
 	CAF      = "caf"
+	DTS      = "dts"
+	EAC3     = "eac3"
 	FLAC     = "flac"
 	FLV      = "flv"
 	Matroska = "matroska"
 	MOV      = "mov" // and MP4
-	MP3      = "mp3"
+	MP3      = "mp3" // and MP2
 	MPEGPS   = "mpeg"
 	MPEGTS   = "mpegts"
+	MXF      = "mxf"
 	Ogg      = "ogg"
+	RM       = "rm"
+	TTA      = "tta"
 	W64      = "w64"
 	WAV      = "wav"
+	WavPack  = "wv"
 )
 
 // File is a media file.
@@ -46,6 +56,11 @@ type File struct {
 	src    io.ReaderAt
 	size   int64 // bytes
 	tag    int64 // length of the ID3v2 tag in front, in bytes
+	junk   int64 // bytes behind that, in front of an MP3
+
+	Partial bool         // what is there of it is to be read although its end is missing
+	Cut     atomic.Bool  // what was read has ended within an element
+	Empty   atomic.Int64 // chunks of sound without any, in what was read last
 }
 
 // Open tells the container of a file of the given size in bytes, or ErrUnknown.
@@ -66,15 +81,26 @@ func Open(src io.ReaderAt, size int64) (*File, error) {
 			f.Format = format
 		}
 	}
+	if name := Other(head); f.Format == "" && name != "" {
+		return nil, &OtherError{name}
+	}
 	if f.Format == "" {
 		return nil, ErrUnknown
 	}
-	return f, nil
+	if f.Format == MP3 && f.tag == 0 {
+		f.junk = int64(max(0, mpegAudio(head)))
+	}
+	return f, f.protected()
 }
 
-// Complete returns ErrTruncated when the end of the file is missing. ffmpeg reads such a file without complaint. A
-// container that does not say its length (MPEG, Ogg, raw AAC, a live recording) is incomplete when the file ends within
-// a packet, page or frame. MP4 is not looked at, nor are AC-3 and FLAC.
+// OtherError says that a file is of a kind that is known and not taken.
+type OtherError struct{ Name string }
+
+func (e *OtherError) Error() string { return e.Name + " is not supported" }
+
+// Complete returns ErrTruncated when the file says how long it is, and its end is missing. ffmpeg reads such a file
+// without complaint. A file whose writer left its end open (MPEG, Ogg, raw AAC and MP3, a live recording) gives
+// ErrAbrupt when it ends within a packet, page or frame. MP4 is not looked at, nor are AC-3 and FLAC.
 func (f *File) Complete() error {
 	switch f.Format {
 	case Matroska:
@@ -112,7 +138,7 @@ func (f *File) Sound(errs *atomic.Int64) (io.Reader, error) {
 	case Matroska:
 		return f.without(matroskaElement), nil
 	case AVI:
-		return f.without(aviChunk(errs)), nil
+		return f.without(f.aviChunk(errs)), nil
 	case WAV:
 		return f.without(riffChunk(binary.LittleEndian, "data")), nil
 	case AIFF:
@@ -148,7 +174,7 @@ func (f *File) endsAt(end int64) error {
 	return nil
 }
 
-// tailComplete returns ErrTruncated when the file ends within a packet. length tells how long the packet is that the
+// tailComplete returns ErrAbrupt when the file ends within a packet. length tells how long the packet is that the
 // bytes begin with: 0 when they are too few to tell, -1 when they begin with none. Something else at the end, such as a
 // tag, says nothing.
 func (f *File) tailComplete(length func([]byte) int) error {
@@ -163,7 +189,7 @@ func (f *File) tailComplete(length func([]byte) int) error {
 		for len(rest) > 0 {
 			k := length(rest)
 			if n >= inARow && (k == 0 || k > len(rest)) {
-				return fmt.Errorf("%w: the %s ends within a packet", ErrTruncated, f.Format)
+				return fmt.Errorf("%w: the %s", ErrAbrupt, f.Format)
 			}
 			if k <= 0 || k > len(rest) {
 				break

@@ -20,7 +20,6 @@ const (
 	matroskaTrackEntry      = "\xae"
 	matroskaTrackNumber     = "\xd7"
 	matroskaTrackType       = "\x83"
-	matroskaFlagDefault     = "\x88"
 	matroskaCodecID         = "\x86"
 	matroskaEncodings       = "\x6d\x80"
 	matroskaClusterPosition = "\xa7"
@@ -37,7 +36,7 @@ const probed = 5_000_000 + 1<<20
 // maxElements bounds how many elements are looked at: twelve hours have about five millions.
 const maxElements = 1 << 24
 
-// SoundAlone gives the file without what it holds of other tracks than the one to hear, where that can be told. ffmpeg
+// SoundAlone gives the file without what it holds of other tracks than those of sound, where that can be told. ffmpeg
 // reads the same of both: all other elements are as they are, and so are the packets of all tracks among which it looks
 // for the time at which the file begins. Indexes, which would be wrong, are empty. The error is ErrUnsupported, or that
 // of reading the file.
@@ -67,9 +66,8 @@ type matroskaSound struct {
 	end      int64 // of the segment
 	live     bool  // its writer did not know that
 	tracks   map[uint64]matroskaTrack
-	sound    uint64 // number of the track
-	left     int64  // bytes of packets that are kept, whatever they are
-	largest  int64  // packet, in bytes
+	left     int64 // bytes of packets that are kept, whatever they are
+	largest  int64 // packet, in bytes
 	elements int
 }
 
@@ -307,7 +305,7 @@ func (s *matroskaSound) keepsBlock(off, size, whole int64) (bool, error) {
 	width := bits.LeadingZeros8(b[0]) + 1
 	number := ebmlUint(b[:width]) &^ (1 << (7 * width))
 	t, known := s.tracks[number]
-	keep := !known || number == s.sound || s.left > -2*s.largest
+	keep := !known || t.kind == matroskaAudio || s.left > -2*s.largest
 	if keep {
 		packet := size - int64(width+timeAndFlags)
 		s.largest = max(s.largest, packet)
@@ -321,7 +319,6 @@ func (s *matroskaSound) keepsBlock(off, size, whole int64) (bool, error) {
 // matroskaTrack is what counts of a track.
 type matroskaTrack struct {
 	number, kind uint64
-	other        bool // players are not to take it by default
 	codec        string
 	probed       bool // its packets are surely as long for ffmpeg as they are here
 }
@@ -329,8 +326,7 @@ type matroskaTrack struct {
 // The kinds of tracks that count, and how many tracks there may be: ffmpeg is told to take no more.
 const matroskaVideo, matroskaAudio, maxTracks = 1, 2, 64
 
-// readTracks finds the track to hear: the first that is to be taken by default, or else the first of all. It is the
-// engine's choice.
+// readTracks finds the tracks.
 func (s *matroskaSound) readTracks(off, size int64) error {
 	if s.tracks != nil || size > maxMetadata {
 		return odd("too many tracks")
@@ -340,7 +336,7 @@ func (s *matroskaSound) readTracks(off, size int64) error {
 		return err
 	}
 	s.tracks = map[uint64]matroskaTrack{}
-	var audio []matroskaTrack
+	sound := false
 	err = ebmlElements(b, func(id string, body []byte) error {
 		if id != matroskaTrackEntry {
 			return nil
@@ -355,28 +351,13 @@ func (s *matroskaSound) readTracks(off, size int64) error {
 		if s.tracks[t.number] = t; len(s.tracks) > maxTracks {
 			return odd("too many tracks")
 		}
-		if t.kind == matroskaAudio {
-			audio = append(audio, t)
-		}
+		sound = sound || t.kind == matroskaAudio
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && !sound {
+		err = odd("no sound")
 	}
-	if len(audio) == 0 {
-		return odd("no sound")
-	}
-	chosen := audio[0]
-	for _, t := range audio {
-		if len(audio) > 1 && !strings.HasPrefix(t.codec, "A_") {
-			return odd("several tracks of sound, of which ffmpeg may not see all")
-		}
-		if chosen.other && !t.other {
-			chosen = t
-		}
-	}
-	s.sound = chosen.number
-	return nil
+	return err
 }
 
 func readTrack(b []byte) (t matroskaTrack, err error) {
@@ -388,8 +369,6 @@ func readTrack(b []byte) (t matroskaTrack, err error) {
 			t.number = ebmlUint(body)
 		case matroskaTrackType:
 			t.kind = ebmlUint(body)
-		case matroskaFlagDefault:
-			t.other = ebmlUint(body) == 0
 		case matroskaCodecID:
 			t.codec = string(body)
 		case matroskaEncodings:

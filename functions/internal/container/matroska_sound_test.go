@@ -45,7 +45,6 @@ var (
 	tracks   = mkv(matroskaTracks, track(1, matroskaVideo, "V_MPEG4"), track(2, matroskaAudio, "A_OPUS"))
 	tags     = mkv(matroskaTags, []byte("tags"))
 	at       = mkv(matroskaTimestamp, []byte{1})
-	unequal  = mkv(matroskaFlagDefault, []byte{0})
 	encoding = mkv(matroskaEncodings, []byte{1})
 	none     = mkv(ebmlCRC, []byte("sum!"))
 )
@@ -115,13 +114,8 @@ func aloneTests() []struct {
 			cluster(at), cluster(simple(1, "x"), simple(2, "cut off"))[:20]))},
 		{"a header that is cut off", slices.Concat(head, endless(matroskaSegment, tracks, cluster(at, simple(1, "x")),
 			cluster()[:3])), slices.Concat(head, endless(matroskaSegment, tracks, cluster(at), cluster()[:3]))},
-		{"the first of two", of(both(second, third), simple(3, "x"), simple(1, "y"), simple(2, "z")), of(both(second, third),
-			simple(2, "z"))},
-		{"the default of two", of(both(track(2, matroskaAudio, "A_OPUS", unequal), third), simple(3, "x"), simple(1, "y"),
-			simple(2, "z")), of(both(track(2, matroskaAudio, "A_OPUS", unequal), third), simple(1, "y"))},
-		{"no default", of(both(track(2, matroskaAudio, "A_OPUS", unequal), track(1, matroskaAudio, "A_AAC", unequal)),
-			simple(1, "y"), simple(2, "z")), of(both(track(2, matroskaAudio, "A_OPUS", unequal), track(1, matroskaAudio, "A_AAC",
-			unequal)), simple(2, "z"))},
+		{"two tracks of sound", of(both(second, third), simple(3, "x"), simple(1, "y"), simple(2, "z")), of(both(second,
+			third), simple(1, "y"), simple(2, "z"))},
 	}
 }
 
@@ -181,9 +175,8 @@ func TestSoundAloneUnsupported(t *testing.T) {
 		"a track of number 0":         entries(video, sound, track(0, 17, "S_X")),
 		"a number twice":              entries(video, track(1, matroskaAudio, "A_OPUS")),
 		"a kind twice":                entries(video, track(2, matroskaAudio, "A_OPUS", mkv(matroskaTrackType, []byte{1}))),
-		"a default without a value":   entries(sound, track(1, matroskaAudio, "A_OPUS", mkv(matroskaFlagDefault))),
+		"a codec without a name":      entries(sound, track(1, matroskaAudio, "")),
 		"a number of nine bytes":      entries(mkv(matroskaTrackEntry, mkv(matroskaTrackNumber, make([]byte, 9)))),
-		"a sound that is not seen":    entries(track(1, matroskaAudio, "V_X"), sound),
 		"a track that is cut off":     entries(sound, sound[:9]),
 		"too many tracks":             entries(manyTracks()...),
 		"tracks that are too large":   segment(mkv(matroskaTracks, sound, mkv("\xec", make([]byte, maxMetadata)))),

@@ -35,7 +35,7 @@ func (f *File) tsComplete() error {
 	}
 	rest, err := f.read(f.size-f.size%packet, int(packet))
 	if err == nil && len(rest) > first && rest[first] == tsSync {
-		err = fmt.Errorf("%w: the mpegts ends within a packet", ErrTruncated)
+		err = fmt.Errorf("%w: the mpegts", ErrAbrupt)
 	}
 	return err
 }
@@ -83,35 +83,91 @@ func isADTS(head []byte) bool {
 	return n > 0 && adtsFrame(head[min(n, len(head)):]) >= 0
 }
 
-// isAC3 looks for a sync frame whose bit stream is AC-3 and not Enhanced AC-3, which another demuxer reads (ETSI TS 102
-// 366, sections 4.4.1 and E.1.3.1.6).
+// isAC3 looks for a sync frame of AC-3 or Enhanced AC-3, which has another number (ETSI TS 102 366, sections 4.4.1 and
+// E.1.3.1.6).
 func isAC3(head []byte) bool {
-	return len(head) >= 6 && head[0] == 0x0b && head[1] == 0x77 && head[4]&0x3f < 38 && head[5]>>3 <= 10
+	return len(head) >= 6 && head[0] == 0x0b && head[1] == 0x77 && head[5]>>3 <= 16 &&
+		(head[5]>>3 > 10 || head[4]&0x3f < 38)
 }
 
-// isMP3 looks for two Layer III frames of one stream, the second where the first says. Bytes in front of them are
-// passed over.
-func isMP3(head []byte) bool {
-	for off := range min(len(head), 512) {
-		first, ok := mp3.ParseHeader(head[off:])
-		if !ok || len(head) < off+first.Size {
+// mpegAudio looks for the first of several frames of one stream, of Layer III or II, the next where each says; -1 when
+// there is none. Bytes in front of them are passed over. The more there are, the more frames are wanted: chance makes
+// some.
+func mpegAudio(head []byte) int {
+	for first := range head {
+		if head[first] != 0xff {
 			continue
 		}
-		if second, ok := mp3.ParseHeader(head[off+first.Size:]); ok && second.SameStream(first) {
-			return true
+		frames, off := 0, first
+		for wanted := 2 + first/512; ; frames++ {
+			if frames >= min(wanted, 4) {
+				return first
+			}
+			n := mpegFrame(head[off:])
+			if n <= 0 || frames > 0 && !sameStream(head[first:], head[off:]) {
+				break
+			}
+			if off += n; off+mp3.HeaderLen > len(head) {
+				if frames++; frames >= min(wanted, 4) {
+					return first
+				}
+				break
+			}
 		}
 	}
-	return false
+	return -1
 }
 
+// mpegFrame is the length of a frame of Layer III or II (ISO/IEC 11172-3, section 2.4.2.3); -1 when there is none.
+func mpegFrame(b []byte) int {
+	if h, ok := mp3.ParseHeader(b); ok {
+		return h.Size
+	}
+	rates := [2][15]int{{0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384},
+		{0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}}
+	if len(b) < mp3.HeaderLen || b[0] != 0xff || b[1]&0xe6 != 0xe4 {
+		return -1
+	}
+	version, bitrate, rate := b[1]>>3&3, b[2]>>4, b[2]>>2&3
+	if version == 1 || bitrate == 0 || bitrate == 15 || rate == 3 {
+		return -1
+	}
+	hz := []int{44100, 48000, 32000}[rate]
+	low := 0
+	if version != 3 {
+		low, hz = 1, hz>>((4-version)/2)
+	}
+	return 144000*rates[low][bitrate]/hz + int(b[2]>>1&1)
+}
+
+// sameStream compares version, layer and rate.
+func sameStream(a, b []byte) bool { return a[1]&0xfe == b[1]&0xfe && a[2]&0x0c == b[2]&0x0c }
+
 // VBRHeader reads what the first frame of an MP3 says of the others.
-func (f *File) VBRHeader() (mp3.VBRHeader, error) { return mp3.ReadVBRHeader(f.src, f.tag) }
+func (f *File) VBRHeader() (mp3.VBRHeader, error) { return mp3.ReadVBRHeader(f.src, f.tag+f.junk) }
 
 // mp3Complete compares the file with the number of bytes that its first frame says. Some writers count the tag as well.
+// A recorder that was killed has not told it.
 func (f *File) mp3Complete() error {
 	h, err := f.VBRHeader()
-	if err == nil && f.tag+h.Bytes > f.size && h.Bytes != f.size {
-		err = fmt.Errorf("%w: the mp3 has %d bytes of %d", ErrTruncated, f.size, f.tag+h.Bytes)
+	switch {
+	case err != nil:
+		return err
+	case h.Bytes == 0:
+		return f.tailComplete(mp3Frame)
+	case f.tag+h.Bytes > f.size && h.Bytes != f.size:
+		return fmt.Errorf("%w: the mp3 has %d bytes of %d", ErrTruncated, f.size, f.tag+h.Bytes)
 	}
-	return err
+	return nil
+}
+
+// mp3Frame is the length of a frame of MP3, as [File.tailComplete] wants it.
+func mp3Frame(b []byte) int {
+	switch h, ok := mp3.ParseHeader(b); {
+	case ok:
+		return h.Size
+	case len(b) < mp3.HeaderLen && (len(b) == 0 || b[0] == 0xff):
+		return 0
+	}
+	return -1
 }

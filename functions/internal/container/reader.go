@@ -47,7 +47,7 @@ type reader struct {
 
 // without makes a reader that leaves out what scan finds too large, and first what is too large in the tag in front.
 func (f *File) without(scan scanner) io.Reader {
-	return &reader{file: f, scan: f.behindTag(scan), left: maxMetadata}
+	return &reader{file: f, scan: f.behindTag(scan), left: maxMetadata, off: f.junk, next: f.junk}
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -85,6 +85,9 @@ func (r *reader) Read(p []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
+	}
+	if r.scan != nil && r.next > r.file.size {
+		r.file.Cut.Store(true)
 	}
 	return 0, io.EOF
 }

@@ -50,12 +50,12 @@ func TestSniffFFmpeg(t *testing.T) {
 		{"aac", "-f adts -vn", "aac"},
 		{"aac, tagged", "-f adts -vn -write_id3v2 1 -metadata title=x", "aac"},
 		{"ac3", "-f ac3 -vn", "ac3"},
-		{"eac3 is not taken", "-f eac3 -vn", ""},
+		{"eac3", "-f eac3 -vn", "eac3"},
 		{"flac", "-f flac -vn", "flac"},
 		{"aiff", "-f aiff -vn", "aiff"},
 		{"aifc", "-f aiff -vn -c:a pcm_mulaw", "aiff"},
 		{"caf", "-f caf -vn", "caf"},
-		{"mp2 is not taken", "-f mp2 -vn", ""},
+		{"mp2", "-f mp2 -vn", "mp3"},
 		{"png is not taken", "-an -f image2 -frames:v 1 -c:v png", ""},
 		{"gif is not taken", "-an -f gif", ""},
 		{"raw video is not taken", "-an -f mpeg1video", ""},
@@ -112,7 +112,14 @@ func TestSniff(t *testing.T) {
 		{"a page", "<!DOCTYPE html><html>", ""},
 		{"a playlist", "#EXTM3U\n#EXT-X-VERSION:3\n", ""},
 		{"ffconcat", "ffconcat version 1.0\nfile /etc/passwd\n", ""},
-		{"AMR, which we do not take", "#!AMR\n\x3c\x91\x17", ""},
+		{"AMR", "#!AMR\n\x3c\x91\x17", "amr"},
+		{"AMR-WB", "#!AMR-WB\n\x3c\x91\x17", "amr"},
+		{"AU", ".snd\x00\x00\x00\x20", "au"},
+		{"WavPack", "wvpk\x94\x59", "wv"},
+		{"TTA", "TTA1\x01\x00", "tta"},
+		{"MXF", "\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02\x04\x00", "mxf"},
+		{"RealMedia", ".RMF\x00\x00\x00\x12", "rm"},
+		{"DTS", "\x7f\xfe\x80\x01\xfc", "dts"},
 		{"a JPEG", "\xff\xd8\xff\xe0\x00\x10JFIF", ""},
 		{"UTF-16", "\xff\xfeh\x00e\x00l\x00l\x00o\x00", ""},
 		{"ones", strings.Repeat("\xff", 4096), ""},
@@ -127,7 +134,8 @@ func TestSniff(t *testing.T) {
 		{"one MP3 frame", mp3Frames(1), ""},
 		{"two MP3 frames", mp3Frames(2), "mp3"},
 		{"MP3 behind junk", strings.Repeat("\xff", 300) + mp3Frames(2), "mp3"},
-		{"MP3 behind too much", strings.Repeat("\x00", 600) + mp3Frames(2), ""},
+		{"MP3 behind much", strings.Repeat("\x00", 600) + mp3Frames(3), "mp3"},
+		{"MP3 behind too much", strings.Repeat("\x00", 3000) + mp3Frames(2), ""},
 		{"MP3 frames of two streams", mp3Frames(1) + "\xff\xfb\x94\x00", ""},
 		{"MP3 that breaks off", mp3Frames(1) + "\xff\xfb", ""},
 		{"MP3 behind a tag", id3(300) + mp3Frames(2), "mp3"},
@@ -138,7 +146,7 @@ func TestSniff(t *testing.T) {
 		{"AAC", adtsFrames(2), "aac"},
 		{"AAC frames at the wrong place", adtsFrames(1) + "\x00" + adtsFrames(1), ""},
 		{"AC-3", "\x0b\x77\x12\x34\x1e\x40\x2f\x84", "ac3"},
-		{"E-AC-3, which we do not take", "\x0b\x77\x00\xff\x3f\x86\xff\xe9", ""},
+		{"E-AC-3", "\x0b\x77\x00\xff\x3f\x86\xff\xe9", "eac3"},
 	}
 	for _, tt := range tests {
 		if got := container.Sniff([]byte(tt.head)); got != tt.want {
@@ -153,7 +161,8 @@ func FuzzSniff(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	// What ffmpeg may be asked for: its format_whitelist.
-	const whitelist = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,mp3,aac,ac3,flac,aiff,caf"
+	const whitelist = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,mp3,aac,ac3,flac,aiff,caf,amr,au,dts,eac3," +
+		"mxf,rm,tta,wv"
 	f.Fuzz(func(t *testing.T, head []byte) {
 		before := bytes.Clone(head)
 		kind := container.Sniff(head)

@@ -16,16 +16,16 @@ func TestConvertContainers(t *testing.T) {
 		name string
 		args []string
 		plan string
-		more int // samples in front that the container, unlike ffmpeg's decoder, does not tell us about
+		more int // samples of silence in front, or that only the container or only ffmpeg's decoder tells of
 	}{
 		{"faststart.mp4", []string{"-c:a", "aac", "-movflags", "+faststart"}, PlanIndex, 0},
 		{"moov_at_end.mp4", []string{"-c:a", "aac"}, PlanIndex, 0},
-		{"delayed.mp4", []string{"-c:a", "aac", "-af", "asetpts=PTS+0.5/TB"}, PlanIndex, 0},
+		{"delayed.mp4", []string{"-c:a", "aac", "-af", "asetpts=PTS+0.5/TB"}, PlanIndex, 20_992},
 		{"surround.mp4", []string{"-c:a", "aac", "-af", "pan=5.1|FL=c0|FR=c0|FC=.5*c0|LFE=.2*c0|BL=.6*c0|BR=.6*c0"},
 			PlanIndex, 0},
 		{"ac3.mp4", []string{"-c:a", "ac3"}, PlanIndex, 0},
 		{"alac.mov", []string{"-c:a", "alac"}, PlanIndex, 0},
-		{"opus.mp4", []string{"-c:a", "libopus"}, PlanIndex, 0},
+		{"opus.mp4", []string{"-c:a", "libopus"}, PlanIndex, -58},
 		{"pcm16.mov", []string{"-c:a", "pcm_s16le", "-ac", "2"}, PlanIndex, 0},
 		{"pcm24.mov", []string{"-c:a", "pcm_s24be"}, PlanIndex, 0},
 		{"float.mov", []string{"-c:a", "pcm_f32le"}, PlanIndex, 0},
@@ -38,7 +38,7 @@ func TestConvertContainers(t *testing.T) {
 		{"aac.ts", []string{"-c:v", "mpeg2video", "-c:a", "aac"}, PlanPipe, 0},
 		{"mp2.mpg", []string{"-c:v", "mpeg2video", "-c:a", "mp2", "-f", "dvd"}, PlanPipe, 0},
 		{"aac.flv", []string{"-c:v", "flv", "-c:a", "aac"}, PlanPipe, 0},
-		{"wma.wmv", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, PlanPipe, 0},
+		{"wma.wmv", []string{"-c:v", "wmv2", "-c:a", "wmav2"}, PlanPipe, 4057},
 		{"pcm.avi", []string{"-c:a", "pcm_s16le"}, PlanPipe, 0},
 		{"sound.wav", []string{"-map", "1:a"}, PlanPipe, 0},
 		{"live.wav", []string{"-map", "1:a", "-seekable", "0"}, PlanPipe, 0},
@@ -65,7 +65,14 @@ func TestConvertContainers(t *testing.T) {
 	var readings []reading
 	for _, tt := range tests {
 		src := video(t, tt.name)
-		sources, readings = append(sources, src), append(readings, reading{path: src, copied: tt.plan == PlanCopy})
+		r := reading{path: src, copied: tt.plan == PlanCopy}
+		switch tt.name {
+		case "opus.mp4":
+			r.filter = "atrim=end_sample=192590" // its last packet does not last as long as what it holds
+		case "delayed.mp4", "wma.wmv":
+			r.filter = filled
+		}
+		sources, readings = append(sources, src), append(readings, r)
 	}
 	plain, decoded := plain(t, readings...), pcm(t, sources...)
 	for i, tt := range tests {
@@ -78,7 +85,7 @@ func TestConvertContainers(t *testing.T) {
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
-			asFFmpeg(t, plain[i], r, out)
+			asFFmpeg(t, plain[i], readings[i], r, out)
 			got, want := samples(t, out), len(decoded[i])/4+tt.more
 			if got != want {
 				t.Errorf("Convert(%s): %d samples, want %d", tt.name, got, want)

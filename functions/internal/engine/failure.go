@@ -16,6 +16,7 @@ import (
 const (
 	NotMedia    = "not_media"    // nothing that may hold sound
 	NoAudio     = "no_audio"     // no track of sound, or an empty one
+	NoTrack     = "no_track"     // not the track of sound that was asked for
 	Truncated   = "truncated"    // the file, or its sound, ends too early
 	TooLong     = "too_long"     // more sound than CONVERT_MAX_DURATION
 	TooLarge    = "too_large"    // an MP3 of more than CONVERT_MAX_BYTES
@@ -87,7 +88,8 @@ func outOfRange() *Failure {
 
 func truncated(cause error) *Failure {
 	return permanent(cause, Truncated,
-		"the video is not complete: its end, or something within it, is missing; upload the whole file again")
+		"the video is not complete: its end, or something within it, is missing; upload the whole file again, "+
+			"or ask for what is there with partial=true")
 }
 
 func unsupported(cause error) *Failure {
@@ -126,13 +128,16 @@ func (e *Engine) failure(ctx context.Context, err error) *Failure {
 // fileFailure reads what the containers say of a file.
 func fileFailure(err error) *Failure {
 	is := func(target error) bool { return errors.Is(err, target) }
+	if other := (*container.OtherError)(nil); errors.As(err, &other) {
+		return permanent(err, Unsupported, "%s is not supported: save it as MP4, MKV or WAV first", other.Name)
+	}
 	switch {
 	case is(container.ErrUnknown):
 		return permanent(err, NotMedia, "the file is no video or sound: upload one, such as MP4, MKV, WebM, MOV or AVI")
 	case is(container.ErrTruncated), is(mp4.ErrTruncated):
 		return truncated(err)
-	case is(mp4.ErrEncrypted):
-		return permanent(err, Unsupported, "the sound is encrypted: upload a video without copy protection")
+	case is(mp4.ErrEncrypted), is(container.ErrProtected):
+		return permanent(err, Unsupported, "the sound is copy-protected: upload a video without copy protection")
 	case is(mp4.ErrElsewhere):
 		return permanent(err, Unsupported,
 			"the sound is in another file that this one refers to: save the video as a self-contained one")

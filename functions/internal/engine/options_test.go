@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -69,8 +68,7 @@ func TestConvertPartOfDelayed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The edit list has whole milliseconds.
-	if got, want := samples(t, out), samples(t, src, "-af", "atrim=end=1.5"); abs(got-want) > 44 {
+	if got, want := samples(t, out), 44100*3/2; got != want {
 		t.Errorf("Convert(to 1.5 s of what sounds from 0.5 s): %d samples, want %d", got, want)
 	}
 }
@@ -150,25 +148,6 @@ func TestConvertNormalize(t *testing.T) {
 				t.Errorf("Convert(%s): %v LUFS, want -23", name, got)
 			}
 		})
-	}
-	files := map[string][]string{}
-	for _, layout := range []string{"2.1", "4.0", "5.1", "7.1"} {
-		files["normalize_"+layout+".mkv"] = []string{"-c:a", "flac", "-af", "aformat=channel_layouts=" + layout}
-	}
-	videos(t, files)
-	for name := range files {
-		for _, mono := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, mono: %v", name, mono), func(t *testing.T) {
-				t.Parallel()
-				_, out, err := convert(t, e, read(t, filepath.Join(made.dir, name)), eventing.Options{Normalize: true, Mono: mono})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := lufs(t, out); math.Abs(got+23) > 0.5 {
-					t.Errorf("Convert(%s): %v LUFS, want -23", name, got)
-				}
-			})
-		}
 	}
 	silence := makeFile(t, "silence.wav", "-f", "lavfi", "-i", "anullsrc=d=2")
 	if _, _, err := convert(t, e, read(t, silence), eventing.Options{Normalize: true}); err != nil {
@@ -260,7 +239,9 @@ func TestConvertTags(t *testing.T) {
 			if diff := cmp.Diff(want, p.Format.Tags); diff != "" {
 				t.Errorf("Convert(%s) with options: tags differ (-want +got):\n%s", tt.name, diff)
 			}
-			if len(p.Chapters) != 2 || p.Chapters[0].EndTime != "0.500000" || p.Chapters[1].EndTime != "2.000000" {
+			// Matroska's times are whole milliseconds.
+			if len(p.Chapters) != 2 || p.Chapters[0].EndTime != "0.500000" ||
+				!slices.Contains([]string{"1.999000", "2.000000"}, p.Chapters[1].EndTime) {
 				t.Errorf("Convert(%s) from 1 to 3 s: chapters are %v, want ends at 0.5 and 2 s", tt.name, p.Chapters)
 			}
 		})

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync"
 	"time"
 
+	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
 
@@ -36,18 +38,46 @@ func copiedGaps(p *plan, rate int) *mp3.Gaps {
 // output is the MP3 on its way to where it goes: the tag, a frame that is made last, and the frames.
 type output struct {
 	dst      Destination
-	expected time.Duration
+	expected time.Duration // 0 when not known
+	total    time.Duration // about what is to come, for the progress; 0 when not known
+	copied   bool
 	progress func(int)
+	tag      mp3.Tag
 
-	info     *mp3.Info // nil until the first frame
-	rate     int
-	skipped  int64
-	reported time.Time
-	percent  int
+	info      *mp3.Info // nil until the first frame
+	rate      int
+	frames    int64 // that were read; info counts the silent ones, too
+	reservoir mp3.Reservoir
+	silent    int64 // samples of silence that ffmpeg has not made
+	chapters  int   // bytes that are reserved for them
+	skipped   int64
+	reported  time.Time
+	percent   int
+
+	jumps   sync.Mutex // ffmpeg tells of them beside its frames
+	missing []ffmpeg.Jump
+	left    time.Duration // of all jumps so far
+	filled  time.Duration // silence
+	moved   []ffmpeg.Jump // those that are not filled
 }
 
-// begin writes the tag.
-func (o *output) begin(t mp3.Tag) error { return o.write(t.Encode()) }
+// jump takes what ffmpeg tells of a place in the sound.
+func (o *output) jump(j ffmpeg.Jump) {
+	o.jumps.Lock()
+	defer o.jumps.Unlock()
+	if !j.Filled {
+		o.moved = append(o.moved, j)
+		return
+	}
+	if j.At == 0 && (o.frames > 0 || o.left > 0) {
+		return // the sound has changed its kind, and the clock begins anew
+	}
+	o.filled += j.Length
+	if j.Left > 0 {
+		o.missing = append(o.missing, ffmpeg.Jump{At: j.At - o.left, Left: j.Left})
+		o.left += j.Left
+	}
+}
 
 // take reads the frames that ffmpeg writes.
 func (o *output) take(r io.Reader) error {
@@ -62,30 +92,78 @@ func (o *output) take(r io.Reader) error {
 			return err
 		}
 		if o.info == nil {
-			o.info, o.rate = mp3.NewInfo(h), h.Rate
-			if err := o.reserve(); err != nil {
+			if err := o.begin(h); err != nil {
 				return err
 			}
 		}
-		o.info.Add(h, frame)
-		if err := o.write(frame); err != nil {
+		if err := o.fill(h); err != nil {
 			return err
 		}
+		if err := o.add(h, frame); err != nil {
+			return err
+		}
+		o.frames++
 		o.tell()
 	}
 }
 
-// reserve leaves room for the first frame.
-func (o *output) reserve() error {
-	if err := o.dst.Reserve(o.info.Size()); err != nil {
+// add writes a frame.
+func (o *output) add(h mp3.Header, frame []byte) error {
+	o.info.Add(h, frame)
+	o.reservoir.Add(h, frame)
+	return o.write(frame)
+}
+
+// fill writes what is left of a pause in front of the next frame, or within the silence that is encoded of it.
+func (o *output) fill(next mp3.Header) error {
+	o.jumps.Lock()
+	defer o.jumps.Unlock()
+	for len(o.missing) > 0 {
+		j := o.missing[0]
+		long := float64(next.Samples) / float64(next.Rate)
+		at := int64(math.Round(j.At.Seconds() / long))
+		if !o.copied && j.At > 0 {
+			const second, decoderDelay = 1, 529
+			at = int64((j.At.Seconds()+second)/long) + (mp3.LAMEDelay+decoderDelay)/int64(next.Samples) + 1
+		}
+		if o.frames < at {
+			return nil
+		}
+		o.missing = o.missing[1:]
+		n := int64(math.Round(j.Left.Seconds() / long))
+		o.silent += n * int64(next.Samples)
+		write := func(h mp3.Header, frame []byte) error {
+			o.info.Add(h, frame)
+			return o.write(frame)
+		}
+		if err := o.reservoir.Silence(next, !o.info.Variable(), n, write); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin writes the tag, and leaves room for what is known last: its chapters and the first frame.
+func (o *output) begin(h mp3.Header) error {
+	o.info, o.rate = mp3.NewInfo(h), h.Rate
+	tag, chapters := o.tag.Encode()
+	if err := o.write(tag); err != nil {
+		return err
+	}
+	o.chapters = len(chapters)
+	if err := o.dst.Reserve(o.chapters + o.info.Size()); err != nil {
 		return StorageFailure(err)
 	}
 	return nil
 }
 
-// end fills in the first frame.
-func (o *output) end(g *mp3.Gaps) error {
-	if err := o.dst.Patch(o.info.Frame(g)); err != nil {
+// end fills that in.
+func (o *output) end(g *mp3.Gaps, made time.Duration) error {
+	t := o.tag
+	t.Chapters = chaptersOf(t.Chapters, o.moved, made)
+	_, chapters := t.Encode()
+	room := append(chapters, make([]byte, o.chapters-len(chapters))...) // padding of the tag
+	if err := o.dst.Patch(append(room, o.info.Frame(g)...)); err != nil {
 		return StorageFailure(err)
 	}
 	return nil
@@ -105,10 +183,10 @@ func (o *output) duration(samples int64) time.Duration {
 
 // tell reports progress. 100 is for when the MP3 is stored.
 func (o *output) tell() {
-	if o.expected <= 0 || time.Since(o.reported) < time.Second {
+	if o.total <= 0 || time.Since(o.reported) < time.Second {
 		return
 	}
-	if p := min(99, int(100*o.duration(o.info.Samples).Seconds()/o.expected.Seconds())); p > o.percent {
+	if p := min(99, int(100*o.duration(o.info.Samples).Seconds()/o.total.Seconds())); p > o.percent {
 		o.reported, o.percent = time.Now(), p
 		o.progress(p)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/ffmpeg"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
@@ -29,9 +30,16 @@ type plan struct {
 	name     string
 	input    ffmpeg.Input
 	stream   int           // index of the sound in the input
-	duration time.Duration // of the sound; 0 when not known
+	begin    time.Duration // of the sound, in the video's time
+	end      time.Duration // in the same; 0 when not known
+	video    time.Duration // how long the video is; 0 when not known
 	delay    time.Duration // of ffmpeg's time, which begins with the first stream fed to it, after the file's
 	preroll  time.Duration // of sound that a decoder needs and nobody is to hear, at the beginning
+	last     time.Duration // where the sound ends, to the sample, in ffmpeg's time; 0 when that is the end of what is fed
+	timed    bool          // the container tells when each packet is to be heard
+	rate     int           // samples a second; 0 when not known
+	channels int           // 0 when not known
+	layout   string        // of them, by ffmpeg's name; empty when nobody says it
 	float    bool          // the samples are floating-point numbers as they are in the file, which may be none
 	mp3      bool          // the sound is MP3 already
 	gaps     *mp3.Gaps     // of that MP3, where its first frame tells them
@@ -39,10 +47,11 @@ type plan struct {
 	tag      mp3.Tag
 
 	src     *source
+	partial bool            // what is there of the video is to be taken although its end is missing
 	file    *container.File // fed by a pipe
 	index   *mp4.Audio      // fed by its index
 	framing *mp4.Framing    // of fragments that are fed as they are; nil where nothing is fed so
-	pauses  bool            // the duration has pauses in it, which ffmpeg leaves out
+	abrupt  bool            // the end is missing, as far as that is known before it is fed
 	errs    atomic.Int64    // damage that was met
 	copy    *os.File        // that the file was copied to
 }
@@ -53,8 +62,9 @@ func (p *plan) close() {
 	}
 }
 
-// plan reads the container. ffmpeg is asked only about what the index of an MP4 does not tell.
-func (e *Engine) plan(ctx context.Context, src *source) (*plan, error) {
+// plan reads the container, for the n-th of the tracks of sound that may be meant. ffmpeg is asked only about what the
+// index of an MP4 does not tell. The error is errNoTrack where there is no n-th.
+func (e *Engine) plan(ctx context.Context, src *source, o eventing.Options, n int) (*plan, error) {
 	file, err := container.Open(src, src.size)
 	if errors.Is(err, container.ErrUnknown) && src.size == 0 {
 		return nil, permanent(nil, NotMedia, "the file is empty: upload it again")
@@ -62,55 +72,98 @@ func (e *Engine) plan(ctx context.Context, src *source) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := &plan{src: src, partial: o.Partial}
 	if file.Format == container.MOV {
-		return e.planMP4(ctx, src)
+		return e.planMP4(ctx, p, o, n)
 	}
-	if err := file.Complete(); err != nil {
+	file.Partial = o.Partial
+	switch err := file.Complete(); {
+	case errors.Is(err, container.ErrAbrupt), errors.Is(err, container.ErrTruncated) && o.Partial:
+		p.abrupt = true
+	case err != nil:
 		return nil, err
 	}
-	return e.planPipe(ctx, src, file)
+	p.file = file
+	return e.planPipe(ctx, p, o, n)
 }
 
-func (e *Engine) planPipe(ctx context.Context, src *source, file *container.File) (*plan, error) {
-	p := &plan{name: PlanPipe, src: src, file: file}
-	p.input = ffmpeg.Input{Demuxers: file.Format, Feed: p.feedFile}
-	if err := e.probe(ctx, p); err != nil {
+var errNoTrack = errors.New("no other track of sound")
+
+func (e *Engine) planPipe(ctx context.Context, p *plan, o eventing.Options, n int) (*plan, error) {
+	p.name = PlanPipe
+	p.input = ffmpeg.Input{Demuxers: p.file.Format, Feed: p.feedFile}
+	if err := e.probe(ctx, p, o, n); err != nil {
 		return nil, err
 	}
-	switch file.Format {
+	p.timed = p.file.Timed()
+	switch p.file.Format {
+	case container.MPEGTS, container.MPEGPS, container.Ogg:
+		p.delay += p.begin // of containers whose times may jump, ffmpeg begins with the stream that is taken
+	case container.AVI:
+		p.end = max(0, p.end-p.begin) // counts from the beginning of the file
+	case container.ASF, container.FLV:
+		p.end = 0 // was that of the whole
+	}
+	switch p.file.Format {
 	case container.MP3:
-		first, err := file.VBRHeader()
+		first, err := p.file.VBRHeader()
 		p.gaps = first.Gaps
 		return p, err
 	case container.Matroska, container.AVI, container.ASF, container.CAF:
-		// They announce the time that the sound takes, with pauses, and frames that are not full.
-		p.pauses, p.input.Errors = true, &p.errs
+		p.input.Errors = &p.errs
 	}
-	return p, nil
+	from, length, err := p.file.Window()
+	if err == nil && length > 0 && p.rate > 0 {
+		samples := func(n int64) time.Duration { return time.Duration(float64(n) / float64(p.rate) * float64(time.Second)) }
+		p.preroll, p.last, p.end = samples(from), samples(from+length), samples(length)
+		p.delay -= p.preroll
+	}
+	if err != nil {
+		return nil, err
+	}
+	chapters, err := p.file.Chapters()
+	if len(chapters) > len(p.tag.Chapters) {
+		p.tag.Chapters = nil
+		for _, c := range chapters {
+			p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
+		}
+	}
+	return p, err
 }
 
-func (e *Engine) planMP4(ctx context.Context, src *source) (*plan, error) {
-	x, err := mp4.Read(src, src.size)
+func (e *Engine) planMP4(ctx context.Context, p *plan, o eventing.Options, n int) (*plan, error) {
+	var chosen error
+	choice := func(tracks []mp4.Track) int {
+		var all []track
+		for i, t := range tracks {
+			all = append(all, track{index: i, codec: t.Codec, language: t.Language, title: t.Title, dead: t.Dead(),
+				standard: t.Enabled, aside: t.Aside})
+		}
+		var i int
+		if i, chosen = nth(all, o.Track, n); chosen != nil {
+			return -1
+		}
+		return i
+	}
+	x, err := mp4.ReadTrack(p.src, p.src.size, choice, o.Partial)
 	switch {
 	case errors.Is(err, mp4.ErrUnsupported):
-		return e.planTemporary(ctx, src)
+		return e.planTemporary(ctx, p, o, n)
 	case err != nil:
 		return nil, err
-	case x.Audio == nil:
-		return nil, noAudio()
+	case chosen != nil:
+		return nil, chosen
 	}
-	p := &plan{
-		name:     PlanIndex,
-		duration: x.Audio.Duration,
-		delay:    x.Audio.Delay,
-		mp3:      x.Audio.MP3,
-		skip:     x.Audio.Skip,
-		float:    slices.Contains([]string{"fl32", "fl64", "lpcm"}, x.Audio.Codec),
-		tag: mp3.Tag{Title: x.Tags.Title, Artist: x.Tags.Artist, Album: x.Tags.Album, Date: x.Tags.Date,
-			Cover: x.Tags.Cover},
-		src:   src,
-		index: x.Audio,
+	p.name, p.index, p.timed = PlanIndex, x.Audio, true
+	p.begin, p.video, p.delay = x.Audio.Delay, x.Duration, x.Audio.Delay
+	if x.Audio.Duration > 0 {
+		p.end = p.begin + x.Audio.Duration
 	}
+	p.rate, p.channels, p.last = x.Audio.Rate, x.Audio.Channels, x.Audio.Last
+	p.mp3, p.skip, p.abrupt = x.Audio.MP3, x.Audio.Skip, x.Audio.Cut
+	p.float = slices.Contains([]string{"fl32", "fl64", "lpcm"}, x.Audio.Codec)
+	p.tag = mp3.Tag{Title: x.Tags.Title, Artist: x.Tags.Artist, Album: x.Tags.Album, Date: x.Tags.Date,
+		Cover: x.Tags.Cover, Others: x.Tags.Others()}
 	for _, c := range x.Chapters {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
 	}
@@ -124,12 +177,28 @@ func (e *Engine) planMP4(ctx context.Context, src *source) (*plan, error) {
 	default:
 		p.name, p.index, p.framing = PlanPipe, nil, new(mp4.Framing)
 		p.input = ffmpeg.Input{Demuxers: container.MOV, Feed: p.feedFragments}
-		if err := e.probe(ctx, p); err != nil {
+		if err := e.probe(ctx, p, o, n); err != nil {
 			return nil, err
 		}
-		p.duration = 0 // it was that of the fragments that ffprobe looked at
+		p.end, p.video = 0, 0 // they were those of the fragments that ffprobe looked at
+	}
+	p.input.Errors = &p.errs
+	if p.index != nil && p.channels == 0 && !p.mp3 {
+		return p, e.describe(ctx, p)
 	}
 	return p, nil
+}
+
+// describe asks ffprobe about the sound of an MP4 where the index does not surely tell its channels.
+func (e *Engine) describe(ctx context.Context, p *plan) error {
+	m, err := e.tool.Probe(ctx, p.input)
+	if err == nil && len(m.Audio) > 0 {
+		p.rate, p.channels, p.layout = m.Audio[0].Rate, m.Audio[0].Channels, m.Audio[0].Layout
+	}
+	if exit := (*ffmpeg.ExitError)(nil); errors.As(err, &exit) && !exit.Killed {
+		return nil // the run that is to come tells why
+	}
+	return err
 }
 
 // maxTemporary bounds a file that is copied, in bytes.
@@ -137,8 +206,8 @@ const maxTemporary = 2 << 30
 
 // planTemporary copies an MP4, because its demuxer must seek. The copy has no name from the start, so that nothing
 // finds it and nothing of it stays, whatever dies.
-func (e *Engine) planTemporary(ctx context.Context, src *source) (*plan, error) {
-	if src.size > maxTemporary {
+func (e *Engine) planTemporary(ctx context.Context, p *plan, o eventing.Options, n int) (*plan, error) {
+	if p.src.size > maxTemporary {
 		return nil, permanent(nil, Unsupported,
 			"the video has an index that cannot be read at this size: save it as MP4 first")
 	}
@@ -146,9 +215,10 @@ func (e *Engine) planTemporary(ctx context.Context, src *source) (*plan, error) 
 	if err != nil {
 		return nil, fmt.Errorf("copy the video: %w", err)
 	}
-	p := &plan{name: PlanFile, src: src, input: ffmpeg.Input{Demuxers: container.MOV, File: file}, copy: file}
-	if err = errors.Join(os.Remove(file.Name()), src.feed(file)); err == nil {
-		err = e.probe(ctx, p)
+	p.name, p.copy, p.timed = PlanFile, file, true
+	p.input = ffmpeg.Input{Demuxers: container.MOV, File: file}
+	if err = errors.Join(os.Remove(file.Name()), p.src.feed(file)); err == nil {
+		err = e.probe(ctx, p, o, n)
 	}
 	if err != nil {
 		p.close()
@@ -178,33 +248,58 @@ func (p *plan) feedFragments(w io.Writer) error {
 	return p.src.feed(io.MultiWriter(p.framing, w))
 }
 
-// truncated reports whether the file that was fed ends within a box.
-func (p *plan) truncated() bool {
-	return p.framing != nil && !p.framing.Complete()
+// cut reports whether the end of the file that was fed is missing.
+func (p *plan) cut() bool {
+	return p.abrupt || p.framing != nil && !p.framing.Complete() || p.file != nil && p.file.Cut.Load() ||
+		p.index != nil && p.index.Stream != nil && p.index.Stream.Cut()
 }
 
-// silence is how much of the duration has turned out to have no sound. Where ffmpeg met an error, sound is missing
-// instead.
-func (p *plan) silence() time.Duration {
-	switch {
-	case p.index != nil && p.index.Stream != nil:
+// damaged reports whether ffmpeg met errors. It takes an empty chunk of AVI for one.
+func (p *plan) damaged() bool {
+	n := p.errs.Load()
+	if p.file != nil {
+		n -= p.file.Empty.Load()
+	}
+	return n > 0
+}
+
+// pauses is how much of the sound the index has said to be missing.
+func (p *plan) pauses() time.Duration {
+	if p.index != nil && p.index.Stream != nil {
 		return p.index.Stream.Silent()
-	case p.pauses && p.errs.Load() == 0:
-		return p.duration
 	}
 	return 0
 }
 
-// probe asks ffprobe what is in the input.
-func (e *Engine) probe(ctx context.Context, p *plan) error {
+// nth gives the place of the n-th track to try.
+func nth(all []track, wanted string, n int) (int, error) {
+	chosen, err := choose(all, wanted)
+	switch {
+	case err != nil:
+		return 0, err
+	case n >= len(chosen):
+		return 0, errNoTrack
+	}
+	return chosen[n].index, nil
+}
+
+// probe asks ffprobe what is in the input, and picks the n-th track to try.
+func (e *Engine) probe(ctx context.Context, p *plan, o eventing.Options, n int) error {
 	m, err := e.tool.Probe(ctx, p.input)
 	if err != nil {
 		return err
 	}
-	if m.Audio == nil {
-		return noAudio()
+	var all []track
+	for i, a := range m.Audio {
+		all = append(all, track{index: i, codec: a.Codec, language: a.Language, title: a.Title,
+			dead: a.Codec == "" || a.Codec == "unknown" || a.Rate == 0, standard: a.Default, aside: a.Aside})
 	}
-	switch m.Audio.Codec {
+	i, err := nth(all, o.Track, n)
+	if err != nil {
+		return err
+	}
+	a := m.Audio[i]
+	switch a.Codec {
 	case "tta":
 		if p.input.Demuxers == container.Matroska {
 			// ffmpeg takes the number of samples for that of whole milliseconds, and then cannot decode the last of them, up to
@@ -215,7 +310,7 @@ func (e *Engine) probe(ctx context.Context, p *plan) error {
 	case "speex":
 		// FFmpeg 7.1's own decoder doubles a wideband frame's length that the header tells, as Ogg's does, and fills the
 		// frame up with noise (parse_speex_extradata in libavcodec/speexdec.c). Distributions build it with libspeex, too.
-		long, err := e.tool.Overlong(ctx, p.input, m.Audio)
+		long, err := e.tool.Overlong(ctx, p.input, &a)
 		if err != nil {
 			return err
 		}
@@ -227,8 +322,10 @@ func (e *Engine) probe(ctx context.Context, p *plan) error {
 	case "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be":
 		p.float = true
 	}
-	p.stream, p.duration, p.delay = m.Audio.Index, m.Audio.Duration, min(0, m.Start)
-	p.tag = mp3.Tag{Title: m.Title, Artist: m.Artist, Album: m.Album, Date: m.Date}
+	p.stream, p.begin, p.end, p.video, p.delay = a.Index, a.Begin, a.End, m.Duration, min(0, m.Start)
+	p.rate, p.channels, p.layout = a.Rate, a.Channels, a.Layout
+	p.tag = mp3.Tag{Title: m.Title, Artist: m.Artist, Album: m.Album, Date: m.Date,
+		Others: m.Others, All: p.file != nil && p.file.Format == container.MP3}
 	for _, c := range m.Chapters {
 		p.tag.Chapters = append(p.tag.Chapters, mp3.Chapter(c))
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 )
 
@@ -278,7 +279,7 @@ func TestFilters(t *testing.T) {
 		{Encoding{End: 2500 * time.Millisecond}, nil,
 			"atrim=start=0.000000:end=2.500000,asetpts=PTS-STARTPTS,aformat=channel_layouts=mono|stereo"},
 	} {
-		if got := tt.e.filters(tt.e.layouts(), tt.last...); got != tt.want {
+		if got := tt.e.filters(tt.last...); got != tt.want {
 			t.Errorf("filters(%+v) = %s, want %s", tt.e, got, tt.want)
 		}
 	}
@@ -297,15 +298,19 @@ func TestDescription(t *testing.T) {
 			{"index":2,"codec_type":"audio","codec_name":"mp3","duration":"N/A","disposition":{"default":1}},
 			{"index":3,"codec_type":"video","disposition":{"attached_pic":1}}],
 			"chapters":[{"start_time":"1.5","end_time":"2.0","tags":{"title":"One"}}]}`,
-			Media{Start: -7 * time.Millisecond, Audio: &Stream{Index: 2, Codec: "mp3"}, Picture: 3, Title: "A film", Artist: "x",
+			Media{Start: -7 * time.Millisecond, Audio: []Stream{{Index: 1, Codec: "opus", Begin: time.Second,
+				End: 65500 * time.Millisecond, Title: "Commentary"},
+				{Index: 2, Codec: "mp3", Default: true}}, Picture: 3,
+				Title: "A film", Artist: "x",
 				Chapters: []Chapter{{1500 * time.Millisecond, 2 * time.Second, "One"}}}},
 		{"end of a track that begins later",
 			`{"format":{"start_time":"1.0"},"streams":[{"index":0,"codec_type":"audio","codec_name":"opus",
 			"start_time":"2.0","tags":{"DURATION":"00:01:05.500000000"}}]}`,
-			Media{Start: time.Second, Audio: &Stream{Codec: "opus", Duration: 64500 * time.Millisecond}, Picture: -1}},
+			Media{Start: time.Second, Audio: []Stream{{Codec: "opus", Begin: time.Second, End: 65500 * time.Millisecond}},
+				Picture: -1}},
 		{"ogg", `{"format":{"format_name":"ogg"},"streams":[{"index":0,"codec_type":"audio",
 			"codec_name":"vorbis","duration":"3","tags":{"TITLE":"A song"}}]}`,
-			Media{Audio: &Stream{Codec: "vorbis", Duration: 3 * time.Second}, Picture: -1, Title: "A song"}},
+			Media{Audio: []Stream{{Codec: "vorbis", End: 3 * time.Second, Title: "A song"}}, Picture: -1, Title: "A song"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -313,26 +318,49 @@ func TestDescription(t *testing.T) {
 			if err := json.Unmarshal([]byte(tt.json), &d); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, d.media()); diff != "" {
+			if diff := cmp.Diff(tt.want, d.media(), cmpopts.IgnoreUnexported(Stream{}),
+				cmpopts.IgnoreFields(Media{}, "Others")); diff != "" {
 				t.Errorf("media(%s) differs (-want +got):\n%s", tt.name, diff)
 			}
 		})
 	}
 }
 
-func TestLines(t *testing.T) {
+func TestReport(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 5000)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
 	var got []string
-	lines(strings.NewReader("one\n"+long+"\ntwo\nlast"), func(s string) { got = append(got, s) })
+	said, err := newReport(r, func(s string) { got = append(got, s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(s string) {
+		if _, err := io.WriteString(w, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("one\n" + long + "\ntw")
+	said.now()
+	if diff := cmp.Diff([]string{"one", long[:maxLine]}, got); diff != "" {
+		t.Errorf("lines up to now differ (-want +got):\n%s", diff)
+	}
+	say("o\nlast")
+	if err := errors.Join(w.Close(), said.all()); err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff([]string{"one", long[:maxLine], "two", "last"}, got); diff != "" {
 		t.Errorf("lines differ (-want +got):\n%s", diff)
 	}
-	var said tail
+	var last tail
 	for _, s := range []string{"[error] 1", "[error] 2", "[info] no", "[fatal] 3", "[error] 4", "[error] 5", "[error] 6"} {
-		said.add(s)
+		last.add(s)
 	}
-	if got, want := said.String(), "[error] 2; [fatal] 3; [error] 4; [error] 5; [error] 6"; got != want {
+	if got, want := last.String(), "[error] 2; [fatal] 3; [error] 4; [error] 5; [error] 6"; got != want {
 		t.Errorf("tail = %q, want %q", got, want)
 	}
 }

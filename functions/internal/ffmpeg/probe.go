@@ -17,19 +17,29 @@ const maxDescription = 4 << 20
 // Media is what ffprobe reads of a file.
 type Media struct {
 	Start                time.Duration // of the first stream; below 0 when it has samples not to be heard
-	Audio                *Stream       // the one to hear; nil when there is none
-	Picture              int           // index of the stream that is the cover; -1 when there is none
+	Duration             time.Duration // of the whole, 0 when not known
+	Audio                []Stream
+	Picture              int // index of the stream that is the cover; -1 when there is none
 	Title, Artist, Album string
 	Date                 string
+	Others               map[string]string // what else the file says, by ffmpeg's names
 	Chapters             []Chapter
 }
 
 // Stream is a stream of sound.
 type Stream struct {
 	Index    int
-	Codec    string        // by ffmpeg's name
-	Duration time.Duration // of the sound itself, 0 when not known
+	Codec    string        // by ffmpeg's name, empty when it knows none
+	Begin    time.Duration // after the first stream of the file
+	End      time.Duration // of the sound, in the same time; 0 when not known
 	Rate     int           // samples a second, 0 when not known
+	Channels int           // 0 when not known
+	Layout   string        // of the channels, by ffmpeg's name; empty when nobody says it
+	Language string        // as the file has it
+	Title    string
+	Default  bool // players are to take it
+	Aside    bool // a commentary, or for those who see or hear little
+	tags     tags
 }
 
 // Chapter is a named part of the file.
@@ -41,9 +51,10 @@ type Chapter struct {
 // Probe reads what the beginning of the input tells.
 func (t *Tool) Probe(ctx context.Context, in Input) (Media, error) {
 	args := append(in.args("level+error"), "-of", "json", "-show_entries",
-		"format=format_name,start_time:format_tags=title,artist,album,date:"+
-			"stream=index,codec_type,codec_name,sample_rate,start_time,duration:stream_disposition=default,attached_pic:"+
-			"stream_tags=title,artist,album,date,duration:chapter=start_time,end_time:chapter_tags=title")
+		"format=format_name,start_time,duration:format_tags:"+
+			"stream=index,codec_type,codec_name,sample_rate,channels,channel_layout,start_time,duration:"+
+			"stream_disposition=default,attached_pic,comment,visual_impaired,hearing_impaired:"+
+			"stream_tags:chapter=start_time,end_time:chapter_tags=title")
 	var b []byte
 	err := t.run(ctx, t.ffprobe, in, args, func(r io.Reader) (err error) {
 		b, err = read(r, maxDescription)
@@ -110,6 +121,7 @@ type description struct {
 	Format struct {
 		Name      string `json:"format_name"`
 		StartTime clock  `json:"start_time"`
+		Duration  clock
 		Tags      tags
 	}
 	Streams []struct {
@@ -117,11 +129,16 @@ type description struct {
 		Type        string `json:"codec_type"`
 		Codec       string `json:"codec_name"`
 		Rate        string `json:"sample_rate"`
-		StartTime   clock  `json:"start_time"`
+		Channels    int
+		Layout      string `json:"channel_layout"`
+		StartTime   *clock `json:"start_time"`
 		Duration    clock
 		Disposition struct {
 			Default int
 			Picture int `json:"attached_pic"`
+			Comment int
+			Visual  int `json:"visual_impaired"`
+			Hearing int `json:"hearing_impaired"`
 		}
 		Tags tags
 	}
@@ -133,30 +150,42 @@ type description struct {
 }
 
 func (d description) media() Media {
-	m := Media{Start: time.Duration(d.Format.StartTime), Picture: -1}
+	start := d.Format.StartTime
+	m := Media{Start: time.Duration(start), Duration: time.Duration(d.Format.Duration), Picture: -1}
 	of := d.Format.Tags
-	chosen := -1
-	for i, s := range d.Streams {
+	for _, s := range d.Streams {
 		switch {
-		case s.Type == "audio" && (chosen < 0 || s.Disposition.Default > d.Streams[chosen].Disposition.Default):
-			chosen = i
+		case s.Type == "audio":
+			x := Stream{
+				Index:    s.Index,
+				Codec:    s.Codec,
+				Channels: s.Channels,
+				Layout:   s.Layout,
+				Language: s.Tags.get("language"),
+				Title:    s.Tags.get("title"),
+				Default:  s.Disposition.Default == 1,
+				Aside:    s.Disposition.Comment+s.Disposition.Visual+s.Disposition.Hearing > 0,
+				tags:     s.Tags,
+			}
+			x.Rate, _ = strconv.Atoi(s.Rate)
+			if s.StartTime != nil {
+				x.Begin = max(0, time.Duration(*s.StartTime-start))
+			}
+			if s.Duration > 0 {
+				x.End = x.Begin + time.Duration(s.Duration)
+			} else {
+				x.End = s.Tags.clock("duration") // Matroska's writers tell there where a track ends
+			}
+			m.Audio = append(m.Audio, x)
 		case s.Type == "video" && s.Disposition.Picture == 1 && m.Picture < 0:
 			m.Picture = s.Index
 		}
 	}
-	if chosen >= 0 {
-		s := d.Streams[chosen]
-		m.Audio = &Stream{Index: s.Index, Codec: s.Codec, Duration: time.Duration(s.Duration)}
-		m.Audio.Rate, _ = strconv.Atoi(s.Rate)
-		if end := s.Tags.clock("duration"); m.Audio.Duration == 0 && end > 0 {
-			// Matroska has no duration a track, but its writers tell in a tag where the track ends.
-			m.Audio.Duration = max(0, end-max(0, time.Duration(s.StartTime-d.Format.StartTime)))
-		}
-		if d.Format.Name == "ogg" {
-			of = s.Tags // Ogg has no tags of the file
-		}
+	if d.Format.Name == "ogg" && len(m.Audio) > 0 {
+		of = m.Audio[0].tags // Ogg has no tags of the file
 	}
 	m.Title, m.Artist, m.Album, m.Date = of.get("title"), of.get("artist"), of.get("album"), of.get("date")
+	m.Others = of
 	for _, c := range d.Chapters {
 		m.Chapters = append(m.Chapters, Chapter{
 			Start: time.Duration(c.StartTime),

@@ -1,7 +1,6 @@
 package ffmpeg
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,8 @@ import (
 )
 
 // run runs a program: in is fed to it, out takes all that it writes, line each line of what it says (with the level in
-// brackets). It returns when the process and everything around it has ended.
+// brackets). What the program said before it wrote something, line has got before out reads that. It returns when the
+// process and everything around it has ended.
 //
 // What went wrong first is the error: the context (Stopped), the feed, out, or the program itself (ExitError). That the
 // program wants no more of its input is no error.
@@ -31,8 +31,9 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var last tail
 	var stdin io.WriteCloser
-	var errs [3]error
+	var errs [4]error
 	if in.File != nil {
 		cmd.Stdin = in.File
 	} else {
@@ -42,6 +43,13 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	errs[1] = err
 	stderr, err := cmd.StderrPipe()
 	errs[2] = err
+	said, err := newReport(stderr, func(s string) {
+		if last.add(s) && in.Errors != nil {
+			in.Errors.Add(1)
+		}
+		line(s)
+	})
+	errs[3] = err
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("run ffmpeg: %w", err)
 	}
@@ -62,7 +70,6 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 			return err
 		})
 	}
-	var said tail
 	failing(func() error {
 		if err := limit(cmd.Process.Pid, t.cpu); err != nil {
 			return fmt.Errorf("limit ffmpeg: %w", err)
@@ -77,16 +84,8 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 		}
 		return err
 	})
-	failing(func() error { return out(stdout) })
-	g.Go(func() error {
-		lines(stderr, func(s string) {
-			if said.add(s) && in.Errors != nil {
-				in.Errors.Add(1)
-			}
-			line(s)
-		})
-		return nil
-	})
+	failing(func() error { return out(&following{stdout, said}) })
+	g.Go(said.all)
 	failed := g.Wait()
 	exited := cmd.Wait()
 	state := cmd.ProcessState
@@ -96,7 +95,7 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	case failed != nil:
 		return failed
 	case exited != nil:
-		return exitError(state, used >= t.cpu, said.String())
+		return exitError(state, used >= t.cpu, last.String())
 	}
 	return nil
 }
@@ -121,24 +120,6 @@ func exitError(state *os.ProcessState, spent bool, said string) *ExitError {
 		e.Killed, e.CPU = false, true
 	}
 	return e
-}
-
-// maxLine bounds a line of what a program says, in bytes; of a longer one the rest is dropped.
-const maxLine = 1024
-
-// lines reads r to its end and calls f with each line.
-func lines(r io.Reader, f func(string)) {
-	b := bufio.NewReaderSize(r, maxLine)
-	for {
-		line, prefix, err := b.ReadLine()
-		if err != nil {
-			return
-		}
-		f(string(line))
-		for prefix && err == nil {
-			_, prefix, err = b.ReadLine()
-		}
-	}
 }
 
 // tail keeps the last errors of what was said.

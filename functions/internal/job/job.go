@@ -51,6 +51,7 @@ type Job struct {
 	Attempts []Attempt         `bson:"attempts,omitempty" json:"attempts,omitempty"`
 	Lease    Lease             `bson:"lease" json:"-"`
 	Error    *eventing.Failure `bson:"error,omitempty" json:"error,omitempty"`
+	Notice   string            `bson:"notice,omitempty" json:"notice,omitempty"` // what its owner is to know of the MP3
 	Notices  []Notice          `bson:"notices,omitempty" json:"notices,omitempty"`
 	Created  time.Time         `bson:"created" json:"created"`
 	Updated  time.Time         `bson:"updated" json:"updated"`
@@ -76,6 +77,7 @@ type MP3 struct {
 	SHA256   string  `bson:"sha256" json:"sha256"`
 	Duration float64 `bson:"duration" json:"duration"`             // seconds
 	Plan     string  `bson:"plan,omitempty" json:"plan,omitempty"` // the way the video took through the converter
+	Notice   string  `bson:"-" json:"-"`                           // becomes the job's
 }
 
 // Attempt is one worker's try.
@@ -175,7 +177,7 @@ func (j *Job) Event(source string) (event.Event, error) {
 			return event.Event{}, fmt.Errorf("event of job %s, which is %s: %w", j.ID, j.State, ErrState)
 		}
 		p = eventing.AudioConverted{Reference: j.reference(), Filename: j.Filename, Options: j.Options,
-			Duration: j.MP3.Duration, Bytes: j.MP3.Length, SHA256: j.MP3.SHA256}
+			Duration: j.MP3.Duration, Bytes: j.MP3.Length, SHA256: j.MP3.SHA256, Notice: j.Notice}
 	case Failed:
 		p = eventing.ConversionFailed{Reference: j.reference(), Filename: j.Filename, Options: j.Options, Error: *j.Error}
 	default:

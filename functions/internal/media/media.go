@@ -76,8 +76,8 @@ type Writer interface {
 	Abort(ctx context.Context) error
 }
 
-// MaxReserve is the most that Reserve accepts, in bytes: one frame of an MP3 is smaller.
-const MaxReserve = 4096
+// MaxReserve is the most that Reserve accepts, in bytes: the chapters of an MP3 and one frame are smaller.
+const MaxReserve = 1 << 20
 
 // File reads one file. ReadAt may be called from several goroutines, the others not.
 type File interface {

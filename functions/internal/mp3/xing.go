@@ -70,6 +70,12 @@ func (x *Info) Add(h Header, frame []byte) {
 	x.crc = crc16(x.crc, frame)
 }
 
+// Bitrate is that of the first frame, in kbit/s.
+func (x *Info) Bitrate() int { return x.first.Bitrate }
+
+// Variable tells whether the bitrate has varied so far.
+func (x *Info) Variable() bool { return x.variable }
+
 // Frame makes the frame to put in front of the stream: Info at a constant bitrate, Xing at a variable one. Where the
 // gaps are not known (nil) LAME's part is left out, and players play every sample.
 func (x *Info) Frame(g *Gaps) []byte {

@@ -110,6 +110,21 @@ func codecOf(d []byte, layer int) (c codec, ok bool) {
 	return c, false
 }
 
+// surely gives the channels where the description tells them for sure, and there are no more than two; otherwise 0.
+func (c codec) surely() int {
+	channels := c.channels
+	switch c.id {
+	case "A_AAC":
+		channels = be.Uint32(append(slices.Clone(c.private), 0, 0, 0, 0)) >> 19 & 15
+	case "A_AC3", "A_EAC3", "A_DTS", "A_TRUEHD", "A_VORBIS":
+		return 0
+	}
+	if channels > 2 {
+		return 0
+	}
+	return int(channels)
+}
+
 // pcm is false for what Matroska has no name for.
 func (c codec) pcm(bits uint16, float, little, signed bool) (codec, bool) {
 	c.bits = bits

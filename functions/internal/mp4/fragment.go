@@ -3,10 +3,12 @@ package mp4
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +18,9 @@ type fragments struct {
 	off, size int64 // where they begin, and the size of the file
 	track     uint32
 	tracks    map[uint32]inFragments
+	open      bool        // they may end within a box
+	partial   bool        // although the file says how long they are
+	cut       atomic.Bool // they do
 }
 
 // maxLooked bounds how many fragments are looked at for where the tracks begin, and maxTail how far from the end of the
@@ -69,6 +74,10 @@ func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[fileBox, error] {
 	return func(yield func(fileBox, error) bool) {
 		end := f.off
 		for p, err := range fileBoxes(r, f.off, f.size, ErrTruncated) {
+			if f.open && errors.Is(err, ErrTruncated) {
+				f.cut.Store(true)
+				return
+			}
 			if err == nil && p.kind == "sidx" {
 				err = f.checkIndex(r, p)
 			}
@@ -77,7 +86,9 @@ func (f *fragments) moofs(r io.ReaderAt) iter.Seq2[fileBox, error] {
 			}
 			end = p.off + p.size
 		}
-		if end < f.size {
+		if end < f.size && f.open {
+			f.cut.Store(true)
+		} else if end < f.size {
 			yield(fileBox{}, fmt.Errorf("box at %d: %w", end, ErrTruncated))
 		}
 	}
@@ -104,7 +115,9 @@ func (f *fragments) checkIndex(r io.ReaderAt, p fileBox) error {
 	for e := entries.next(); e != nil; e = entries.next() {
 		end += int64(be.Uint32(e) &^ (1 << 31))
 	}
-	if entries.err == nil && end > f.size {
+	if entries.err == nil && end > f.size && f.partial {
+		f.cut.Store(true)
+	} else if entries.err == nil && end > f.size {
 		return fmt.Errorf("fragments up to %d in a file of %d bytes: %w", end, f.size, ErrTruncated)
 	}
 	return entries.err
@@ -161,7 +174,11 @@ func (f *fragments) runs(r io.ReaderAt, moof fileBox) iter.Seq2[fragmentRun, err
 					err = next.readTime(r, p)
 				case p.kind == "trun":
 					run := next
-					if err = run.read(r, p, base, end, f.size); err != nil {
+					if err = run.read(r, p, base, end, f.size); f.open && errors.Is(err, ErrTruncated) {
+						f.cut.Store(true)
+						err = run.clip(r, f.size)
+					}
+					if err != nil {
 						break
 					}
 					if !yield(run, nil) {
@@ -259,6 +276,31 @@ func (s *fragmentRun) read(r io.ReaderAt, p fileBox, base, end, size int64) erro
 	}
 	if s.length < 0 || s.length > endless || s.at > endless {
 		return errTime
+	}
+	return nil
+}
+
+// clip leaves the samples that are within a file of the given size.
+func (s *fragmentRun) clip(r io.ReaderAt, size int64) error {
+	n := s.entries.n
+	s.entries.n, s.len, s.length = 0, 0, 0
+	if s.off < 0 || s.off > size {
+		return nil
+	}
+	if s.fields&(entryLength|entrySize) == 0 && s.size > 0 {
+		n = min(n, (size-s.off)/int64(s.size))
+		s.entries.n, s.len, s.length = n, n*int64(s.size), n*int64(s.each)
+		return nil
+	}
+	for i := range n {
+		length, bytes, _, err := s.entry(r, i)
+		if err != nil {
+			return err
+		}
+		if s.off+s.len+int64(bytes) > size {
+			break
+		}
+		s.entries.n, s.len, s.length = i+1, s.len+int64(bytes), s.length+int64(length)
 	}
 	return nil
 }
@@ -408,6 +450,24 @@ func (f *fragments) span(r io.ReaderAt, at int64, announced time.Duration) (s sp
 	return s, err
 }
 
+// doubt takes sound that begins a minute late, and behind the end of all other tracks, for one whose time is not true.
+func (f *fragments) doubt(r io.ReaderAt, s *span) error {
+	if s.begin-s.zero < time.Minute {
+		return nil
+	}
+	ends, err := f.ends(&nearby{r: r, size: f.size}, true)
+	var others time.Duration
+	for id, at := range ends {
+		if id != f.track {
+			others = max(others, f.tracks[id].time(at))
+		}
+	}
+	if s.begin > others+time.Second {
+		s.zero = s.begin
+	}
+	return err
+}
+
 // first finds the first run of each track, among the first fragments.
 func (f *fragments) first(r io.ReaderAt) (map[uint32]fragmentRun, error) {
 	runs := map[uint32]fragmentRun{}
@@ -506,6 +566,9 @@ func (f *fragments) chain(r io.ReaderAt, off, known int64, left *int) (moof file
 	}
 	end := off
 	for p, err := range fileBoxes(r, off, f.size, ErrTruncated) {
+		if f.open && errors.Is(err, ErrTruncated) && known == f.size {
+			return moof, p.off != off, nil
+		}
 		if err != nil {
 			return fileBox{}, false, err
 		}
@@ -514,7 +577,7 @@ func (f *fragments) chain(r io.ReaderAt, off, known int64, left *int) (moof file
 			break
 		}
 	}
-	return moof, end == known, nil
+	return moof, end == known || f.open && known == f.size && f.size-end < 8, nil
 }
 
 // sum is how long all samples of the sound last.

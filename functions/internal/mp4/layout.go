@@ -17,6 +17,7 @@ type layout struct {
 	samples uint64
 	sizes   rows   // of the samples, 4 bytes each; none when all are alike
 	packet  packet // when all are alike
+	cut     bool   // there are more, but not in the file
 }
 
 // packet is the least piece of a track whose samples are all alike.
@@ -33,8 +34,9 @@ func (c chunk) within(size int64) bool {
 	return c.off >= 0 && c.off <= size && c.len <= size-c.off
 }
 
-// layout finds the tables, and checks that all of the track lies within the file.
-func (t track) layout(r io.ReaderAt, size int64) (l layout, err error) {
+// layout finds the tables, and checks that all of the track lies within the file. Where partial is set, what lies
+// behind its end is left out.
+func (t track) layout(r io.ReaderAt, size int64, partial bool) (l layout, err error) {
 	if l.offsets, err = t.table(r, "stco", 4); errors.Is(err, ErrUnsupported) {
 		l.offsets, err = t.table(r, "co64", 8)
 	}
@@ -53,6 +55,10 @@ func (t track) layout(r io.ReaderAt, size int64) (l layout, err error) {
 		if err != nil {
 			return l, err
 		}
+		if !c.within(size) && partial {
+			l.cut = true
+			break
+		}
 		if !c.within(size) {
 			return l, fmt.Errorf("samples at %d of a file of %d bytes: %w", c.off, size, ErrTruncated)
 		}
@@ -61,10 +67,28 @@ func (t track) layout(r io.ReaderAt, size int64) (l layout, err error) {
 		}
 		placed += c.samples
 	}
+	if l.cut {
+		l.samples, err = l.within(r, size)
+		return l, err
+	}
 	if placed != l.samples {
 		return l, fmt.Errorf("%d of %d samples have a place: %w", placed, l.samples, ErrUnsupported)
 	}
 	return l, nil
+}
+
+// within counts the samples in front of the first one that is not in a file of the given size.
+func (l *layout) within(r io.ReaderAt, size int64) (n uint64, err error) {
+	for c, err := range l.sampleRuns(r, max(1, l.packet.samples)) {
+		if err != nil {
+			return 0, err
+		}
+		if !c.within(size) {
+			break
+		}
+		n += c.samples
+	}
+	return n, nil
 }
 
 // findSizes finds the sizes of the samples, or the one that all have.

@@ -20,8 +20,9 @@ type Stream struct {
 	timescale  uint32
 	layout     layout
 	times      times
-	begin, end uint64     // samples between these times are written, and the one around each edge
-	fragments  *fragments // whose samples follow; nil when there are none
+	begin, end uint64        // samples between these times are written, and the one around each edge
+	fragments  *fragments    // whose samples follow; nil when there are none
+	last       time.Duration // see Audio.Last
 
 	silent atomic.Int64 // see Silent
 }
@@ -29,6 +30,9 @@ type Stream struct {
 // Silent is how much of [Audio.Duration] no sound was found for, as far as the file has been written at any time:
 // pauses, and what only overlaps the sound in front of it.
 func (s *Stream) Silent() time.Duration { return time.Duration(s.silent.Load()) }
+
+// Cut tells whether the fragments that were read so far have shown that the end of the file is missing.
+func (s *Stream) Cut() bool { return s.fragments != nil && s.fragments.cut.Load() }
 
 // blockSamples is how many samples are a block of Matroska: one, or where all are alike and small about as many as
 // ffmpeg takes of an MP4.
@@ -50,7 +54,10 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 	if s.codec, ok = codecOf(a.track.description(), layer); !ok || s.timescale == 0 || s.codec.rate == 0 {
 		return nil, nil
 	}
-	var from uint64
+	if s.codec.bits > 0 && s.codec.channels > 2 {
+		return nil, nil // Matroska does not say which channels those of PCM are
+	}
+	var from, exact uint64
 	if a.layout.samples > 0 {
 		var length uint64
 		from, length, ok = a.track.edit(movieScale)
@@ -59,8 +66,16 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 			s.codec.core != s.timescale || from >= ts.sum {
 			return nil, nil
 		}
+		if g := a.track.gapless; g.length > 0 && s.codec.id == "A_AAC" && from == 0 && length == math.MaxUint64 &&
+			uint64(s.timescale) == uint64(s.codec.rate) && g.from+g.length <= ts.sum {
+			from, length = g.from, g.length
+			exact = from + length
+		}
 		if length < s.end-from {
 			s.end = from + length
+		}
+		if s.codec.id == "A_OPUS" && s.end+uint64(s.timescale)/500 > ts.sum && f == nil {
+			exact = ts.sum // the last packet does not last as long as what it holds
 		}
 	}
 	// A second is enough for any decoder, and as much as ffmpeg takes.
@@ -86,6 +101,9 @@ func (a *Audio) stream(r io.ReaderAt, movieScale uint32, layer int, ts times, f 
 		}
 		if s.Preroll < delay {
 			return nil, nil // an edit list may not have the decoder leave out less
+		}
+		if exact > 0 {
+			s.last = scaled(exact-first, s.timescale)
 		}
 		return s, nil
 	}

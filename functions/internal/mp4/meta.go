@@ -3,7 +3,10 @@ package mp4
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -35,7 +38,66 @@ func readTags(moov boxes) (t Tags) {
 	if v, kind := itemValue(ilst.find("covr")); kind == 13 || kind == 14 || kind == 0 {
 		t.Cover = bytes.Clone(v)
 	}
+	for b := range ilst.all {
+		if slices.Contains(more, b.kind) && len(t.More)+len(b.body) < maxMore {
+			t.More = append(t.More, makeBox(b.kind, b.body)...)
+		}
+	}
 	return t
+}
+
+// more are the kinds of items that are read besides. maxMore bounds them, in bytes.
+var more = []string{"\xa9gen", "gnre", "trkn", "disk", "aART", "\xa9wrt", "\xa9cmt", "\xa9lyr", "cprt", "----"}
+
+const maxMore = 256 << 10
+
+// Others gives what the items of [Tags.More] say, by ffmpeg's names.
+func (t Tags) Others() map[string]string {
+	names := map[string]string{"\xa9gen": "genre", "aART": "album_artist", "\xa9wrt": "composer", "\xa9cmt": "comment",
+		"\xa9lyr": "lyrics", "cprt": "copyright"}
+	others := map[string]string{}
+	for b := range boxes(t.More).all {
+		v, kind := itemValue(b.body)
+		name := names[b.kind]
+		if own := boxes(b.body).find("name"); b.kind == "----" && len(own) > 4 {
+			name = strings.ToValidUTF8(string(own[4:]), "")
+		}
+		switch {
+		case (b.kind == "trkn" || b.kind == "disk") && len(v) >= 6 && be.Uint16(v[2:]) > 0:
+			s := strconv.Itoa(int(be.Uint16(v[2:])))
+			if of := be.Uint16(v[4:]); of > 0 {
+				s += "/" + strconv.Itoa(int(of))
+			}
+			others[map[string]string{"trkn": "track", "disk": "disc"}[b.kind]] = s
+		case b.kind == "gnre" && len(v) >= 2 && be.Uint16(v) > 0:
+			others["genre"] = strconv.Itoa(int(be.Uint16(v)) - 1) // of ID3v1
+		case name != "" && kind == 1 && len(v) > 0:
+			others[name] = strings.ToValidUTF8(string(v), "")
+		}
+	}
+	return others
+}
+
+// gapless is which samples of a track are to be heard, as iTunes' list tells it where no edit list does.
+type gapless struct{ from, length uint64 }
+
+// readGapless reads iTunSMPB: in hex a zero, the samples that the encoder put in front, those that it put behind, and
+// how many are between them.
+func readGapless(moov boxes) (g gapless) {
+	ilst := boxes(boxes(fullBox(boxes(moov.find("udta")).find("meta"))).find("ilst"))
+	for b := range ilst.all {
+		item := boxes(b.body)
+		if name := item.find("name"); b.kind != "----" || len(name) < 4 || string(name[4:]) != "iTunSMPB" {
+			continue
+		}
+		v, _ := itemValue(b.body)
+		var zero, behind uint64
+		if n, _ := fmt.Sscanf(string(v), "%x %x %x %x", &zero, &g.from, &behind, &g.length); n == 4 && g.from < 1<<16 {
+			return g
+		}
+		g = gapless{}
+	}
+	return g
 }
 
 // fullBox skips version and flags, which QuickTime's meta box does not have.
@@ -99,7 +161,7 @@ func trackChapters(r io.ReaderAt, size int64, tracks []track) ([]Chapter, error)
 // chapters reads a track of text, one sample a chapter. What of it cannot be read is left out: chapters are no reason
 // to fail.
 func (t track) chapters(r io.ReaderAt, size int64) (cs []Chapter, err error) {
-	l, err := t.layout(r, size)
+	l, err := t.layout(r, size, false)
 	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrTruncated) {
 		return nil, nil
 	}

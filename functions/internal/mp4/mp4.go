@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 )
 
@@ -39,6 +38,7 @@ const maxTracks = 1 << 14
 type Index struct {
 	Fragmented bool          // samples are described along the way: without a [Stream] the file is read as it is
 	Duration   time.Duration // of the whole; 0 when not known
+	Tracks     []Track       // of sound
 	Audio      *Audio        // the track to hear; nil when there is none
 	Tags       Tags
 	Chapters   []Chapter
@@ -48,6 +48,7 @@ type Index struct {
 type Tags struct {
 	Title, Artist, Album, Date string
 	Cover                      []byte // as it is in the file
+	More                       []byte // other items of iTunes' list, as they are: see Others
 }
 
 // Chapter is a named part of the file.
@@ -59,6 +60,12 @@ type Chapter struct {
 // Read reads the index of a file of the given size, in bytes. The sound that the index names lies within the file, or
 // the error is ErrTruncated.
 func Read(r io.ReaderAt, size int64) (*Index, error) {
+	return ReadTrack(r, size, standard, false)
+}
+
+// ReadTrack is [Read] that takes the track of sound which choose gives the place of, if any. Where partial is set, it
+// takes what is there of a file whose end is missing.
+func ReadTrack(r io.ReaderAt, size int64, choose func([]Track) int, partial bool) (*Index, error) {
 	moov, end, err := readMoov(r, size)
 	if err != nil {
 		return nil, err
@@ -81,13 +88,26 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 			tracks = append(tracks, readTrack(b.body))
 		}
 	}
-	if i := soundTrack(tracks); i >= 0 {
-		t := readTrack(bytes.Clone(tracks[i].children))
+	var sounds []track
+	for _, t := range tracks {
+		if t.handler != "soun" {
+			continue
+		}
+		about, err := t.about(r, x.Fragmented)
+		if err != nil {
+			return nil, err
+		}
+		sounds, x.Tracks = append(sounds, t), append(x.Tracks, about)
+	}
+	if i := choose(x.Tracks); i >= 0 {
+		t := readTrack(bytes.Clone(sounds[i].children))
+		t.gapless = readGapless(top)
 		var f *fragments
 		if x.Fragmented {
 			f = t.fragments(end, size, mvex, timescale, tracks)
+			f.open, f.partial = partial || announced == 0, partial // nobody else says how long a recording is
 		}
-		if x.Audio, err = t.audio(r, size, timescale, f, announced); err != nil {
+		if x.Audio, err = t.audio(r, size, timescale, f, announced, partial); err != nil {
 			return nil, err
 		}
 		x.Audio.mvhd = bytes.Clone(top.find("mvhd"))
@@ -100,15 +120,6 @@ func Read(r io.ReaderAt, size int64) (*Index, error) {
 		x.Chapters = neroChapters(top.path("udta", "chpl"), x.Duration)
 	}
 	return x, err
-}
-
-// soundTrack picks the first enabled track of sound, or the first of any, as players do; -1 when there is none.
-func soundTrack(tracks []track) int {
-	sound := func(t track) bool { return t.handler == "soun" }
-	if i := slices.IndexFunc(tracks, func(t track) bool { return sound(t) && t.enabled }); i >= 0 {
-		return i
-	}
-	return slices.IndexFunc(tracks, sound)
 }
 
 // readMoov walks the boxes of the file up to the index and reads that, without its tables; it ends at end.

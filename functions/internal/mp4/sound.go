@@ -15,7 +15,7 @@ import (
 // it. What is made of the one must be what is made of the other, to the bit. Where that cannot be the error is
 // ErrUnsupported.
 func (x *Index) NewSound(video io.ReaderAt) (*splice.File, error) {
-	if x.Audio == nil || x.Fragmented && x.Audio.Stream == nil {
+	if x.Audio == nil || x.Fragmented && (x.Audio.Stream == nil || x.several()) {
 		return nil, fmt.Errorf("no sound that can be told from the rest: %w", ErrUnsupported)
 	}
 	more, err := userData(x.Tags, x.Chapters)
@@ -45,6 +45,9 @@ func (x *Index) NewSound(video io.ReaderAt) (*splice.File, error) {
 		if err := x.Audio.Stream.fragments.pick(video, s); err != nil {
 			return nil, err
 		}
+		if x.Audio.Stream.Cut() {
+			return nil, fmt.Errorf("its end is missing: %w", ErrTruncated)
+		}
 	}
 	y, err := Read(s, s.Size())
 	if err != nil {
@@ -54,6 +57,17 @@ func (x *Index) NewSound(video io.ReaderAt) (*splice.File, error) {
 		return nil, fmt.Errorf("the sound alone says something else: %w", ErrUnsupported)
 	}
 	return s, nil
+}
+
+// several tells whether there is more than one track of sound: which of them hold any, fragments tell later.
+func (x *Index) several() bool {
+	n := 0
+	for _, t := range x.Tracks {
+		if t.Codec != "" {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // unsupported is what a file is that would take too much memory.
@@ -98,6 +112,7 @@ func userData(t Tags, cs []Chapter) ([]byte, error) {
 	add("\xa9alb", []byte(t.Album), text)
 	add("\xa9day", []byte(t.Date), text)
 	add("covr", t.Cover, picture)
+	items = append(items, t.More...)
 	for _, c := range cs {
 		if len(c.Title) > 255 {
 			return nil, fmt.Errorf("a chapter's title of %d bytes: %w", len(c.Title), ErrUnsupported)

@@ -15,6 +15,7 @@ type track struct {
 	timescale uint32
 	children  boxes
 	stbl      boxes // with a stub in the place of each table
+	gapless   gapless
 }
 
 func readTrack(trak []byte) track {
@@ -69,7 +70,11 @@ type Audio struct {
 	MP3      bool          // the samples are MPEG Layer III frames
 	Duration time.Duration // of the sound itself, within its edits; 0 when not known
 	Delay    time.Duration // how long after the beginning of the file the sound begins
+	Rate     int           // samples a second; 0 when not surely known
+	Channels int           // the same
+	Last     time.Duration // of what the stream writes, where the sound ends, to the sample; 0 when that is the end of it
 	Skip     time.Duration // how much at the beginning of the samples is not to be heard
+	Cut      bool          // its end is missing, as far as that is known before the fragments are read
 	Stream   *Stream       // writes the sound for a reader that builds no index; nil where that is not possible
 
 	mvhd    []byte
@@ -80,8 +85,8 @@ type Audio struct {
 
 // audio checks that all of the track lies within the file. Of fragments, if there are any, that shows as they are read;
 // announced is how long the file says they all last.
-func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, announced time.Duration) (*Audio,
-	error) {
+func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments, announced time.Duration,
+	partial bool) (*Audio, error) {
 	stsd := t.stbl.find("stsd")
 	if len(stsd) < 16 {
 		return nil, fmt.Errorf("sound without a description: %w", ErrUnsupported)
@@ -95,7 +100,7 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments,
 	if !t.selfContained() {
 		return nil, ErrElsewhere
 	}
-	if a.layout, err = t.layout(r, size); err != nil {
+	if a.layout, err = t.layout(r, size, partial); err != nil {
 		if f != nil && errors.Is(err, ErrUnsupported) {
 			return a, nil
 		}
@@ -105,21 +110,55 @@ func (t track) audio(r io.ReaderAt, size int64, movieScale uint32, f *fragments,
 	if err != nil {
 		return nil, err
 	}
+	if a.Cut = a.layout.cut; a.Cut && times.samples > a.layout.samples {
+		k := times.clock(r)
+		if k.tick(a.layout.samples); k.c.err != nil {
+			return nil, k.c.err
+		}
+		times.sum, times.samples = k.at, a.layout.samples
+	}
 	a.Duration = t.duration(movieScale, times)
 	layer, err := a.layer(r, f)
 	if err != nil {
 		return nil, err
 	}
 	a.MP3 = layer == 3
-	if a.Stream, err = a.stream(r, movieScale, layer, times, f); err != nil || f == nil || a.Stream == nil {
-		return a, err
+	if a.Stream, err = a.stream(r, movieScale, layer, times, f); err != nil {
+		return nil, err
 	}
-	return a, a.addFragments(r, f, announced)
+	if a.Stream == nil && (a.Cut || f != nil && f.cut.Load()) {
+		return nil, fmt.Errorf("no sample, or of a kind that is not cut: %w", ErrTruncated)
+	}
+	if layer == 2 || layer == 3 {
+		a.Channels = 2
+	}
+	if a.Stream == nil {
+		return a, nil
+	}
+	a.Rate, a.Last = int(a.Stream.codec.rate), a.Stream.last
+	if a.Last > 0 {
+		a.Duration = min(a.Duration, a.Last-a.Stream.Preroll)
+	}
+	if a.Channels == 0 {
+		a.Channels = a.Stream.codec.surely()
+	}
+	if f == nil {
+		return a, nil
+	}
+	err = a.addFragments(r, f, announced)
+	a.Cut = a.Cut || f.cut.Load()
+	return a, err
 }
 
 // addFragments adds what the fragments tell of when there is sound. No edit list leaves out any of theirs.
 func (a *Audio) addFragments(r io.ReaderAt, f *fragments, announced time.Duration) error {
+	if f.open {
+		announced = 0
+	}
 	s, err := f.span(r, int64(a.Stream.times.sum), announced)
+	if err == nil {
+		err = f.doubt(r, &s)
+	}
 	if a.layout.samples == 0 {
 		a.Delay = s.begin - s.zero + a.Stream.Preroll
 		a.Duration = max(0, s.end-s.begin)
@@ -158,7 +197,7 @@ func (t track) codec(r io.ReaderAt, descriptions boxes, fragmented bool) (codec 
 	for d := range descriptions.all {
 		switch {
 		case i >= maxDescriptions || used>>i&1 == 0 && !fragmented:
-		case d.kind == "enca" || d.kind == "drms":
+		case d.kind == "enca" || d.kind == "drms" || d.kind == "aavd":
 			return "", ErrEncrypted
 		case codec != "" && codec != d.kind:
 			return "", fmt.Errorf("%q and %q: %w", codec, d.kind, ErrMixed)
@@ -242,6 +281,8 @@ func (t track) begin(movieScale uint32) (delay, skip time.Duration) {
 	t.edits(func(length uint64, from int64) {
 		switch {
 		case begun:
+		case from < -1:
+			begun = true // all of the samples, and nothing in front
 		case from < 0:
 			delay += scaled(length, movieScale)
 		default:
@@ -257,9 +298,10 @@ func (t track) duration(movieScale uint32, of times) time.Duration {
 	var sum time.Duration
 	edited := false
 	t.edits(func(length uint64, from int64) {
-		if from < 0 {
+		if from == -1 {
 			return
 		}
+		from = max(0, from)
 		edited = true
 		left := max(0, all-scaled(uint64(from), t.timescale))
 		if d := scaled(length, movieScale); d > 0 {
