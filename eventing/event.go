@@ -34,6 +34,9 @@ type Payload interface {
 	Validate() error
 }
 
+// LegacySource is the source of events that the broker makes of what old programs do.
+const LegacySource = "/soundstrip/legacy"
+
 // Reference names a job and its files. It is the message that the queues carried before CloudEvents, and the data of
 // every event begins with it.
 type Reference struct {

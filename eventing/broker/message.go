@@ -33,8 +33,6 @@ const (
 	maxFrame = 120 << 10
 )
 
-const legacySource = "/soundstrip/legacy"
-
 // prefixes of the headers that carry attributes. The CloudEvents AMQP Protocol Binding 1.0.2, section 3.1.3.1, allows
 // the first two. Knative and others have used that of the HTTP binding, and none.
 var prefixes = []string{"cloudevents_", "cloudevents:", "ce-", ""}
@@ -163,7 +161,7 @@ func wrap(body []byte, typ string) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, fmt.Errorf("the message is neither a CloudEvent nor a legacy message: %w", err)
 	}
-	return eventing.New(legacySource, ref.VideoFID, 1, legacyPayload{ref, typ})
+	return eventing.New(eventing.LegacySource, ref.VideoFID, 1, legacyPayload{ref, typ})
 }
 
 func reference(body []byte) (ref eventing.Reference, err error) {

@@ -97,7 +97,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, j job.Job) error 
 		return err
 	}
 	defer f.Close()
-	serveFile(w, r, f, cmp.Or(j.Filename, j.ID), cmp.Or(j.MP3.SHA256, f.Info().SHA256))
+	serveFile(w, r, f, cmp.Or(j.Filename, j.MP3.FID), cmp.Or(j.MP3.SHA256, f.Info().SHA256))
 	return nil
 }
 

@@ -192,7 +192,7 @@ func (s *server) archive(ctx context.Context, jobs []job.Job, byName bool) (*arc
 		length := f.Info().Length // a job that began in the old system does not know it
 		_ = f.Close()
 		a.entries = append(a.entries, entry{
-			name: names.next(cmp.Or(j.Filename, j.ID)), fid: j.MP3.FID, length: length, time: j.Created.UTC(),
+			name: names.next(cmp.Or(j.Filename, j.MP3.FID)), fid: j.MP3.FID, length: length, time: j.Created.UTC(),
 		})
 	}
 	if len(a.entries) == 0 {

@@ -53,7 +53,7 @@ func TestAccountMail(t *testing.T) {
 			t.Parallel()
 			s := newStore(t)
 			p := &letterBox{err: tt.err}
-			h := notify.New(s, s.hooks, []notify.Channel{notify.Email(p)},
+			h := notify.New(s, s.hooks, nil, nil, []notify.Channel{notify.Email(p)},
 				notify.Config{PublicURL: "https://soundstrip.example.com/"})
 			e, err := eventing.New("/soundstrip/login", "x", 1, tt.mail)
 			if err != nil {

@@ -65,7 +65,7 @@ func TestCrash(t *testing.T) {
 	t.Parallel()
 	s, sink := newStore(t), make(mails, 10)
 	j := s.job0(t, job.Converted)
-	h := notify.New(s, s.hooks, []notify.Channel{notify.Email(sink.serve(t))}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{notify.Email(sink.serve(t))}, config)
 	crashes := 1
 	s.noticed = func(job.Notice) error {
 		if crashes--; crashes >= 0 {

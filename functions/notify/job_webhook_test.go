@@ -372,7 +372,7 @@ func TestJobWebhookBesideTheMail(t *testing.T) {
 				}
 				return nil
 			}
-			h := notify.New(s, s.hooks, []notify.Channel{mail,
+			h := notify.New(s, s.hooks, nil, nil, []notify.Channel{mail,
 				notify.JobWebhook(notify.WebhookConfig{Timeout: 10 * time.Second, AllowPrivate: true}, nil)}, config)
 			s.webhook = &job.Webhook{URL: receiver.URL, Secret: secret}
 			j := s.job0(t, job.Converted)
@@ -401,7 +401,7 @@ func TestJobWebhookBesideTheMail(t *testing.T) {
 func TestNoJobWebhook(t *testing.T) {
 	t.Parallel()
 	s, mail := newStore(t), &channel{name: "email"}
-	h := notify.New(s, s.hooks, []notify.Channel{mail, notify.JobWebhook(within, nil)}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{mail, notify.JobWebhook(within, nil)}, config)
 	j := s.job0(t, job.Failed)
 	for range 2 {
 		if status, _, _ := post(t, h, event0(t, j)); status != 200 {
@@ -438,7 +438,7 @@ func TestUserWebhook(t *testing.T) {
 	defer receiver.Close()
 	hook := func(path string) job.Webhook { return job.Webhook{URL: receiver.URL + path, Secret: secret + path} }
 	s, mail := newStore(t), &channel{name: "email"}
-	h := notify.New(s, s.hooks, []notify.Channel{mail,
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{mail,
 		notify.JobWebhook(notify.WebhookConfig{Timeout: 10 * time.Second, AllowPrivate: true}, nil)}, config)
 	set := func(owner, path string) {
 		t.Helper()

@@ -26,6 +26,7 @@ type Jobs interface {
 	Adopt(ctx context.Context, j job.Job) (job.Job, error)
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (job.Job, error)
 	Finish(ctx context.Context, id string, epoch int, mp3 job.MP3) (job.Job, error)
+	Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
 	Tell(ctx context.Context, id string, ttl time.Duration) (job.Job, error)
 	Noticed(ctx context.Context, id string, n job.Notice, done bool) error
 }
@@ -33,6 +34,11 @@ type Jobs interface {
 // Webhooks is what the function needs of the webhooks of users; see [job.Webhooks].
 type Webhooks interface {
 	Get(ctx context.Context, owner string) (job.Webhook, error)
+}
+
+// Files is where the files of old programs are; see [media.Store].
+type Files interface {
+	Open(ctx context.Context, id string) (media.File, error)
 }
 
 // Channel is a way to reach the owner of a job.
@@ -92,16 +98,17 @@ const (
 )
 
 type function struct {
-	jobs     Jobs
-	webhooks Webhooks
-	channels []Channel
-	cfg      Config
+	jobs         Jobs
+	webhooks     Webhooks
+	videos, mp3s Files
+	channels     []Channel
+	cfg          Config
 }
 
 // New makes the function. All channels that are for a job tell its outcome. The first, which there must be, is for
 // every job. They get a job that has no webhook with that of its owner.
-func New(jobs Jobs, webhooks Webhooks, channels []Channel, cfg Config) http.Handler {
-	f := &function{jobs: jobs, webhooks: webhooks, channels: channels, cfg: cfg}
+func New(jobs Jobs, webhooks Webhooks, videos, mp3s Files, channels []Channel, cfg Config) http.Handler {
+	f := &function{jobs: jobs, webhooks: webhooks, videos: videos, mp3s: mp3s, channels: channels, cfg: cfg}
 	return eventing.Func(f.notify)
 }
 
@@ -198,9 +205,9 @@ func (f *function) webhook(ctx context.Context, j job.Job) (*job.Webhook, error)
 func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
 	var ref eventing.Reference
 	var converted eventing.AudioConverted
+	var failed eventing.ConversionFailed
 	var err error
 	if e.Type() == eventing.TypeConversionFailed {
-		var failed eventing.ConversionFailed
 		failed, err = eventing.Decode[eventing.ConversionFailed](e)
 		ref = failed.Reference
 	} else {
@@ -215,52 +222,16 @@ func (f *function) find(ctx context.Context, e event.Event) (job.Job, error) {
 			e.ID(), e.Subject(), ref.VideoFID))
 	}
 	if e.Type() == eventing.TypeAudioConverted && converted.SHA256 == "" {
-		return f.adopt(ctx, converted)
+		return f.adoptMP3(ctx, converted)
+	}
+	if e.Type() == eventing.TypeConversionFailed && e.Source() == eventing.LegacySource {
+		return f.adoptFailure(ctx, failed)
 	}
 	j, err := f.jobs.Get(ctx, ref.VideoFID)
 	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		return j, eventing.RetryAfter(retryAfter, err)
 	}
 	return j, err
-}
-
-// adopt gives the job that an old converter's message is about. The message has the ids and the owner, and no SHA-256,
-// which ours always has. An old converter does not finish the job, and behind an old gateway there is no job. Both is
-// done here: without a job the owner cannot download the MP3. An MP3 that belongs to another job is not given away.
-func (f *function) adopt(ctx context.Context, p eventing.AudioConverted) (job.Job, error) {
-	mp3 := job.MP3{FID: *p.MP3FID, Length: p.Bytes, Duration: p.Duration}
-	if !media.ValidID(mp3.FID) {
-		return job.Job{}, eventing.Reject(fmt.Errorf("mp3_fid %q is no file's id", mp3.FID))
-	}
-	other, err := f.jobs.FindMP3(ctx, mp3.FID)
-	if err == nil && other.ID != p.VideoFID {
-		return job.Job{}, eventing.Reject(fmt.Errorf("the MP3 %s is that of job %s", mp3.FID, other.ID))
-	}
-	if err != nil && !errors.Is(err, job.ErrNotFound) {
-		return job.Job{}, eventing.RetryAfter(retryAfter, err)
-	}
-	j, err := f.jobs.Adopt(ctx, job.Job{
-		ID:       p.VideoFID,
-		Owner:    p.Username,
-		Filename: p.Filename,
-		Options:  p.Options,
-		State:    job.Converted,
-		Round:    1,
-		MP3:      &mp3,
-		Progress: 100,
-	})
-	if err == nil && (!j.State.Finished() || j.State == job.HandedOver && j.MP3 == nil) {
-		if j, err = f.jobs.Claim(ctx, j.ID, "another converter", recording); err == nil {
-			j, err = f.jobs.Finish(ctx, j.ID, j.Lease.Epoch, mp3)
-		}
-	}
-	if busy := (*job.BusyError)(nil); errors.As(err, &busy) {
-		return j, eventing.Busy(min(busy.For, retryAfter), err)
-	}
-	if err != nil {
-		return j, eventing.RetryAfter(retryAfter, err)
-	}
-	return j, nil
 }
 
 // pending gives the channels that have yet to tell the outcome.

@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,7 @@ func TestOutcomes(t *testing.T) {
 		t.Run(string(state), func(t *testing.T) {
 			t.Parallel()
 			s, mail, hook := newStore(t), &channel{name: "email"}, &channel{name: "webhook"}
-			h := notify.New(s, s.hooks, []notify.Channel{mail, hook}, config)
+			h := notify.New(s, s.hooks, nil, nil, []notify.Channel{mail, hook}, config)
 			j := s.job0(t, state)
 			e := event0(t, j)
 
@@ -305,7 +306,7 @@ func TestNothingToTell(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := &channel{name: "email"}
-			h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+			h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
 			status, _, body := post(t, h, custom(t, tt.typ, tt.subject, tt.data))
 			if status != tt.status || c.calls != 0 {
 				t.Errorf("answer = %d %q, told %d times, want %d, not told", status, body, c.calls, tt.status)
@@ -323,7 +324,7 @@ func TestTrustsTheJobOnly(t *testing.T) {
 		e := custom(t, eventing.TypeAudioConverted, j.ID,
 			fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com","filename":"evil","sha256":%q}`, j.ID,
 				media.NewID(), sum))
-		if status, reply, _ := post(t, notify.New(s, s.hooks, []notify.Channel{c}, config), e); status != 200 ||
+		if status, reply, _ := post(t, notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config), e); status != 200 ||
 			sent(t, reply).Username != "anna@example.com" {
 			t.Errorf("answer = %d, reply %v", status, reply)
 		}
@@ -334,50 +335,122 @@ func TestTrustsTheJobOnly(t *testing.T) {
 	}
 }
 
+// files are stores in a folder, as old programs leave them: a video and an MP3 of 26 frames, without owners.
+type files struct {
+	videos, mp3s media.Store
+	video, mp3   media.Info
+}
+
+func newFiles(t *testing.T) (f files) {
+	t.Helper()
+	keep := func(name string, content []byte) (media.Store, media.Info) {
+		s, err := media.NewFolder(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := s.Create(t.Context(), media.Info{ID: media.NewID(), Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+		info, err := w.Commit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, info
+	}
+	frame := make([]byte, 417)
+	copy(frame, "\xff\xfb\x90\x00") // 128 kbit/s at 44,100 Hz
+	f.videos, f.video = keep("lecture.mp4", []byte("a video"))
+	f.mp3s, f.mp3 = keep("", bytes.Repeat(frame, 26))
+	return f
+}
+
+// checkAdopted compares what is known of an old converter's MP3 with the file.
+func (f files) checkAdopted(t *testing.T, j job.Job) {
+	t.Helper()
+	want := job.MP3{FID: f.mp3.ID, Length: f.mp3.Length, SHA256: f.mp3.SHA256, Duration: 26 * 1152 / 44100.}
+	if diff := cmp.Diff(&want, j.MP3, cmpopts.EquateApprox(0, 1e-6)); diff != "" {
+		t.Errorf("the MP3 of the job (-want +got):\n%s", diff)
+	}
+}
+
 // TestOldConverter: the message of a converter that keeps no jobs becomes one, so that its owner can download the MP3.
 func TestOldConverter(t *testing.T) {
 	t.Parallel()
-	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
-	video, mp3 := media.NewID(), media.NewID()
-	e := custom(t, eventing.TypeAudioConverted, video,
-		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, video, mp3))
+	s, f, c := newStore(t), newFiles(t), &channel{name: "email"}
+	h := notify.New(s, s.hooks, f.videos, f.mp3s, []notify.Channel{c}, config)
+	e := custom(t, eventing.TypeAudioConverted, f.video.ID,
+		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, f.video.ID, f.mp3.ID))
 	for range 2 {
-		if status, reply, body := post(t, h, e); status != 200 || *sent(t, reply).MP3FID != mp3 {
+		if status, reply, body := post(t, h, e); status != 200 || *sent(t, reply).MP3FID != f.mp3.ID {
 			t.Fatalf("answer = %d %s", status, body)
 		}
 	}
-	if len(c.told) != 1 || c.told[0].Links.Download != "https://soundstrip.example.com/download?fid="+mp3 {
+	if len(c.told) != 1 || c.told[0].Links.Download != "https://soundstrip.example.com/download?fid="+f.mp3.ID {
 		t.Errorf("told %+v, want once, with the link", c.told)
 	}
-	j, err := s.FindMP3(t.Context(), mp3)
-	if err != nil || j.ID != video || j.Owner != "anna@example.com" || j.State != job.Notified || j.Progress != 100 {
-		t.Errorf("FindMP3 = %+v, %v, want the job of the owner, notified", j, err)
+	j, err := s.FindMP3(t.Context(), f.mp3.ID)
+	if err != nil || j.ID != f.video.ID || j.Owner != "anna@example.com" || j.State != job.Notified || j.Progress != 100 ||
+		j.Filename != "lecture.mp4" || j.Video.Length != f.video.Length || j.Video.SHA256 != f.video.SHA256 {
+		t.Errorf("FindMP3 = %+v, %v, want the job of the owner and the video, notified", j, err)
 	}
+	f.checkAdopted(t, j)
 
-	for name, data := range map[string]string{
-		"another's MP3": fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com"}`, media.NewID(), mp3),
-		"no file's id":  fmt.Sprintf(`{"video_fid":%q,"mp3_fid":"x/../y","username":"eve@example.com"}`, media.NewID()),
+	for _, tt := range []struct {
+		name, data string
+		status     int
+	}{
+		{"another's MP3", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com"}`, media.NewID(), f.mp3.ID),
+			400},
+		{"no file's id", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":"x/../y","username":"eve@example.com"}`, media.NewID()), 400},
+		{"a video that was deleted", fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"eve@example.com"}`, media.NewID(),
+			media.NewID()), 204},
 	} {
-		if status, _, body := post(t, h, custom(t, eventing.TypeAudioConverted, "", data)); status != 400 ||
+		if status, _, body := post(t, h, custom(t, eventing.TypeAudioConverted, "", tt.data)); status != tt.status ||
 			len(c.told) != 1 {
-			t.Errorf("%s: answer = %d %q, want 400", name, status, body)
+			t.Errorf("%s: answer = %d %q, want %d", tt.name, status, body, tt.status)
 		}
 	}
-	if j, err := s.FindMP3(t.Context(), mp3); err != nil || j.Owner != "anna@example.com" {
+	if j, err := s.FindMP3(t.Context(), f.mp3.ID); err != nil || j.Owner != "anna@example.com" {
 		t.Errorf("the MP3 belongs to %q, %v", j.Owner, err)
+	}
+}
+
+// TestOldConverterEnds: the broker tells that an old converter ends at a video, with a job of ours or without one.
+func TestOldConverterEnds(t *testing.T) {
+	t.Parallel()
+	s, f, c := newStore(t), newFiles(t), &channel{name: "email"}
+	h := notify.New(s, s.hooks, f.videos, f.mp3s, []notify.Channel{c}, config)
+	for i, id := range []string{f.video.ID, s.job0(t, job.Stored).ID} {
+		e := custom(t, eventing.TypeConversionFailed, id, fmt.Sprintf(
+			`{"video_fid":%q,"mp3_fid":null,"username":"anna@example.com","error":{"code":"exhausted","message":"thrice"}}`, id))
+		e.SetSource(eventing.LegacySource)
+		for range 2 {
+			if status, reply, body := post(t, h, e); status != 200 || sent(t, reply).MP3FID != nil {
+				t.Fatalf("answer = %d %s", status, body)
+			}
+		}
+		j, err := s.Get(t.Context(), id)
+		if err != nil || j.State != job.Failed || j.Error.Code != "exhausted" || j.Owner != "anna@example.com" {
+			t.Errorf("job %+v, %v, want the owner's, failed", j, err)
+		}
+		if len(c.told) != i+1 || c.told[i].Job.Error.Message != "thrice" {
+			t.Errorf("told %d times, want %d", len(c.told), i+1)
+		}
 	}
 }
 
 // TestOldConverterOfOurUpload: an old converter may take the video of an upload of ours; its message finishes the job.
 func TestOldConverterOfOurUpload(t *testing.T) {
 	t.Parallel()
-	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
-	mp3 := media.NewID()
+	s, f, c := newStore(t), newFiles(t), &channel{name: "email"}
+	h := notify.New(s, s.hooks, f.videos, f.mp3s, []notify.Channel{c}, config)
 	j := s.job0(t, job.Stored)
 	e := custom(t, eventing.TypeAudioConverted, "",
-		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, mp3))
+		fmt.Sprintf(`{"video_fid":%q,"mp3_fid":%q,"username":"anna@example.com"}`, j.ID, f.mp3.ID))
 	claimed, err := s.Claim(t.Context(), j.ID, "a converter of ours", time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -394,10 +467,10 @@ func TestOldConverterOfOurUpload(t *testing.T) {
 		}
 	}
 	now, err := s.Get(t.Context(), j.ID)
-	if err != nil || now.State != job.Notified || now.MP3.FID != mp3 || len(c.told) != 1 ||
-		c.told[0].Job.Filename != "talk.mp4" {
-		t.Errorf("job %+v, %v, told %d times, want it notified with the MP3, once", now, err, len(c.told))
+	if err != nil || now.State != job.Notified || len(c.told) != 1 || c.told[0].Job.Filename != "talk.mp4" {
+		t.Fatalf("job %+v, %v, told %d times, want it notified with the MP3, once", now, err, len(c.told))
 	}
+	f.checkAdopted(t, now)
 	for _, state := range []job.State{job.Cancelled, job.Failed} {
 		j := s.job0(t, state)
 		e := custom(t, eventing.TypeAudioConverted, "",
@@ -430,7 +503,7 @@ func TestOneChannelAway(t *testing.T) {
 				byName[name] = c
 				channels = append(channels, c)
 			}
-			h := notify.New(s, s.hooks, channels, config)
+			h := notify.New(s, s.hooks, nil, nil, channels, config)
 			j := s.job0(t, job.Converted)
 			for range 2 {
 				status, _, body := post(t, h, event0(t, j))
@@ -462,10 +535,10 @@ func TestChannelTakenAway(t *testing.T) {
 	s, mail := newStore(t), &channel{name: "email"}
 	hook := &channel{name: "webhook", tell: func(int, notify.Outcome) error { return errors.New("away") }}
 	j := s.job0(t, job.Converted)
-	if status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail, hook}, config), event0(t, j)); status != 503 {
+	if status, _, _ := post(t, notify.New(s, s.hooks, nil, nil, []notify.Channel{mail, hook}, config), event0(t, j)); status != 503 {
 		t.Fatalf("answer = %d, want 503", status)
 	}
-	if status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail}, config), event0(t, j)); status != 200 {
+	if status, _, _ := post(t, notify.New(s, s.hooks, nil, nil, []notify.Channel{mail}, config), event0(t, j)); status != 200 {
 		t.Errorf("answer = %d, want 200", status)
 	}
 	if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified || len(mail.told) != 1 {
@@ -480,7 +553,7 @@ func TestRefused(t *testing.T) {
 	}
 	s, mail, hook := newStore(t), &channel{name: "email", tell: refuse}, &channel{name: "webhook"}
 	j := s.job0(t, job.Converted)
-	h := notify.New(s, s.hooks, []notify.Channel{mail, hook}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{mail, hook}, config)
 	for range 2 {
 		if status, reply, _ := post(t, h, event0(t, j)); status != 200 || sent(t, reply).Channel != "webhook" {
 			t.Errorf("answer = %d, reply %v, want 200 about the webhook", status, reply)
@@ -495,7 +568,7 @@ func TestRefused(t *testing.T) {
 	}
 
 	only := s.job0(t, job.Failed)
-	h = notify.New(s, s.hooks, []notify.Channel{mail}, config)
+	h = notify.New(s, s.hooks, nil, nil, []notify.Channel{mail}, config)
 	for range 2 {
 		if status, _, _ := post(t, h, event0(t, only)); status != 204 {
 			t.Errorf("answer = %d when nobody was told, want 204", status)
@@ -518,7 +591,7 @@ func TestSideBySide(t *testing.T) {
 		}
 		return nil
 	}}
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
 	e := event0(t, s.job0(t, job.Converted))
 	first := make(chan int)
 	go func() {
@@ -527,7 +600,7 @@ func TestSideBySide(t *testing.T) {
 	}()
 	<-entered
 	other := &channel{name: "email"}
-	if status, _, body := post(t, notify.New(s, s.hooks, []notify.Channel{other}, config), e); status != 409 {
+	if status, _, body := post(t, notify.New(s, s.hooks, nil, nil, []notify.Channel{other}, config), e); status != 409 {
 		t.Errorf("answer beside = %d %q, want 409", status, body)
 	}
 	close(release)
@@ -543,7 +616,7 @@ func TestSideBySide(t *testing.T) {
 func TestNextRound(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(t), &channel{name: "email"}
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
 	j := s.job0(t, job.Failed)
 	first := event0(t, j)
 	post(t, h, first)
@@ -578,7 +651,7 @@ func TestGoesOnMeanwhile(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	j := s.job0(t, job.Failed)
 	e := event0(t, j)
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
 	s.get = func(string) (job.Job, error) {
 		_, err := s.Retry(t.Context(), j.ID)
 		return j, err
@@ -597,7 +670,7 @@ func TestStoreAway(t *testing.T) {
 	s, c := newStore(t), &channel{name: "email"}
 	j := s.job0(t, job.Converted)
 	e := event0(t, j)
-	h := notify.New(s, s.hooks, []notify.Channel{c}, config)
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
 	s.get = func(string) (job.Job, error) { return job.Job{}, errors.New("no server at mongodb://hunter2") }
 	if status, _, body := post(t, h, e); status != 503 || strings.Contains(body, "hunter2") || c.calls != 0 {
 		t.Errorf("answer = %d %q, want 503 that tells nothing", status, body)
@@ -639,7 +712,7 @@ func TestLinkEndsWithJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, _, _ := post(t, notify.New(s, s.hooks, []notify.Channel{mail}, config), event0(t, j))
+	status, _, _ := post(t, notify.New(s, s.hooks, nil, nil, []notify.Channel{mail}, config), event0(t, j))
 	if status != http.StatusOK || len(mail.told) != 1 {
 		t.Fatalf("answer = %d, told %d times, want 200, once", status, len(mail.told))
 	}

@@ -26,9 +26,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	if err != nil {
 		return err
 	}
+	f := notify.New(stores.Jobs, stores.Webhooks, stores.Videos, stores.MP3s, channels, c.Notify)
 	return serve.Run(ctx, c.Serve, serve.Process{
 		Name:    "notify",
-		Handler: c.Events.Authenticated("notify", notify.New(stores.Jobs, stores.Webhooks, channels, c.Notify)),
+		Handler: c.Events.Authenticated("notify", f),
 		Checks:  []serve.Check{{Name: "MongoDB", Ping: stores.Jobs.Ping}},
 		Close:   []func(context.Context) error{stores.Close},
 	})

@@ -193,7 +193,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	p.Handler = mux
 	dispatcher := broker.NewDispatcher(queue, ts, nil, broker.Local{
 		"convert": until(ctx, convert.New(files.jobs, files.videos, files.mp3s, encoder, c.Convert)),
-		"notify":  notify.New(files.jobs, files.webhooks, channels, c.Notify),
+		"notify":  notify.New(files.jobs, files.webhooks, files.videos, files.mp3s, channels, c.Notify),
 	})
 	sweeper := sweep.New(files.jobs, files.uploads, files.videos, files.mp3s, send, c.Sweep).
 		WithAccounts(sweep.Accounts{Deleted: deleted{users}, Feeds: files.feeds, Webhooks: files.webhooks})

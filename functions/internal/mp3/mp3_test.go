@@ -2,9 +2,12 @@ package mp3
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -220,6 +223,38 @@ func TestTagEncode(t *testing.T) {
 	}
 }
 
+// TestMeasure counts what a player plays: neither the tag, nor the frame in front, nor the gaps.
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	x, sound := info(bytes.Repeat([]byte{9}, 100)...)
+	tag := Tag{Title: "a", Cover: bytes.Repeat(frame(9), 3)}.Encode()
+	for _, tt := range []struct {
+		name    string
+		content []byte
+		samples float64
+	}{
+		{"frames", sound, 100 * 1152},
+		{"ours", slices.Concat(tag, x.Frame(&Gaps{Delay: 576, Padding: 1000}), sound), 100*1152 - 1576},
+		{"gaps not known", slices.Concat(x.Frame(nil), sound, []byte("TAG of the old kind")), 100 * 1152},
+		{"nothing", nil, 0},
+		{"a tag that breaks off", tag[:30], 0},
+		{"no MP3", []byte("something else, of which nothing is known"), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m, err := Measure(bytes.NewReader(tt.content))
+			sum := sha256.Sum256(tt.content)
+			if err != nil || m.Length != int64(len(tt.content)) || m.SHA256 != hex.EncodeToString(sum[:]) ||
+				math.Abs(m.Duration.Seconds()-tt.samples/44100) > 1e-6 {
+				t.Errorf("Measure = %+v, %v, want %d bytes, %v s", m, err, len(tt.content), tt.samples/44100)
+			}
+		})
+	}
+	if _, err := Measure(io.MultiReader(bytes.NewReader(sound), iotest.ErrReader(errors.New("broken")))); err == nil {
+		t.Error("Measure of what breaks off = nil, want an error")
+	}
+}
+
 // FuzzReader checks that the frames and what is skipped are all of the stream, in order.
 func FuzzReader(f *testing.F) {
 	f.Add(slices.Concat(frame(9), frame(3), []byte("junk"), frame(14), frame(9), frame(9)), uint64(1))
@@ -241,6 +276,9 @@ func FuzzReader(f *testing.F) {
 			t.Errorf("%d bytes of frames and %d skipped, want %d", n, skipped, len(b))
 		}
 		_, _ = ReadVBRHeader(bytes.NewReader(b), 0)
+		if m, err := Measure(bytes.NewReader(b)); err != nil || m.Length != int64(len(b)) || m.Duration < 0 {
+			t.Errorf("Measure = %+v, %v, want %d bytes", m, err, len(b))
+		}
 		var x *Info
 		for _, fr := range frames {
 			h, _ := ParseHeader(fr)
