@@ -4,7 +4,8 @@
 //	soundstrip convert in.mp4                makes in.mp3, with no server; -h tells the options
 //	soundstrip send in.mp4 …                 has a server make in.mp3; -h tells the options
 //	soundstrip login|logout                  keeps a token for send, or forgets it
-//	soundstrip user …                         manages the users of that folder, or of the MySQL that MYSQL_HOST names
+//	soundstrip user …                        manages the users of that folder, or of the MySQL that MYSQL_HOST names
+//	soundstrip adopt …                       gives MP3s of the old system to their owners
 package main
 
 import (
@@ -33,8 +34,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runLogout(env, args[1:])
 	case args[0] == "user":
 		return runUser(ctx, env, args[1:])
+	case args[0] == "adopt":
+		return runAdopt(ctx, env, args[1:])
 	default:
-		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, login, logout "+
-			"and user", args)
+		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, login, logout, "+
+			"user and adopt", args)
 	}
 }
