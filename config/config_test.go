@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -345,6 +346,8 @@ func TestPodsHaveTheLeastRights(t *testing.T) {
 	}
 }
 
+var pinned = regexp.MustCompile(`^[a-z./]+:[0-9]+\.[0-9]+\.[0-9]+[a-z-]*@sha256:[0-9a-f]{64}$`)
+
 func TestImages(t *testing.T) {
 	t.Parallel()
 	var built []string
@@ -352,8 +355,8 @@ func TestImages(t *testing.T) {
 		for _, c := range p.spec.Containers {
 			if path, ok := strings.CutPrefix(c.Image, "ko://"); ok {
 				built = append(built, path)
-			} else if _, tag, _ := strings.Cut(c.Image, ":"); tag == "" || strings.HasPrefix(tag, "latest") {
-				t.Errorf("image of %s = %s, want a version", p.name, c.Image)
+			} else if !pinned.MatchString(c.Image) {
+				t.Errorf("image of %s = %s, want a version and a digest", p.name, c.Image)
 			}
 		}
 	}
@@ -444,6 +447,39 @@ func TestNetworkPoliciesSelectPods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWaysToStores has nobody reach the stores whom they do not let in, nor anything else by these ways.
+func TestWaysToStores(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	for _, tt := range []struct{ out, in string }{
+		{"login-to-mysql", "mysql"}, {"functions-to-mongodb", "mongodb"}, {"broker-to-rabbitmq", "rabbitmq"},
+	} {
+		out, in := find[*networkingv1.NetworkPolicy](t, objects, tt.out), find[*networkingv1.NetworkPolicy](t, objects, tt.in)
+		if diff := cmp.Diff(names(in.Spec.Ingress[0].From[0].PodSelector), names(&out.Spec.PodSelector)); diff != "" {
+			t.Errorf("%s is for others than those whom %s lets in (-in +out):\n%s", tt.out, tt.in, diff)
+		}
+		to := out.Spec.Egress[0].To
+		if len(out.Spec.Egress) != 1 || len(to) != 1 || !slices.Equal(names(to[0].PodSelector), []string{tt.in}) {
+			t.Errorf("%s leads to %+v, want %s only", tt.out, out.Spec.Egress, tt.in)
+		}
+		own := find[*networkingv1.NetworkPolicy](t, decode(t, "own-stores/networkpolicies.yaml"), tt.out)
+		if diff := cmp.Diff(names(&out.Spec.PodSelector), names(&own.Spec.PodSelector)); diff != "" {
+			t.Errorf("%s of own-stores is for others (-stores +own):\n%s", tt.out, diff)
+		}
+		if peers := own.Spec.Egress[0].To; len(peers) != 1 || peers[0].IPBlock == nil {
+			t.Errorf("%s of own-stores leads to %+v, want a network", tt.out, peers)
+		}
+	}
+}
+
+// names are those of the pods that a selector selects.
+func names(s *metav1.LabelSelector) []string {
+	if name := s.MatchLabels["app.kubernetes.io/name"]; name != "" {
+		return []string{name}
+	}
+	return s.MatchExpressions[0].Values
 }
 
 func triggers(t *testing.T, objects tree) broker.Triggers {

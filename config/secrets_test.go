@@ -1,8 +1,10 @@
 package config_test
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"os/exec"
@@ -10,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 )
 
@@ -64,10 +68,10 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := makeSecrets(t, cluster)
-	if diff := cmp.Diff(map[string]string{"username": "me", "password": "mine"}, first["mysql"]); diff != "" {
+	if diff := gocmp.Diff(map[string]string{"username": "me", "password": "mine"}, first["mysql"]); diff != "" {
 		t.Errorf("a Secret that was there changed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(first, makeSecrets(t, cluster)); diff != "" {
+	if diff := gocmp.Diff(first, makeSecrets(t, cluster)); diff != "" {
 		t.Errorf("secrets made again (-first +second):\n%s", diff)
 	}
 	if other := makeSecrets(t, t.TempDir()); other["token-key"]["private-key"] == first["token-key"]["private-key"] {
@@ -102,6 +106,41 @@ func TestSecretsAreThoseThatPodsName(t *testing.T) {
 					t.Errorf("%s has %d bytes, want 32 at least", v.Name, len(value))
 				}
 			}
+		}
+	}
+}
+
+// TestUsersOfMongoDB gives each function a user of its own, whose password no other one has.
+func TestUsersOfMongoDB(t *testing.T) {
+	t.Parallel()
+	objects := load(t)
+	var users map[string]map[string]string
+	text := find[*corev1.ConfigMap](t, objects, "mongodb-users").Data["roles.json"]
+	if err := json.Unmarshal([]byte(text), &users); err != nil {
+		t.Fatal(err)
+	}
+	of := map[string]string{"forget": "sweep"}
+	for _, p := range objects.pods() {
+		for _, c := range p.spec.Containers {
+			given := objects.variables(t, c)
+			if _, ok := given["MONGODB_URI"]; !ok {
+				continue
+			}
+			user := given["MONGODB_USER"]
+			if user != cmp.Or(of[p.name], p.name) || users[user] == nil {
+				t.Errorf("%s logs in as %q, who has the rights %v", p.name, user, users[user])
+			}
+			for _, v := range c.Env {
+				if v.Name == "MONGODB_PASSWORD" && v.ValueFrom.SecretKeyRef.Key != user+"-password" {
+					t.Errorf("%s has %s", p.name, v.ValueFrom.SecretKeyRef.Key)
+				}
+			}
+		}
+	}
+	server := objects.variables(t, find[*appsv1.StatefulSet](t, objects, "mongodb").Spec.Template.Spec.Containers[0])
+	for user := range users {
+		if _, ok := server["PASSWORD_"+user]; !ok {
+			t.Errorf("the server is not told the password of %s", user)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/networking/pkg/apis/networking"
 	"knative.dev/pkg/apis"
 	servingv1beta1 "knative.dev/serving/pkg/apis/serving/v1beta1"
 )
@@ -36,6 +37,9 @@ func TestTLS(t *testing.T) {
 	if m.Spec.Ref.Name != "gateway" || m.Namespace != namespace || c.Namespace != namespace {
 		t.Errorf("%s leads to %s, in %s and %s, want gateway in %s", m.Name, m.Spec.Ref.Name, m.Namespace, c.Namespace,
 			namespace)
+	}
+	if got := m.Annotations[networking.HTTPProtocolAnnotationKey]; got != "Redirected" {
+		t.Errorf("http:// is %q, want Redirected", got)
 	}
 	if m.Spec.TLS == nil || m.Spec.TLS.SecretName != c.Spec.SecretName {
 		t.Errorf("the mapping's TLS is %v, want the certificate's Secret %s", m.Spec.TLS, c.Spec.SecretName)

@@ -29,7 +29,7 @@ triggers:
 - {name: notify, queue: mp3, subscriber: http://notify}
 - {name: other, subscriber: http://other}
 `)
-	env := map[string]string{"AMQP_URL": "amqp://host", "BROKER_TRIGGERS": file, "EVENT_SECRET": strings.Repeat("s", 32)}
+	env := map[string]string{"AMQP_URL": "amqp://localhost", "BROKER_TRIGGERS": file, "EVENT_SECRET": strings.Repeat("s", 32)}
 	tests := []struct {
 		name   string
 		env    map[string]string
@@ -42,6 +42,13 @@ triggers:
 		{name: "one queue for both", env: map[string]string{"VIDEO_QUEUE": "mp3"}, err: []string{"VIDEO_QUEUE", "mp3"}},
 		{name: "short secret", env: map[string]string{"EVENT_SECRET": "s"},
 			err: []string{"EVENT_SECRET: want at least 32 bytes"}},
+		{name: "another machine without TLS", env: map[string]string{"AMQP_URL": "amqp://u:hidden@host"},
+			err: []string{"AMQP_URL: host is another machine: use amqps://, or set STORES_PLAIN=true"}},
+		{name: "another machine", env: map[string]string{"AMQP_URL": "amqps://host"},
+			queues: []string{"video", "mp3", "soundstrip.other"}},
+		{name: "another machine without TLS on purpose",
+			env:    map[string]string{"AMQP_URL": "amqp://host", "STORES_PLAIN": "true"},
+			queues: []string{"video", "mp3", "soundstrip.other"}},
 		{name: "no file", env: map[string]string{"BROKER_TRIGGERS": "/nowhere"},
 			err: []string{"BROKER_TRIGGERS", "/nowhere"}},
 		{name: "bad file", env: map[string]string{"BROKER_TRIGGERS": writeTriggers(t, "triggers: [{name: a}]")},

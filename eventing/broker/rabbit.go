@@ -12,12 +12,26 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 // RabbitConfig says where RabbitMQ is.
 type RabbitConfig struct {
 	URL    string `env:"AMQP_URL, required"`              // amqp:// or amqps://
 	Prefix string `env:"AMQP_PREFIX, default=soundstrip"` // with which the names of queues and exchanges begin
+	Stores serve.StoresConfig
+}
+
+// Validate reports a URL that is none, or of another machine without TLS.
+func (c RabbitConfig) Validate() error {
+	switch u, err := amqp.ParseURI(c.URL); {
+	case err != nil: // which would tell the password
+		return errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed")
+	case u.Scheme == "amqp" && c.Stores.WantsTLS(u.Host):
+		return fmt.Errorf("AMQP_URL: %s is another machine: use amqps://, or set STORES_PLAIN=true", u.Host)
+	}
+	return nil
 }
 
 const (
@@ -62,9 +76,8 @@ func NewRabbit(config RabbitConfig, triggers Triggers) (*Rabbit, error) {
 }
 
 func connectRabbit(config RabbitConfig, triggers Triggers, declares bool) (*Rabbit, error) {
-	if _, err := amqp.ParseURI(config.URL); err != nil {
-		// err would tell the password.
-		return nil, errors.New("AMQP_URL: want amqp://user:password@host:port/vhost, percent-encoded where needed")
+	if err := config.Validate(); err != nil {
+		return nil, err
 	}
 	if err := triggers.Validate(); err != nil {
 		return nil, err

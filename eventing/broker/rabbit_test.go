@@ -404,7 +404,7 @@ func TestRabbitConfig(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("NewRabbit() with a bad URL = %v, want an error without the password", err)
 	}
-	if _, err := NewRabbit(RabbitConfig{URL: "amqp://host", Prefix: "x"}, nil); err == nil {
+	if _, err := NewRabbit(RabbitConfig{URL: "amqp://localhost", Prefix: "x"}, nil); err == nil {
 		t.Error("NewRabbit() without triggers = nil, want an error")
 	}
 }

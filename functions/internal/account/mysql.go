@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 // Config says where MySQL or MariaDB is.
@@ -20,8 +22,10 @@ type Config struct {
 	User     string `env:"MYSQL_USER"`
 	Password string `env:"MYSQL_PASSWORD"`
 	DB       string `env:"MYSQL_DB"`
-	// TLS is true, skip-verify, preferred (when the server offers it, unverified) or false.
-	TLS string `env:"MYSQL_TLS, default=preferred"`
+	// TLS is true, skip-verify, preferred (when the server offers it, unverified) or false. When it is not set it is true,
+	// and preferred where the server may be without.
+	TLS    string `env:"MYSQL_TLS"`
+	Stores serve.StoresConfig
 	// Rehash says that plain passwords become hashes, after which the old auth service refuses their owners.
 	Rehash bool `env:"LOGIN_REHASH, default=true"`
 }
@@ -39,18 +43,29 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New("MYSQL_DB is not set"))
 	}
 	switch c.TLS {
-	case "true", "skip-verify", "preferred", "false":
+	case "", "true", "skip-verify", "preferred", "false":
 	default:
 		errs = append(errs, fmt.Errorf("MYSQL_TLS is %q: want true, skip-verify, preferred or false", c.TLS))
 	}
 	return errors.Join(errs...)
 }
 
+func (c *Config) tls() string {
+	switch {
+	case c.TLS != "":
+		return c.TLS
+	case c.Stores.WantsTLS(c.Host):
+		return "true"
+	default:
+		return "preferred"
+	}
+}
+
 // Open makes the pool of connections to the server; it connects when the first is needed.
 func Open(c Config) (*sql.DB, error) {
 	m := mysql.NewConfig()
 	m.Net, m.Addr = "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
-	m.User, m.Passwd, m.DBName, m.TLSConfig = c.User, c.Password, c.DB, c.TLS
+	m.User, m.Passwd, m.DBName, m.TLSConfig = c.User, c.Password, c.DB, c.tls()
 	m.ParseTime = true
 	m.Timeout, m.ReadTimeout, m.WriteTimeout = 5*time.Second, 15*time.Second, 15*time.Second
 	m.Logger = slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn)

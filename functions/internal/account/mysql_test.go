@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/soundstrip/soundstrip/eventing/serve"
 )
 
 // oldTable is the one of the Python service's init.sql.
@@ -197,6 +199,30 @@ func (p *proxy) set(up bool) {
 			_ = c.Close()
 		}
 		p.conns = nil
+	}
+}
+
+// TestTLS has another machine's certificate checked, unless something else is asked for.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		host, tls string
+		plain     bool
+		want      string
+	}{
+		{host: "mysql", want: "true"},
+		{host: "192.0.2.1", want: "true"},
+		{host: "mysql", plain: true, want: "preferred"},
+		{host: "mysql", tls: "skip-verify", want: "skip-verify"},
+		{host: "mysql", tls: "true", plain: true, want: "true"},
+		{host: "localhost", want: "preferred"},
+		{host: "127.0.0.1", want: "preferred"},
+		{host: "::1", want: "preferred"},
+	} {
+		c := Config{Host: tt.host, TLS: tt.tls, Stores: serve.StoresConfig{Plain: tt.plain}}
+		if got := c.tls(); got != tt.want {
+			t.Errorf("TLS to %s with MYSQL_TLS=%s, STORES_PLAIN=%v is %s, want %s", tt.host, tt.tls, tt.plain, got, tt.want)
+		}
 	}
 }
 

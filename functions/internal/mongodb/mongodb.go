@@ -3,7 +3,9 @@ package mongodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -12,13 +14,19 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
 // Config says where MongoDB is and how its databases are called.
 type Config struct {
-	URI      string `env:"MONGODB_URI, required"`
+	URI string `env:"MONGODB_URI, required"`
+	// Whom to log in as, where the URI names nobody and there is a password.
+	User     string `env:"MONGODB_USER"`
+	Password string `env:"MONGODB_PASSWORD"`
+	Stores   serve.StoresConfig
+
 	Videos   string `env:"MONGODB_VIDEOS_DB, default=videos"` // GridFS
 	MP3s     string `env:"MONGODB_MP3S_DB, default=mp3s"`     // GridFS
 	Database string `env:"MONGODB_DB, default=soundstrip"`    // jobs, uploads, feeds and webhooks
@@ -36,7 +44,21 @@ type Config struct {
 // With both at majority on the primary, a process reads its own writes. Those of others it may read late, so package
 // job changes a job only if it still is as it was read. Source:
 // https://www.mongodb.com/docs/manual/reference/read-concern-majority/
-func Connect(c Config) (*mongo.Client, error) { return connect(clientOptions(c)) }
+//
+// Without TLS it connects to this machine only, unless STORES_PLAIN says otherwise.
+func Connect(c Config) (*mongo.Client, error) {
+	o := clientOptions(c)
+	for _, address := range o.Hosts {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			host = address // without a port
+		}
+		if o.TLSConfig == nil && c.Stores.WantsTLS(host) {
+			return nil, fmt.Errorf("MONGODB_URI: %s is another machine: add tls=true, or set STORES_PLAIN=true", address)
+		}
+	}
+	return connect(o)
+}
 
 func connect(o *options.ClientOptions) (*mongo.Client, error) {
 	client, err := mongo.Connect(o)
@@ -48,7 +70,7 @@ func connect(o *options.ClientOptions) (*mongo.Client, error) {
 
 func clientOptions(c Config) *options.ClientOptions {
 	journal := true
-	return options.Client().
+	o := options.Client().
 		SetAppName("soundstrip").
 		SetServerSelectionTimeout(10 * time.Second).
 		SetTimeout(30 * time.Second).
@@ -56,6 +78,18 @@ func clientOptions(c Config) *options.ClientOptions {
 		SetReadPreference(readpref.Primary()).
 		SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})
+	if o.Auth == nil && c.Password != "" {
+		o.SetAuth(options.Credential{Username: c.User, Password: c.Password})
+	}
+	return o
+}
+
+// Validate reports a password that is nobody's.
+func (c *Config) Validate() error {
+	if c.Password != "" && c.User == "" {
+		return errors.New("MONGODB_USER is not set, and MONGODB_PASSWORD is")
+	}
+	return nil
 }
 
 // Stores are what the server keeps.

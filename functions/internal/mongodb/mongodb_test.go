@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -33,6 +34,56 @@ func TestConnect(t *testing.T) {
 	}
 	if _, err := Connect(Config{URI: "127.0.0.1"}); err == nil || !strings.Contains(err.Error(), "MONGODB_URI") {
 		t.Errorf("Connect with a bad URI = %v, want an error that names the variable", err)
+	}
+}
+
+// TestOtherMachines has a connection without TLS refused, unless it is asked for.
+func TestOtherMachines(t *testing.T) {
+	t.Parallel()
+	plain := serve.StoresConfig{Plain: true}
+	for _, tt := range []struct {
+		uri     string
+		stores  serve.StoresConfig
+		refused bool
+	}{
+		{uri: "mongodb://mongodb:27017/", refused: true},
+		{uri: "mongodb://127.0.0.1,192.0.2.1:27018/", refused: true},
+		{uri: "mongodb://mongodb/?tls=false", refused: true},
+		{uri: "mongodb://mongodb/?tls=true"},
+		{uri: "mongodb://mongodb:27017/", stores: plain},
+		{uri: "mongodb://localhost,[::1]:27018,127.0.0.2/"},
+		{uri: "mongodb://%2Ftmp%2Fmongodb-27017.sock/"},
+	} {
+		client, err := Connect(Config{URI: tt.uri, Stores: tt.stores})
+		if (err != nil) != tt.refused || err != nil && !strings.HasPrefix(err.Error(), "MONGODB_URI: ") {
+			t.Errorf("Connect(%s) with STORES_PLAIN=%v = %v, want refused: %v", tt.uri, tt.stores.Plain, err, tt.refused)
+		}
+		if err == nil {
+			_ = client.Disconnect(t.Context())
+		}
+	}
+}
+
+// TestWhoLogsIn has the URI's user before that of MONGODB_USER.
+func TestWhoLogsIn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ uri, user, password, want string }{
+		{"mongodb://127.0.0.1/", "upload", "secret", "upload"},
+		{"mongodb://127.0.0.1/?authSource=admin", "upload", "secret", "upload"},
+		{"mongodb://me:mine@127.0.0.1/", "upload", "secret", "me"},
+		{"mongodb://127.0.0.1/", "upload", "", ""},
+		{"mongodb://127.0.0.1/", "", "", ""},
+	} {
+		got := ""
+		if o := clientOptions(Config{URI: tt.uri, User: tt.user, Password: tt.password}); o.Auth != nil {
+			got = o.Auth.Username
+		}
+		if got != tt.want {
+			t.Errorf("clientOptions(%s) with %q, %q logs in as %q, want %q", tt.uri, tt.user, tt.password, got, tt.want)
+		}
+	}
+	if err := (&Config{Password: "secret"}).Validate(); err == nil || !strings.HasPrefix(err.Error(), "MONGODB_USER") {
+		t.Errorf("Validate() of a password without a user = %v", err)
 	}
 }
 
