@@ -366,12 +366,18 @@ func (s *Store) inTx(ctx context.Context, f func(*sql.Tx) error) error {
 const keep = 25 * 60 * 60
 
 // end ends the tokens of a user that were given until now. Times of tokens are whole seconds, so that those of the next
-// second are the first that count.
+// second are the first that count. Where the tokens were ended in this second before, some may have that time already.
 func (s *Store) end(ctx context.Context, tx *sql.Tx, id string) error {
 	if _, err := tx.ExecContext(ctx, s.sql("DELETE FROM tokens_after WHERE since < NOW() - ?"), keep); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, s.sql("REPLACE INTO tokens_after (uid, since) VALUES (?, NOW() + 1)"), id)
+	var last int64
+	err := tx.QueryRowContext(ctx, s.sql("SELECT COALESCE(MAX(since), NOW()) FROM tokens_after "+
+		"WHERE uid = ? AND since > NOW()"), id).Scan(&last)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "REPLACE INTO tokens_after (uid, since) VALUES (?, ?)", id, last+1)
 	return err
 }
 

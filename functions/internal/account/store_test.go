@@ -347,7 +347,18 @@ func TestTokensEnd(t *testing.T) {
 				t.Errorf("%s: TokensAfter(later) = %v, %v, want none", tt.name, later, err)
 			}
 		}
-		execute(t, b.db, "UPDATE tokens_after SET since = since - ?", keep+2)
+		// A token that is given within the second has the time of the next one: it ends as well.
+		for range 3 {
+			before, err := s.ByID(t.Context(), u.ID)
+			if err == nil {
+				err = s.EndTokens(t.Context(), email)
+			}
+			after, err2 := s.ByID(t.Context(), u.ID)
+			if err := errors.Join(err, err2); err != nil || after.TokensAfter <= before.TokensAfter {
+				t.Errorf("tokens count from %d on, %v, want later than %d", after.TokensAfter, err, before.TokensAfter)
+			}
+		}
+		execute(t, b.db, "UPDATE tokens_after SET since = since - ?", keep+10)
 		if err := s.EndTokens(t.Context(), "other@email.com"); err != nil {
 			t.Fatal(err)
 		}
