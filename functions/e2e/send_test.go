@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // sender is somebody who uses soundstrip send.
@@ -56,7 +58,7 @@ func (s *sender) send(args ...string) (code int, stdout, stderr string) {
 func TestSend(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
-	s := laptop(t, t.TempDir())
+	s := laptop(t, t.TempDir(), "QUOTAS=default bytes=1G; admin minutes=600", "RETENTION_MP3=30d")
 	someone := newSender(t, s.url)
 	dir := t.TempDir()
 	film := video(t, "film.mp4", 4, "-c:a", "aac", "-b:v", "2M", "-metadata", "title=Über")
@@ -101,8 +103,10 @@ func TestSend(t *testing.T) {
 		var o struct {
 			MP3          string
 			Sent, Length int64
+			Expires      time.Time
 		}
-		if err := json.Unmarshal([]byte(out), &o); code != 0 || err != nil || o.MP3 != alone {
+		if err := json.Unmarshal([]byte(out), &o); code != 0 || err != nil || o.MP3 != alone ||
+			time.Until(o.Expires) < 29*24*time.Hour {
 			t.Fatalf("soundstrip send --json %s = %d %s %s, %v", name, code, out, said, err)
 		}
 		if o.Sent > o.Length/4 {
@@ -121,6 +125,15 @@ func TestSend(t *testing.T) {
 		if !bytes.Equal(read(t, filepath.Join(dir, "film.mp3")), read(t, filepath.Join(dir, "film.mp4.whole.mp3"))) {
 			t.Error("the MP3 from the folder differs")
 		}
+	}
+
+	said, err := someone.command("usage").CombinedOutput()
+	if want := regexp.MustCompile(`(?s)stored +\d+\.\d MB +of no limit.*minutes made today +\d +of 600.*` +
+		`film\.mkv +is kept until \d{4}-`); err != nil || !want.Match(said) {
+		t.Errorf("soundstrip usage = %v %s, want what is used and when the MP3s end", err, said)
+	}
+	if said, err := stranger.command("usage").CombinedOutput(); err == nil || !strings.Contains(string(said), "not logged in") {
+		t.Errorf("soundstrip usage without a login = %v %s", err, said)
 	}
 }
 

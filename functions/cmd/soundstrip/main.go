@@ -3,6 +3,7 @@
 //	soundstrip                               serves on http://127.0.0.1:8080, with its data in .soundstrip
 //	soundstrip convert in.mp4                makes in.mp3, with no server; -h tells the options
 //	soundstrip send in.mp4 …                 has a server make in.mp3; -h tells the options
+//	soundstrip usage                         shows what is used at the server, and when files end there
 //	soundstrip login|logout                  keeps a token for send, or forgets it
 //	soundstrip user …                        manages the users of that folder, or of the MySQL that MYSQL_HOST names
 //	soundstrip adopt …                       gives MP3s of the old system to their owners
@@ -28,6 +29,8 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runConvert(ctx, env, args[1:])
 	case args[0] == "send":
 		return runSend(ctx, env, args[1:])
+	case args[0] == "usage":
+		return runUsage(ctx, env, args[1:])
 	case args[0] == "login":
 		return runLogin(ctx, env, args[1:])
 	case args[0] == "logout":
@@ -37,7 +40,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	case args[0] == "adopt":
 		return runAdopt(ctx, env, args[1:])
 	default:
-		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, login, logout, "+
+		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, usage, login, logout, "+
 			"user and adopt", args)
 	}
 }

@@ -78,19 +78,9 @@ func runSend(ctx context.Context, env envconfig.Lookuper, args []string) error {
 	if err != nil {
 		return usage("send", err)
 	}
-	tokens, err := readTokens()
-	if err != nil {
-		return fmt.Errorf("soundstrip send: %w", err)
+	if s.client, err = connect("send", s.url); err != nil {
+		return err
 	}
-	token := tokens[s.url]
-	if token == "" {
-		return &serve.Exit{Code: exitLogin, Err: fmt.Errorf("soundstrip send: not logged in at %s: soundstrip login "+
-			"--url %[1]s EMAIL", s.url)}
-	}
-	if s.client, err = api.New(s.url, token); err != nil {
-		return usage("send", err)
-	}
-	s.client.Renewed = func(token string) { _ = keepToken(s.url, token) } // the old one holds for a while
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return fmt.Errorf("soundstrip send: %w", err)
@@ -196,14 +186,16 @@ func (s *sending) run(ctx context.Context) error {
 
 // outcome is what became of a video.
 type outcome struct {
-	File   string            `json:"file"`
-	Job    string            `json:"job_id,omitempty"`
-	State  job.State         `json:"state,omitempty"`
-	Sent   int64             `json:"sent"`   // bytes that the service has of it
-	Length int64             `json:"length"` // of the file
-	MP3    string            `json:"mp3,omitempty"`
-	Notice string            `json:"notice,omitempty"`
-	Error  *eventing.Failure `json:"error,omitempty"`
+	File   string    `json:"file"`
+	Job    string    `json:"job_id,omitempty"`
+	State  job.State `json:"state,omitempty"`
+	Sent   int64     `json:"sent"`   // bytes that the service has of it
+	Length int64     `json:"length"` // of the file
+	MP3    string    `json:"mp3,omitempty"`
+	// Expires is when the service deletes its MP3.
+	Expires *time.Time        `json:"expires,omitempty"`
+	Notice  string            `json:"notice,omitempty"`
+	Error   *eventing.Failure `json:"error,omitempty"`
 
 	key string // of what is remembered
 }
@@ -337,11 +329,14 @@ func (s *sending) finish(ctx context.Context, v video, o outcome) (outcome, erro
 		return o, err
 	}
 	s.forget(o.key)
-	o.MP3, o.Notice = v.mp3, j.Notice
+	o.MP3, o.Notice, o.Expires = v.mp3, j.Notice, j.Expires
 	if !s.json {
 		length := time.Duration(j.MP3.Duration * float64(time.Second))
-		s.screen.print(os.Stdout,
-			fmt.Sprintf("%s: %s, %s; sent: %s", v.mp3, clock(length), megabytes(j.MP3.Length), o.amount()))
+		said := fmt.Sprintf("%s: %s, %s; sent: %s", v.mp3, clock(length), megabytes(j.MP3.Length), o.amount())
+		if j.Expires != nil {
+			said += "; the service keeps it until " + j.Expires.Local().Format(time.DateTime)
+		}
+		s.screen.print(os.Stdout, said)
 		if o.Notice != "" {
 			s.screen.print(os.Stdout, v.mp3+": "+o.Notice)
 		}

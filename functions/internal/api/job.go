@@ -13,6 +13,23 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
+// Get reads what the service says in JSON at a path.
+func (c *Client) Get(ctx context.Context, path string, into any) error {
+	return c.retry(ctx, func() (bool, error) {
+		r, err := c.request(ctx, http.MethodGet, path, nil)
+		if err != nil {
+			return false, err
+		}
+		r.Header.Set("Accept", "application/json")
+		res, err := c.do(r)
+		if err != nil {
+			return false, err
+		}
+		defer res.Body.Close()
+		return false, json.NewDecoder(res.Body).Decode(into)
+	})
+}
+
 // Await watches a job until there is nothing left to convert, and gives it as it is then. It tells how it goes on.
 func (c *Client) Await(ctx context.Context, id string, update func(j job.Job)) (j job.Job, err error) {
 	last := ""
