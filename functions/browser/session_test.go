@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	signIn   = "#signin"
+	signIn   = "[data-started] #signin" // once the modules are there: before, the form posts by itself
 	finished = `li.job[data-state=notified], li.job[data-state=converted]`
 )
 

@@ -264,7 +264,7 @@ func (p *tab) scheme(s string) {
 // signIn signs in as georgio, whose address may be there already.
 func (p *tab) signIn() {
 	p.t.Helper()
-	p.visible("#signin")
+	p.visible(signIn)
 	if eval[string](p, "document.querySelector('#signin [name=email]').value") == "" {
 		p.enter("#signin [name=email]", georgio)
 	}
@@ -272,9 +272,8 @@ func (p *tab) signIn() {
 	p.until(usable)
 }
 
-// usable holds once a person who is signed in can pick files.
-var usable = `document.querySelector('#files') && !document.querySelector('#files').disabled && !` +
-	isVisible("#signin") + ` && ` + isVisible("#drop")
+// usable holds once a person who is signed in can pick files, and all modules are there.
+var usable = `document.body.dataset.started === 'all' && !` + isVisible("#signin") + ` && ` + isVisible("#drop")
 
 // look checks a view in every width and both schemes: nothing is cut off at the side, axe-core has nothing to say
 // against it, and SCREENSHOTS gets a picture.

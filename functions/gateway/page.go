@@ -57,6 +57,9 @@ var thePage = sync.OnceValues(func() (*page, error) {
 		}
 		_, _ = hash.Write([]byte(name)) // has no error
 		_, _ = hash.Write(b)
+		if path.Ext(name) == ".js" {
+			b = slim(b)
+		}
 		p.assets[path.Base(name)] = newAsset(path.Ext(name), b)
 		return nil
 	})
@@ -65,18 +68,37 @@ var thePage = sync.OnceValues(func() (*page, error) {
 	}
 	p.hash = hex.EncodeToString(hash.Sum(nil)[:8])
 	text := template.Must(template.New("").Parse(p.assets[index].plain))
-	var b bytes.Buffer
-	if err := text.Execute(&b, struct{ Assets string }{p.folder()}); err != nil {
-		return nil, err
+	for name, signedIn := range map[string]bool{index: false, indexOfUser: true} {
+		var b bytes.Buffer
+		if err := text.Execute(&b, struct {
+			Assets   string
+			SignedIn bool
+		}{p.folder(), signedIn}); err != nil {
+			return nil, err
+		}
+		p.assets[name] = newAsset(".html", b.Bytes())
 	}
-	p.assets[index] = newAsset(".html", b.Bytes())
 	return p, nil
 })
 
-const index = "index.html"
+// The page begins with the form to sign in, or for who has a session with what shows the list.
+const index, indexOfUser = "index.html", "index.html of a user"
 
 // folder is where the page's files are, as seen from the page.
 func (p *page) folder() string { return "assets/" + p.hash }
+
+// slim takes the lines that are comments out of a script, and what lines are indented by: an eighth of what is sent.
+// No text of a script goes over several lines, and no line of code begins as one of a comment does.
+func slim(script []byte) []byte {
+	var b bytes.Buffer
+	for line := range bytes.Lines(script) {
+		line = bytes.TrimLeft(line, " ")
+		if !bytes.HasPrefix(line, []byte("//")) && !bytes.HasPrefix(line, []byte("/*")) && !bytes.HasPrefix(line, []byte("*")) {
+			b.Write(line)
+		}
+	}
+	return b.Bytes()
+}
 
 func newAsset(extension string, b []byte) asset {
 	a := asset{kind: types[extension], plain: string(b)}
@@ -93,7 +115,7 @@ func newAsset(extension string, b []byte) asset {
 func (a asset) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", a.kind)
-	h.Set("Vary", "Accept-Encoding")
+	h.Add("Vary", "Accept-Encoding")
 	h.Set("X-Content-Type-Options", "nosniff")
 	body := a.plain
 	if a.packed != "" && takesGzip(r.Header.Get("Accept-Encoding")) {
@@ -125,13 +147,17 @@ func servePage(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Referrer-Policy", "same-origin") // with no-referrer, forms would have the origin null, and be refused
 	h.Set("Cache-Control", "no-cache")
-	tag := `W/"` + p.hash + `"`
+	name, tag := index, `W/"`+p.hash+`"`
+	if r.Header.Get("Authorization") != "" { // the cookie's
+		name, tag = indexOfUser, `W/"`+p.hash+`-user"`
+	}
 	h.Set("ETag", tag)
+	h.Add("Vary", "Cookie")
 	if r.Header.Get("If-None-Match") == tag {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	p.assets[index].write(w, r)
+	p.assets[name].write(w, r)
 	return nil
 }
 

@@ -81,19 +81,37 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range all.assets {
-		if !loaded[name] && name != index {
+		if !loaded[name] && name != index && name != indexOfUser {
 			t.Errorf("nothing loads %s", name)
 		}
 	}
 	if size += len(all.assets[index].packed); size > 60_000 {
 		t.Errorf("the page takes %d bytes, want 60,000 at most", size)
 	}
+	source, err := files.ReadFile("page/text.js")
+	if err != nil {
+		t.Fatal(err)
+	}
 	texts := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^  (\w+):`).FindAllStringSubmatch(all.assets["text.js"].plain, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  (\w+):`).FindAllStringSubmatch(string(source), -1) {
 		if texts[m[1]] {
 			t.Errorf("text.js has two texts called %s: the page shows one for both", m[1])
 		}
 		texts[m[1]] = true
+	}
+	// What is seen before the modules come has its texts in the HTML, the same as those of text.js.
+	seen := regexp.MustCompile(`data-t="(\w+)">([^<]+)<`).FindAllStringSubmatch(body, -1)
+	for _, m := range seen {
+		if !strings.Contains(all.assets["text.js"].plain, "\n"+m[1]+": '"+m[2]+"'") {
+			t.Errorf("the page says %q, and text.js has another %s", m[2], m[1])
+		}
+	}
+	if len(seen) < 8 || len(texts) < 100 {
+		t.Errorf("the page has %d texts before its modules come, and then %d: want more", len(seen), len(texts))
+	}
+	if w := get("/", "Cookie", "soundstrip=x.y.z"); !strings.Contains(w.Body.String(), `data-view="app"`) ||
+		w.Header().Get("ETag") == get("/").Header().Get("ETag") {
+		t.Errorf("GET / of who has the cookie = %v, want what shows the list", w.Header())
 	}
 	if w := get("/assets/0123456789abcdef/main.js"); w.Code != http.StatusNotFound ||
 		strings.Contains(w.Header().Get("Cache-Control"), "max-age") {

@@ -1,11 +1,8 @@
 // The list of jobs: pages of it, live changes, search, and what can be done to one or to many.
 import { $, ask, complain, h, icon, put, remembered, say, setIcon, show } from './dom.js';
 import { follow } from './events.js';
-import { words } from './options.js';
-import { close as closePlayer, play, playing } from './player.js';
 import { address, session } from './session.js';
-import { shareLink } from './settings.js';
-import { ago, bytes, clock, left, text, when } from './text.js';
+import { ago, bytes, clock, left, text, when, words } from './text.js';
 
 const firstPage = 100;
 const fullPage = 200; // jobs, the most that the service gives at once
@@ -36,6 +33,12 @@ let loaded = false; // the first page
 let generation = 0; // of the list: an answer for one before is let go
 let owner = '';
 const others = 'BroadcastChannel' in globalThis ? new BroadcastChannel('soundstrip') : null; // tabs
+
+export const playing = { id: '', on: false }; // the job that the player has
+
+// What is not needed at first comes when it is asked for.
+const play = async (j) => (await import('./player.js')).play(j, titleOf(j));
+const shareLink = async (id) => (await import('./settings.js')).shareLink(id);
 
 export const titleOf = (j) => j.options?.title || j.filename || j.id;
 const running = (j) => groups.running.includes(j.state);
@@ -129,7 +132,7 @@ function forget(id) {
   jobs.delete(id);
   chosen.delete(id);
   heights.delete(id);
-  if (playing.id === id) closePlayer();
+  if (playing.id === id) import('./player.js').then((p) => p.close());
 }
 
 // finished tells that a job has ended.
@@ -173,7 +176,7 @@ function makeRow() {
       else chosen.delete(r.job.id);
       tools();
     } }),
-    play: button('play', text.play, 'play', () => play(r.job, titleOf(r.job))),
+    play: button('play', text.play, 'play', () => play(r.job)),
     name: h('p', { class: 'name' }),
     meta: h('p', { class: 'meta quiet' }),
     bar: h('progress', { max: 100, hidden: true }),
@@ -202,7 +205,7 @@ const deedsOf = {
 
 // deeds makes new buttons only where the job is of another kind.
 function deeds(r, j, name) {
-  const over = ['failed', 'cancelled', 'handed_over'].includes(j.state);
+  const over = ['failed', 'cancelled', 'handed_over'].includes(j.state) && !j.video.deleted;
   const kind = ready(j) ? 'ready' : running(j) ? 'running' : over ? 'over' : '';
   if (r.kind !== kind) {
     r.kind = kind;
@@ -257,7 +260,7 @@ function meta(j) {
         .join(' · ');
     case 'converted': case 'notified':
       return [from, clock(j.mp3?.duration), bytes(j.mp3?.length), words(j.options), created,
-        j.expires && text.expires(when(new Date(j.expires)))].filter(Boolean).join(' · ');
+        j.expires && text.keptUntil(when(new Date(j.expires)))].filter(Boolean).join(' · ');
     default:
       return [from, text.state[j.state], bytes(j.video.length), created].filter(Boolean).join(' · ');
   }
@@ -274,7 +277,8 @@ function why(j) {
   if (j.state === 'failed') {
     const said = j.error?.message ?? '';
     const sentence = said && said[0].toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? '' : '.');
-    return [sentence, text.doThis[j.error?.code] ?? text.doThis['']].filter(Boolean).join(' ');
+    const advice = j.video.deleted ? text.sendAgain : text.doThis[j.error?.code] ?? text.doThis[''];
+    return [sentence, advice].filter(Boolean).join(' ');
   }
   if (j.state === 'expired') return text.expiredNote;
   if (j.state === 'cancelled') return text.cancelledNote;
@@ -548,6 +552,7 @@ async function remove(ids) {
   if (wrong.length) complain(text.notDeleted(wrong.length, wrong[0]));
   if (gone) {
     say(text.deleted(gone));
+    dispatchEvent(new Event('deleted'));
     others?.postMessage('changed');
     // The focus goes to what is now where the first of them was.
     (rows.get(wanted[Math.min(place, wanted.length - 1)]?.id)?.box ?? $('jobs-title')).focus({ preventScroll: true });
@@ -581,9 +586,15 @@ function restart() {
   for (const id of [...jobs.keys()]) forget(id);
   chosen.clear();
   layout();
-  refresh().then(() => more(0));
+  return refresh().then(() => { more(0); });
 }
 
+const entered = () => {
+  $('whose').hidden = !session.user.admin;
+  return loaded ? refresh() : restart();
+};
+
+// startJobs listens. What it gives ends when there are jobs, or none can be had.
 export function startJobs() {
   for (const [id, labels] of [['state', text.states], ['sort', text.sorts]]) {
     for (const [value, label] of Object.entries(labels)) $(id).append(h('option', { value }, label));
@@ -627,11 +638,7 @@ export function startJobs() {
     else refresh();
   });
   others?.addEventListener('message', () => { if (session.user && !document.hidden) refresh(); });
-  session.addEventListener('in', () => {
-    $('whose').hidden = !session.user.admin;
-    if (loaded) refresh();
-    else restart();
-  });
+  session.addEventListener('in', entered);
   session.addEventListener('expired', listen);
   session.addEventListener('out', () => {
     owner = $('owner').value = '';
@@ -643,6 +650,7 @@ export function startJobs() {
     loaded = false;
     layout();
   });
+  return session.user ? entered() : Promise.resolve();
 }
 
 // drawPlaying marks the row of what plays.

@@ -1,12 +1,7 @@
-// Puts the page together: which of its views is seen, and signing in and out.
+// Puts the page together: which of its views is seen, and signing in and out. It loads first what is seen first.
 import { $, ask, complain, fillTexts, put, say, show } from './dom.js';
-import { arrived, drawPlaying, startJobs } from './jobs.js';
-import { startOptions } from './options.js';
-import { close as closePlayer, startPlayer } from './player.js';
 import { session } from './session.js';
-import { startSettings } from './settings.js';
 import { text } from './text.js';
-import { sendingNow, startUploads } from './upload.js';
 
 const form = $('signin');
 // What the form is for: its texts, and which of its fields are asked for.
@@ -20,21 +15,20 @@ let mode = 'signIn';
 let open = false; // everyone may make an account
 let link = ''; // the secret of a mail's link, by which a password is chosen
 
-function view(name) {
-  document.body.dataset.view = name;
-  for (const e of document.querySelectorAll('[data-only]')) e.hidden = e.dataset.only !== name;
-}
+const view = (name) => { document.body.dataset.view = name; };
 
 function signInView(why, to = 'signIn') {
   for (const d of document.querySelectorAll('dialog[open]')) d.close();
   view('signin');
   switchForm(to);
   show($('signin-why'), why);
-  form.password.value = '';
-  session.open().then((may) => {
+  if (why || to !== 'signIn') form.password.value = '';
+  session.may('users', 'POST').then((may) => {
     open = may;
     $('may').hidden = !open && mode === 'signIn';
   });
+  session.may('login/oidc', 'GET').then((may) => { $('signon').hidden = !may; });
+  if (form.contains(document.activeElement)) return; // the person has begun
   (form.email.value || form.email.disabled ? form.password : form.email).focus();
 }
 
@@ -94,6 +88,7 @@ async function submit(e) {
   e.preventDefault();
   const go = $('signin-go');
   if (go.disabled) return;
+  if (mode === 'signIn') import('./jobs.js').catch(() => {}); // is wanted next
   show($('signin-error'), '');
   go.disabled = true;
   put(go, text.signingIn);
@@ -117,19 +112,63 @@ function offline() {
   show($('offline'), off ? text.offline : '');
 }
 
-fillTexts();
-startOptions();
-startPlayer(drawPlaying);
-startSettings();
-startUploads(arrived);
-startJobs();
+// ---- what loads behind the first sight ----
 
+let uploads = null; // upload.js, once it is there
+const early = []; // files that were dropped before
+
+// hold keeps the browser from opening a file instead of this page.
+function hold(e) {
+  if (!e.dataTransfer?.types.includes('Files')) return;
+  e.preventDefault();
+  if (e.type === 'drop' && session.user) early.push(...e.dataTransfer.files);
+}
+
+// behind gives what a module gives; without a connection there is none.
+async function behind(module) {
+  try { return await module(); } catch (e) {
+    complain(navigator.onLine ? text.failed : text.unreachable);
+    throw e;
+  }
+}
+
+let loading = null;
+
+// load brings the list, and then what sends files.
+function load() {
+  loading ??= (async () => {
+    const jobs = await behind(() => import('./jobs.js'));
+    await Promise.race([jobs.startJobs(), new Promise((go) => { setTimeout(go, 1000); })]);
+    uploads = await behind(() => import('./upload.js'));
+    removeEventListener('dragover', hold);
+    removeEventListener('drop', hold);
+    uploads.startUploads(jobs.arrived, early);
+    document.body.dataset.started = 'all';
+  })().catch(() => { loading = null; });
+}
+
+// opens has a button open a dialog whose module comes then.
+function opens(id, module, open) {
+  $(id).addEventListener('click', async () => (await behind(module))[open]());
+}
+
+fillTexts();
+addEventListener('dragover', hold);
+addEventListener('drop', hold);
+opens('settings', () => import('./settings.js'), 'openSettings');
+opens('podcast', () => import('./settings.js'), 'openPodcast');
+opens('account', () => import('./account.js'), 'openAccount');
+opens('users', () => import('./users.js'), 'openUsers');
+addEventListener('click', (e) => { // beside a dialog closes it
+  if (e.target.matches?.('dialog')) e.target.close();
+});
 form.addEventListener('submit', submit);
 $('signup').addEventListener('click', () => switchForm(mode === 'signIn' ? 'signUp' : 'signIn'));
+$('signon').addEventListener('click', () => session.comesBack());
 $('forgot').addEventListener('click', () => switchForm('reset'));
 addEventListener('hashchange', byLink);
 $('signout').addEventListener('click', async () => {
-  if (sendingNow() && !await ask(text.leave, text.leaveText, text.signOut)) return;
+  if (uploads?.sendingNow() && !await ask(text.leave, text.leaveText, text.signOut)) return;
   try { await session.signOut(); } catch (e) { complain(e.message); }
 });
 let last = ''; // who was signed in before
@@ -140,23 +179,26 @@ session.addEventListener('in', () => {
   }
   last = session.user.name;
   put($('user'), session.user.name);
+  $('users').hidden = !session.user.admin;
   $('error').hidden = true;
   switchForm('signIn');
   form.email.value = session.user.name;
   form.password.value = '';
   view('app');
+  load();
 });
 session.addEventListener('out', () => {
-  closePlayer();
   last = '';
   form.email.value = '';
   signInView(text.signedOut);
 });
-session.addEventListener('expired', () => {
-  closePlayer();
-  signInView(text.expired);
-});
+session.addEventListener('expired', () => signInView(text.expired));
 addEventListener('online', offline);
 addEventListener('offline', offline);
 offline();
-if (!byLink() && !session.start()) signInView('');
+document.body.dataset.started = '';
+if (!byLink() && !session.start()) {
+  // The form may have signed in by itself before this module came, or the person was elsewhere to do so.
+  if (session.mayBe(document.body.dataset.view === 'app')) session.resume().then((in_) => in_ || signInView(''));
+  else signInView('');
+}

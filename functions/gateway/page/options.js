@@ -1,20 +1,10 @@
 // The options of what is sent: presets, and what differs from them. Those of the page are for all files that are added
 // next; the dialog has a copy of their fields, for one file.
 import { $, h, put, remembered, show } from './dom.js';
-import { clock, text } from './text.js';
-
-const presets = {
-  speech: { rate: 'q5', mono: true, normalize: true },
-  music: { rate: 'q2', mono: false, normalize: false },
-  best: { rate: 'b320', mono: false, normalize: false },
-};
-const usual = presets.music; // what the service does by itself, where it may also take over an MP3 as it is
-
-const presetOf = (rate, mono, normalize) => Object.entries(presets)
-  .find(([, p]) => p.rate === rate && p.mono === mono && p.normalize === normalize)?.[0];
+import { presetOf, presets, rateOf, text, usual, words } from './text.js';
 
 const bitrates = [320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32];
-const texts = ['start', 'end', 'title', 'artist', 'album'];
+const texts = ['start', 'end', 'title', 'artist', 'album', 'expires']; // of one file, and not kept over a reload
 const form = $('options');
 
 // seconds reads a time as the service does: seconds or [[h:]m:]s; NaN when it is none.
@@ -54,8 +44,6 @@ function read(form) {
   return o;
 }
 
-const rateOf = (o) => (o.bitrate ? `b${o.bitrate}` : `q${o.quality ?? usual.rate.slice(1)}`);
-
 // write shows in a form what read gave.
 function write(form, o) {
   form.rate.value = rateOf(o);
@@ -93,25 +81,14 @@ export function options() {
   return read(form);
 }
 
-// words says options in short, by their preset where there is one.
-export function words(o) {
-  const preset = presetOf(rateOf(o), String(o.mono) === 'true', String(o.normalize) === 'true');
-  return [
-    ...preset ? [text[preset]] :
-      [o.bitrate ? text.kbit(o.bitrate) : text.v(rateOf(o).slice(1)), o.mono && text.monoShort,
-        o.normalize && text.evenShort],
-    o.start && text.from(typeof o.start === 'number' ? clock(o.start) : o.start),
-    o.end && text.to(typeof o.end === 'number' ? clock(o.end) : o.end),
-  ].filter(Boolean).join(', ');
-}
-
 function changed() {
   show($('options-error'), fault(form));
   const o = read(form);
-  const extra = texts.filter((n) => o[n]).map((n) => text[n].toLowerCase());
+  const extra = texts.filter((n) => o[n]).map((n) =>
+    n === 'expires' ? text.keptFor(text.periods[o[n]]) : text[n].toLowerCase());
   const rate = form.preset.value ? '' : words({ ...o, start: '', end: '' });
   put($('options-sum'), [rate, ...extra].filter(Boolean).join(', '));
-  for (const name of texts) delete o[name]; // these are of one file, and not kept over a reload
+  for (const name of texts) delete o[name];
   remembered.set('options', o);
 }
 
@@ -157,8 +134,16 @@ function startDialog() {
 export function startOptions() {
   for (let q = 0; q <= 9; q++) form.rate.append(h('option', { value: `q${q}` }, text.vbr(q)));
   for (const b of bitrates) form.rate.append(h('option', { value: `b${b}` }, text.cbr(b)));
+  for (const [value, label] of [['', text.usually], ...Object.entries(text.periods)]) {
+    form.expires.append(h('option', { value }, label));
+  }
   startDialog();
+  const early = form.querySelector('.presets [name=preset]:checked:not([checked])'); // chosen before this came
   write(form, remembered.get('options') ?? {});
+  if (early) {
+    early.checked = true;
+    follow(form, { target: early });
+  }
   changed();
   form.addEventListener('input', (e) => {
     follow(form, e);

@@ -1,7 +1,8 @@
 // Plays an MP3: chapters, speed, and keys as video sites have them.
 import { $, complain, h, put, remembered, setIcon } from './dom.js';
 import { chaptersOf } from './chapters.js';
-import { address } from './session.js';
+import { drawPlaying, playing } from './jobs.js';
+import { address, session } from './session.js';
 import { clock, text } from './text.js';
 
 const box = $('player');
@@ -13,9 +14,6 @@ const speeds = [0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3];
 let chapters = [];
 let opener = null; // what had the focus when the player was opened
 let dragging = false;
-let told = () => {};
-
-export const playing = { id: '', on: false };
 
 // play opens the player with a job's MP3, or pauses it and goes on when it is that already.
 export async function play(job, title) {
@@ -86,7 +84,7 @@ function draw() {
   playing.on = Boolean(playing.id) && !audio.paused;
   setIcon(toggle, playing.on ? 'pause' : 'play');
   toggle.setAttribute('aria-label', playing.on ? text.pausePlay : text.play);
-  told();
+  drawPlaying();
 }
 
 function tick() {
@@ -123,9 +121,7 @@ const keys = {
   m: () => { audio.muted = !audio.muted; }, Home: () => jump(0), Escape: close,
 };
 
-// startPlayer listens. changed is called when something begins or ends to play.
-export function startPlayer(changed) {
-  told = changed;
+function start() {
   for (const s of speeds) rate.append(h('option', { value: s }, `${s}×`));
   rate.value = remembered.get('speed') ?? 1;
   if (rate.selectedIndex < 0) rate.value = 1;
@@ -174,3 +170,6 @@ export function startPlayer(changed) {
   }
   draw();
 }
+
+for (const name of ['out', 'expired']) session.addEventListener(name, close);
+start();

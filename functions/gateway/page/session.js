@@ -107,10 +107,28 @@ class Session extends EventTarget {
     else this.check().catch(() => again(30_000));
   }
 
-  // open tells whether everyone may make an account.
-  async open() {
-    const answer = await fetch(address('users'), { method: 'OPTIONS', credentials: 'omit' }).catch(() => null);
-    return answer?.headers.get('Allow')?.includes('POST') ?? false;
+  // mayBe tells whether the cookie may be there of someone whom this page does not know yet: where the service saw it,
+  // or after a sign-on elsewhere, from where the browser does not send it at once.
+  mayBe(seen) {
+    const back = remembered.get('signon') === true;
+    remembered.remove('signon');
+    return seen || back;
+  }
+
+  // comesBack remembers that the person goes to sign on elsewhere.
+  comesBack() { remembered.set('signon', true); }
+
+  // resume takes who has the cookie, and tells whether somebody has it.
+  async resume() {
+    await this.check().catch(() => {});
+    if (this.user) this.tell('in');
+    return Boolean(this.user);
+  }
+
+  // may tells whether the service takes a method for a path, from everyone.
+  async may(path, method) {
+    const answer = await fetch(address(path), { method: 'OPTIONS', credentials: 'omit' }).catch(() => null);
+    return answer?.headers.get('Allow')?.includes(method) ?? false;
   }
 
   async signIn(email, password) {

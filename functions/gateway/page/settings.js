@@ -4,7 +4,7 @@ import { address, session } from './session.js';
 import { text, when } from './text.js';
 
 // trying shows in a dialog why something was refused.
-async function trying(errorId, act) {
+export async function trying(errorId, act) {
   show($(errorId), '');
   try { await act(); } catch (e) {
     if (e.status === 401) for (const d of document.querySelectorAll('dialog[open]')) d.close();
@@ -51,17 +51,12 @@ function showNotify() {
   show($('notify-note'), can ? Notification.permission === 'denied' ? text.notifyNo : '' : text.notifyInsecure);
 }
 
-export function startSettings() {
-  for (const [value, label] of Object.entries(text.spans)) {
+function start() {
+  for (const [value, label] of Object.entries(text.linkSpans)) {
     $('share-for').append(h('option', { value, selected: value === '7d' }, label));
   }
   $('share-make').addEventListener('click', () => trying('share-error', makeLink));
 
-  $('podcast').addEventListener('click', () => {
-    $('feed-result').hidden = true;
-    show($('feed-error'), '');
-    $('feed').showModal();
-  });
   $('feed-make').addEventListener('click', () => trying('feed-error', async () => {
     const { url } = await (await session.call('users/me/feed', { method: 'POST' })).json();
     $('feed-url').value = url;
@@ -74,12 +69,6 @@ export function startSettings() {
     say(text.podcastEnded);
   }));
 
-  $('settings').addEventListener('click', () => {
-    showNotify();
-    showWebhook();
-    put($('mail'), text.mailText(session.user.name));
-    $('config').showModal();
-  });
   $('notify').addEventListener('change', async (e) => {
     const on = e.target.checked && await Notification.requestPermission() === 'granted';
     remembered.set('notify', on);
@@ -103,17 +92,28 @@ export function startSettings() {
     say(text.webhookGone);
   }));
 
-  for (const b of document.querySelectorAll('.copybutton')) {
-    b.addEventListener('click', async () => {
-      const input = $(b.dataset.copy);
-      input.select();
-      try { await navigator.clipboard.writeText(input.value); } catch { document.execCommand('copy'); }
-      put(b, text.copied);
-      setTimeout(() => put(b, text.copy), 2000);
-    });
-  }
-  for (const d of document.querySelectorAll('dialog')) { // a click beside a dialog closes it
-    d.addEventListener('click', (e) => { if (e.target === d) d.close(); });
-  }
+  addEventListener('click', async (e) => {
+    const b = e.target.closest?.('.copybutton');
+    if (!b) return;
+    const input = $(b.dataset.copy);
+    input.select();
+    try { await navigator.clipboard.writeText(input.value); } catch { document.execCommand('copy'); }
+    put(b, text.copied);
+    setTimeout(() => put(b, text.copy), 2000);
+  });
 }
 
+export function openPodcast() {
+  $('feed-result').hidden = true;
+  show($('feed-error'), '');
+  $('feed').showModal();
+}
+
+export function openSettings() {
+  showNotify();
+  showWebhook();
+  put($('mail'), text.mailText(session.user.name));
+  $('config').showModal();
+}
+
+start();

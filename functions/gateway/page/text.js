@@ -37,6 +37,7 @@ const day = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
 const dayOfYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', year: 'numeric' });
 const moment = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
 
+export const date = (d) => dayOfYear.format(d);
 export const when = (date) => moment.format(date);
 
 export function ago(date, now = new Date()) {
@@ -52,6 +53,8 @@ export const text = {
   // the frame
   skip: 'Skip to the content',
   settings: 'Settings',
+  account: 'Account',
+  users: 'Users',
   signOut: 'Sign out',
   close: 'Close',
   copy: 'Copy',
@@ -71,6 +74,7 @@ export const text = {
   pitch2: 'Speech, music or best quality, cut to the part that you want.',
   pitch3: 'Listen here, download, share a link, or subscribe by podcast.',
   signIn: 'Sign in',
+  signOn: 'Sign in by single sign-on',
   signUp: 'Make an account',
   signingIn: 'Signing in…',
   email: 'E-mail',
@@ -122,6 +126,10 @@ export const text = {
   end: 'To',
   endPlaceholder: 'the end',
   timeHint: 'Seconds (90.5) or a clock time (1:02:03)',
+  expires: 'Keep the MP3 for',
+  keptFor: (s) => `kept ${s}`,
+  usually: 'As long as usual',
+  periods: { '1h': '1 hour', '1d': '1 day', '7d': '7 days', '30d': '30 days' },
   title: 'Title',
   artist: 'Artist',
   album: 'Album',
@@ -169,6 +177,16 @@ export const text = {
   leaveText: 'Who signs out stops them. They go on where they were when you sign in and choose the files again.',
   andMore: (n) => `And ${files(n)} more.`,
 
+  quota: {
+    bytes: (used, all) => `${used} of ${all} are used`,
+    minutes: (used, all) => `${number.format(used)} of ${few(all, 'minute', 'minutes')} of sound were made today`,
+    jobs: (used, all) => `${number.format(used)} of ${few(all, 'conversion', 'conversions')} are under way`,
+    uploads: (used, all) => `${number.format(used)} of ${few(all, 'upload', 'uploads')} are under way`,
+    noRoom: (length, room) => `It takes ${length}, and you have room for ${room}. Delete MP3s that you do not need.`,
+    noMinutes: (all) => `${few(all, 'minute', 'minutes')} of sound were made for you today, the most that you may. ` +
+      'Come again tomorrow.',
+  },
+
   // jobs
   jobsTitle: 'Your MP3s',
   jobsTitleAll: 'Everyone’s MP3s',
@@ -215,8 +233,9 @@ export const text = {
   ready: (name) => `${name} is ready.`,
   failedJob: (name) => `${name} could not be converted.`,
   expiredNote: 'The MP3 is not kept any more. Send the video again to have it back.',
-  expires: (s) => `kept until ${s}`,
+  keptUntil: (s) => `kept until ${s}`,
   cancelledNote: 'Cancelled before it was done.',
+  sendAgain: 'The video is not kept any more: send it again.',
   doThis: {
     no_audio: 'Send one that has sound.',
     not_media: 'Send a video or a sound, such as MP4, MKV or MOV.',
@@ -247,11 +266,69 @@ export const text = {
   chapters: 'Chapters',
   noPlay: 'The MP3 cannot be played: it may be deleted, or the line is cut.',
 
+  // the account
+  accounts: {
+    since: (s) => `since ${s}`,
+    use: 'What is used',
+    stored: (s) => `${s} are stored`,
+    changePassword: 'Change the password',
+    current: 'Password now',
+    passwordNote: '8 characters at least. All other sessions end; keys stay.',
+    passwordChanged: 'The password is changed. Other sessions end within 30 seconds.',
+    elsewhere: 'You sign in by single sign-on, and have no password here. What would ask for it wants you to have ' +
+      'signed in within the last 10 minutes.',
+    keys: 'Keys for machines',
+    keysText: 'A script sends videos or fetches MP3s by a key, and cannot change the account.',
+    keyName: 'Name',
+    scope: 'What it may',
+    scopes: { upload: 'send videos', read: 'see jobs, fetch MP3s' },
+    spans: { '': 'For ever', '30d': '30 days', '90d': '90 days', '365d': '1 year' },
+    makeKey: 'Make a key',
+    key: 'The key',
+    once: 'It is shown only now.',
+    used: (s) => `used ${s}`,
+    unused: 'not used yet',
+    ends: (s) => `ends ${s}`,
+    ended: (s) => `ended ${s}`,
+    end: 'End the key',
+    endKey: (name) => `End the key “${name}”?`,
+    endKeyText: 'Whatever uses it is refused within 30 seconds.',
+    keyEnded: 'The key has ended.',
+    sessions: 'Sessions',
+    sessionsText: 'Ends all sessions, also here and of the command line, within 30 seconds. Keys stay.',
+    everywhere: 'Sign out everywhere',
+    deleteAccount: 'Delete the account',
+    deleteNote: 'All videos, MP3s, links and keys go with it, within minutes. Nobody can bring them back.',
+    deleteTitle: 'Delete your account?',
+    deleteText: 'It goes with all that is in it, for good.',
+    delete: 'Delete it all',
+    gone: 'Your account is deleted.',
+  },
+  people: {
+    group: 'Group',
+    newText: 'Gets a password that is shown once, for you to pass on.',
+    passwordOf: (s) => `The password of ${s}`,
+    disabled: 'may not sign in',
+    you: 'you',
+    elsewhere: 'by single sign-on',
+    moved: (who, group) => `${who} is in the group ${group}.`,
+    renew: 'New password',
+    renewTitle: (s) => `A new password for ${s}?`,
+    renewText: 'The one before and all sessions end.',
+    disable: 'Disable',
+    enable: 'Let in again',
+    enabled: (s) => `${s} may sign in again.`,
+    wasDisabled: (s) => `${s} may not sign in any more. Sessions and keys end within 30 seconds.`,
+    deleteTitle: (s) => `Delete ${s}?`,
+    deleteText: 'The account goes with all videos and MP3s, for good.',
+    deleted: (s) => `${s} is deleted.`,
+  },
+
   // links, podcast, settings
   shareTitle: 'A link to this MP3',
   shareText: 'Whoever has it can listen and download without an account, until it ends.',
   validFor: 'Valid for',
-  spans: { '1h': '1 hour', '1d': '1 day', '7d': '7 days', '30d': '30 days' },
+  linkSpans: { '1h': '1 hour', '1d': '1 day', '7d': '7 days', '30d': '30 days' },
   link: 'Link',
   makeLink: 'Make a link',
   linkEnds: (s) => `Ends ${s}.`,
@@ -276,3 +353,25 @@ export const text = {
   webhookSaved: 'The webhook is saved.',
   webhookGone: 'The webhook is removed.',
 };
+
+// What the presets of the options are.
+const set = (rate, mono, normalize) => ({ rate, mono, normalize });
+export const presets = { speech: set('q5', true, true), music: set('q2', false, false), best: set('b320', false, false) };
+export const usual = presets.music; // what the service does by itself, where it may also take over an MP3 as it is
+
+export const presetOf = (rate, mono, normalize) => Object.entries(presets)
+  .find(([, p]) => p.rate === rate && p.mono === mono && p.normalize === normalize)?.[0];
+
+export const rateOf = (o) => (o.bitrate ? `b${o.bitrate}` : `q${o.quality ?? usual.rate.slice(1)}`);
+
+// words says options in short, by their preset where there is one.
+export function words(o) {
+  const preset = presetOf(rateOf(o), String(o.mono) === 'true', String(o.normalize) === 'true');
+  return [
+    ...preset ? [text[preset]] :
+      [o.bitrate ? text.kbit(o.bitrate) : text.v(rateOf(o).slice(1)), o.mono && text.monoShort,
+        o.normalize && text.evenShort],
+    o.start && text.from(typeof o.start === 'number' ? clock(o.start) : o.start),
+    o.end && text.to(typeof o.end === 'number' ? clock(o.end) : o.end),
+  ].filter(Boolean).join(', ');
+}

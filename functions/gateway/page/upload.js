@@ -1,10 +1,11 @@
 // The queue of uploads, and a row for each of them.
 import { $, complain, h, icon, put, remembered, say, setIcon } from './dom.js';
 import { mayBeMedia } from './kinds.js';
-import { askOptions, endTitle, options, words } from './options.js';
+import { askOptions, endTitle, options, startOptions } from './options.js';
+import { readQuota, refusal } from './quota.js';
 import { Problem, session } from './session.js';
 import { soundOf } from './sound.js';
-import { bytes, left, text } from './text.js';
+import { bytes, left, text, words } from './text.js';
 import * as tus from './tus.js';
 
 const atOnce = 2; // uploads: a browser has six connections to a host, and the list wants some as well
@@ -228,6 +229,9 @@ class Upload {
       if (!at || at.length && at.length !== this.total) this.forget();
     }
     if (!this.id) {
+      await readQuota();
+      const why = refusal(this.total);
+      if (why) throw new Problem(507, why);
       const about = { filename: this.name, ...this.options };
       this.id = await tus.patiently(() => tus.begin(this.total, about, signal), signal, waits);
       this.remember();
@@ -238,6 +242,7 @@ class Upload {
     this.blob = undefined;
     this.file = null;
     this.to('sent');
+    readQuota();
     tell(job);
   }
 }
@@ -370,15 +375,11 @@ function recall() {
   redraw();
 }
 
-// startUploads listens for files. sent is called with the job of each that has arrived.
-export function startUploads(sent) {
+// startUploads listens for files, and takes those that came before. sent is called with the job of each that has
+// arrived.
+export function startUploads(sent, early) {
   tell = sent;
-  for (const [id, folder] of [['files', false], ['folder', true]]) {
-    $(id).addEventListener('change', (e) => {
-      add(e.target.files, folder);
-      e.target.value = ''; // the same file can be chosen again
-    });
-  }
+  startOptions();
   $('folderlabel').hidden = !('webkitdirectory' in $('folder'));
   let depth = 0; // of the elements that were entered
   const over = (on) => document.body.classList.toggle('dropping', on);
@@ -411,17 +412,29 @@ export function startUploads(sent) {
     for (const u of uploads.filter((u) => u.state === 'sent')) remove(u);
     $('files').focus();
   });
-  session.addEventListener('in', () => {
+  const entered = () => {
     recall();
     next();
+    readQuota();
     if (most === Infinity) tus.maximum().then((n) => { most = n; }, () => {});
-  });
+  };
+  session.addEventListener('in', entered);
   session.addEventListener('out', () => {
     for (const u of [...uploads]) {
       u.stop?.abort();
       remove(u);
     }
   });
+  if (session.user) entered();
+  for (const [id, folder] of [['files', false], ['folder', true]]) {
+    const taken = () => {
+      add($(id).files, folder);
+      $(id).value = ''; // the same file can be chosen again
+    };
+    $(id).addEventListener('change', taken);
+    taken();
+  }
+  add(early);
 }
 
 // sendingNow tells whether something would be stopped.
