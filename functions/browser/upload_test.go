@@ -322,13 +322,16 @@ func TestOptionsOfOne(t *testing.T) {
 	p.visible("#one")
 	p.look("one")
 	p.click("#one [name=mono]")
+	p.enter("#one [name=track]", "one\r") // which is none: the dialog stays
+	p.visible("#one-error")
+	p.do("take the wrong track away", chromedp.SetValue(chromedp.CSS("#one [name=track]"), "1"))
 	p.enter("#one [name=title]", "Of its own\r")
 	p.gone("#one")
 	l.release()
 	for _, v := range s.ended(2) {
 		want := map[string]any{}
 		if v.Filename == "one.avi" {
-			want = map[string]any{"mono": true, "title": "Of its own"}
+			want = map[string]any{"mono": true, "title": "Of its own", "track": "1"}
 		}
 		if v.State != "notified" || !maps.Equal(v.Options, want) {
 			t.Errorf("%s ended %s with %v, want the options %v", v.Filename, v.State, v.Options, want)

@@ -2,7 +2,7 @@
 import { $, ask, complain, h, icon, put, say, show } from './dom.js';
 import { meter, meters, readQuota } from './quota.js';
 import { session } from './session.js';
-import { ago, bytes, date, text } from './text.js';
+import { ago, bytes, date, sentence, text } from './text.js';
 
 const t = text.accounts;
 let me = null;
@@ -38,7 +38,6 @@ export function form(id, act, ...children) {
   return f;
 }
 
-export const sentence = (s) => s[0].toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.');
 const submit = (label, kind = 'primary') => h('button', { type: 'submit', class: kind }, label);
 const fold = (id, title, ...children) => h('details', { id, class: 'fold' }, h('summary', {}, title),
   h('div', { class: 'stack' }, ...children));

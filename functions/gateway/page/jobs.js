@@ -2,7 +2,7 @@
 import { $, ask, complain, h, icon, put, remembered, say, setIcon, show } from './dom.js';
 import { follow } from './events.js';
 import { address, session } from './session.js';
-import { ago, bytes, clock, left, text, when, words } from './text.js';
+import { ago, bytes, clock, left, sentence, text, when, words } from './text.js';
 
 const firstPage = 100;
 const fullPage = 200; // jobs, the most that the service gives at once
@@ -275,11 +275,10 @@ function timeLeft(j) {
 
 function why(j) {
   if (j.state === 'failed') {
-    const said = j.error?.message ?? '';
-    const sentence = said && said[0].toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? '' : '.');
     const advice = j.video.deleted ? text.sendAgain : text.doThis[j.error?.code] ?? text.doThis[''];
-    return [sentence, advice].filter(Boolean).join(' ');
+    return [sentence(j.error?.message), advice].filter(Boolean).join(' ');
   }
+  if (ready(j) && j.notice) return sentence(j.notice);
   if (j.state === 'expired') return text.expiredNote;
   if (j.state === 'cancelled') return text.cancelledNote;
   return '';

@@ -4,7 +4,8 @@ import { $, h, put, remembered, show } from './dom.js';
 import { presetOf, presets, rateOf, text, usual, words } from './text.js';
 
 const bitrates = [320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32];
-const texts = ['start', 'end', 'title', 'artist', 'album', 'expires']; // of one file, and not kept over a reload
+// Those of one file, which are not kept over a reload.
+const texts = ['start', 'end', 'track', 'title', 'artist', 'album', 'expires'];
 const form = $('options');
 
 // seconds reads a time as the service does: seconds or [[h:]m:]s; NaN when it is none.
@@ -25,6 +26,9 @@ function fault(form) {
     form[name].setAttribute('aria-invalid', bad);
     if (bad) return text.badTime(s);
   }
+  const { valid } = form.track.validity;
+  form.track.setAttribute('aria-invalid', !valid);
+  if (!valid) return text.badTrack(form.track.value);
   const turned = at.end <= (at.start || 0);
   form.end.setAttribute('aria-invalid', turned);
   return turned ? text.badRange : '';
@@ -37,6 +41,7 @@ function read(form) {
   if (rate !== usual.rate) o[rate[0] === 'b' ? 'bitrate' : 'quality'] = rate.slice(1);
   if (form.mono.checked) o.mono = 'true';
   if (form.normalize.checked) o.normalize = 'true';
+  if (form.partial.checked) o.partial = 'true';
   for (const name of texts) {
     const s = form[name].value.trim();
     if (s) o[name] = s;
@@ -50,6 +55,7 @@ function write(form, o) {
   if (!form.rate.value) form.rate.value = usual.rate;
   form.mono.checked = Boolean(o.mono);
   form.normalize.checked = Boolean(o.normalize);
+  form.partial.checked = Boolean(o.partial);
   for (const name of texts) form[name].value = o[name] ?? '';
   matchPreset(form);
 }

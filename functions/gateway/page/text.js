@@ -49,6 +49,9 @@ export function ago(date, now = new Date()) {
   return (date.getFullYear() === now.getFullYear() ? day : dayOfYear).format(date);
 }
 
+// sentence makes one of what the service says.
+export const sentence = (s) => (s ? s[0].toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.') : '');
+
 export const text = {
   // the frame
   skip: 'Skip to the content',
@@ -126,7 +129,13 @@ export const text = {
   end: 'To',
   endPlaceholder: 'the end',
   timeHint: 'Seconds (90.5) or a clock time (1:02:03)',
-  expires: 'Keep the MP3 for',
+  track: 'Track',
+  trackPlaceholder: 'the usual one',
+  trackHint: 'Of several tracks of sound: its number, from 1, or its language (de)',
+  badTrack: (s) => `“${s}” is no track. Write its number, or its language (de).`,
+  trackShort: (s) => `track ${s}`,
+  partial: 'Take what is there of a video that is cut off',
+  expires: 'Keep it for',
   keptFor: (s) => `kept ${s}`,
   usually: 'As long as usual',
   periods: { '1h': '1 hour', '1d': '1 day', '7d': '7 days', '30d': '30 days' },
@@ -239,7 +248,7 @@ export const text = {
   doThis: {
     no_audio: 'Send one that has sound.',
     not_media: 'Send a video or a sound, such as MP4, MKV or MOV.',
-    truncated: 'Its end is missing: copy it from where it came once more, and send that.',
+    truncated: 'Its end is missing: copy it from where it came once more, or send it so that what is there is taken.',
     too_long: 'Give a start and an end, and send it in parts.',
     unsupported: 'Save it as MP4 or MKV, and send that.',
     protected: 'It is locked by copy protection. Send an open copy.',
@@ -355,8 +364,8 @@ export const text = {
 };
 
 // What the presets of the options are.
-const set = (rate, mono, normalize) => ({ rate, mono, normalize });
-export const presets = { speech: set('q5', true, true), music: set('q2', false, false), best: set('b320', false, false) };
+const of = (rate, mono, normalize) => ({ rate, mono, normalize });
+export const presets = { speech: of('q5', true, true), music: of('q2', false, false), best: of('b320', false, false) };
 export const usual = presets.music; // what the service does by itself, where it may also take over an MP3 as it is
 
 export const presetOf = (rate, mono, normalize) => Object.entries(presets)
@@ -371,6 +380,7 @@ export function words(o) {
     ...preset ? [text[preset]] :
       [o.bitrate ? text.kbit(o.bitrate) : text.v(rateOf(o).slice(1)), o.mono && text.monoShort,
         o.normalize && text.evenShort],
+    o.track && text.trackShort(o.track),
     o.start && text.from(typeof o.start === 'number' ? clock(o.start) : o.start),
     o.end && text.to(typeof o.end === 'number' ? clock(o.end) : o.end),
   ].filter(Boolean).join(', ');

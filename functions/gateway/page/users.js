@@ -1,8 +1,8 @@
 // The users, for an admin: who there is, new ones, and what they may.
-import { dialog, field, form, secret, sentence } from './account.js';
+import { dialog, field, form, secret } from './account.js';
 import { $, ask, complain, h, icon, put, say } from './dom.js';
 import { session } from './session.js';
-import { date, text } from './text.js';
+import { date, sentence, text } from './text.js';
 
 const t = text.people;
 const most = 200; // rows: who is not among them is searched for
