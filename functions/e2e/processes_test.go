@@ -240,6 +240,12 @@ func deploy(t *testing.T) *system {
 	var stores map[string]string
 	s.mongo, stores = databases(t, name)
 	s.env = stores
+	r := rights{used: map[string]map[string]bool{}, names: map[string]string{stores["MONGODB_DB"]: "soundstrip",
+		stores["MONGODB_VIDEOS_DB"]: "videos", stores["MONGODB_MP3S_DB"]: "mp3s"}}
+	t.Cleanup(func() { r.check(t) })
+	storesOf := func(function string) map[string]string {
+		return with(stores, map[string]string{"MONGODB_URI": r.watch(t, function, stores["MONGODB_URI"])})
+	}
 	users := oldTable(t, name, true)
 	var port string
 	s.mails, port = mailServer(t)
@@ -256,23 +262,23 @@ func deploy(t *testing.T) *system {
 	}
 	converters := httptest.NewServer(&s.front)
 	t.Cleanup(converters.Close)
-	notify := run("notify", with(stores, links, events, smtp))
+	notify := run("notify", with(storesOf("notify"), links, events, smtp))
 	triggers := triggersFile(t, converters.URL, notify.url)
 	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
 	sink := map[string]string{"K_SINK": broker.url}
 	lease := map[string]string{"CONVERT_LEASE": "3s"}
 	for range 2 {
-		s.converters = append(s.converters, run("convert", with(stores, events, lease)))
+		s.converters = append(s.converters, run("convert", with(storesOf("convert"), events, lease)))
 	}
 	s.front.set(t, s.converters...)
 	maps.Copy(users, with(tokens, events, sink, map[string]string{"LOGIN_SIGNUP": "open"}))
 	tokens["LOGIN_URL"] = run("login", users).url
-	s.sweep = with(stores, events, sink, tokens)
+	s.sweep = with(storesOf("sweep"), events, sink, tokens)
 	routes := map[string]string{
 		"LOGIN_URL":    tokens["LOGIN_URL"],
 		"VALIDATE_URL": run("validate", tokens).url,
-		"UPLOAD_URL":   run("upload", with(stores, tokens, events, sink)).url,
-		"JOBS_URL":     run("jobs", with(stores, tokens, links, events, sink)).url,
+		"UPLOAD_URL":   run("upload", with(storesOf("upload"), tokens, events, sink)).url,
+		"JOBS_URL":     run("jobs", with(storesOf("jobs"), tokens, links, events, sink)).url,
 	}
 	s.url = described(t, run("gateway", routes).url)
 	for _, p := range s.processes {
