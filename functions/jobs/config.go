@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
@@ -14,7 +15,8 @@ type Config struct {
 	// PublicURL is the address of the gateway, for what needs a whole address. Without it the request tells.
 	PublicURL string `env:"PUBLIC_URL"`
 	// Legacy gives an MP3 that the old system made to whoever has its id and a token, as the old gateway does.
-	Legacy bool `env:"LEGACY"`
+	Legacy  bool `env:"LEGACY"`
+	Proxies eventing.ProxyConfig
 }
 
 // Validate reports every fault by variable name.

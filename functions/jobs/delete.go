@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -121,7 +120,7 @@ func (s *server) remove(ctx context.Context, r *http.Request, j job.Job) error {
 	if err != nil {
 		outcome = "failed"
 	}
-	eventing.Audit(r, "job.deleted", j.ID, token.FromContext(ctx).Subject, outcome)
+	s.proxies.Audit(r, "job.deleted", j.ID, token.FromContext(ctx).Subject, outcome)
 	if err != nil {
 		return fault("delete", j.ID, err)
 	}

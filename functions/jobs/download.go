@@ -44,7 +44,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) error {
 	case !token.FromContext(r.Context()).May(j.Owner):
 		return noMP3(fid)
 	}
-	seen(r, j.Owner, j.ID)
+	s.seen(r, j.Owner, j.ID)
 	return s.serve(w, r, j)
 }
 

@@ -197,7 +197,7 @@ func changed(ctx context.Context, jobs Store, owner string, since time.Time, f f
 // stream sends a snapshot of each job whenever it changes, as server-sent events (HTML Living Standard, section 9.2).
 // The stream of one job begins with it as it is; that of all jobs with those that changed since the Last-Event-ID.
 func (s *server) stream(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseQuery(r)
+	q, err := s.parseQuery(r)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (s *server) chosen(r *http.Request) ([]job.Job, error) {
 	case len(ids) > 0:
 		found, err := s.named(r.Context(), c, ids)
 		for _, j := range found {
-			seen(r, j.Owner, j.ID)
+			s.seen(r, j.Owner, j.ID)
 		}
 		return found, err
 	case state != string(job.Converted):

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 )
@@ -60,10 +59,11 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) deleteUser(w http.ResponseWriter, r *http.Request, admin, u account.User) error {
-	if err := h.users.Delete(r.Context(), u.Email); err != nil {
+	err := h.users.Delete(r.Context(), u.Email)
+	h.audit(r, "user.deleted", u.ID, admin.ID, err)
+	if err != nil {
 		return answer(err)
 	}
-	eventing.Audit(r, "user.deleted", u.ID, admin.ID, "ok")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -99,7 +99,7 @@ func (h *handler) changeUser(w http.ResponseWriter, r *http.Request, admin, u ac
 			return answer(err)
 		}
 	}
-	eventing.Audit(r, "user.changed", u.ID, admin.ID, "ok")
+	h.audit(r, "user.changed", u.ID, admin.ID, nil)
 	u, err := h.users.ByID(r.Context(), u.ID)
 	if err != nil {
 		return answer(err)

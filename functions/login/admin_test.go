@@ -13,7 +13,7 @@ import (
 func TestAdmin(t *testing.T) {
 	t.Parallel()
 	s := newHome(t)
-	if err := s.store.Create(t.Context(), "admin@email.com", "Admin123", true); err != nil {
+	if _, err := s.store.Create(t.Context(), "admin@email.com", "Admin123", true); err != nil {
 		t.Fatal(err)
 	}
 	root, err := s.store.ByEmail(t.Context(), "admin@email.com")

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -73,13 +74,13 @@ func (p Refused) Validate() error {
 
 // events takes Requested. Its answer means that the credentials were checked. A second delivery is checked again and
 // gives another token, which harms nobody.
-func (h *handler) events(from string) eventing.Func {
+func (h *handler) events(r *http.Request, from string) eventing.Func {
 	return func(ctx context.Context, e event.Event) (*event.Event, error) {
 		p, err := eventing.Decode[Requested](e)
 		if err != nil {
 			return nil, err
 		}
-		issued, err := h.issue(ctx, from, p.Email, p.Password)
+		issued, err := h.issue(r.WithContext(ctx), from, p.Email, p.Password)
 		var wait *account.WaitError
 		switch {
 		case errors.Is(err, account.ErrCredentials):

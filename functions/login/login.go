@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,8 +34,8 @@ type Users interface {
 	ByID(ctx context.Context, id string) (account.User, error)
 	ByEmail(ctx context.Context, email string) (account.User, error)
 	CreateLink(ctx context.Context, email string, ttl time.Duration) (secret string, ends time.Time, err error)
-	UseLink(ctx context.Context, secret, password string) error
-	Create(ctx context.Context, email, password string, admin bool) error
+	UseLink(ctx context.Context, secret, password string) (account.User, error)
+	Create(ctx context.Context, email, password string, admin bool) (id string, err error)
 	TokensAfter(ctx context.Context, since int64) (after map[string]int64, now int64, err error)
 	BeginHandshake(ctx context.Context, h account.Handshake, ttl time.Duration) (state string, err error)
 	EndHandshake(ctx context.Context, state string) (account.Handshake, error)
@@ -60,11 +61,9 @@ type Config struct {
 	// Confirm has an open sign-up prove the address by a link in a mail.
 	Confirm bool `env:"LOGIN_CONFIRM, default=true"`
 	// Legacy has the function answer POST /validate as well, since the old auth service is both.
-	Legacy bool `env:"LEGACY"`
-	// ProxyHops is how many proxies are before us that each add an address to X-Forwarded-For. The client's is that many
-	// before the last, which is the one that the connection comes from; what stands before it the client may have written.
-	ProxyHops int `env:"PROXY_HOPS, default=0"`
-	// TrustProxy is what was there before ProxyHops, and LegacyAdmin before Legacy.
+	Legacy  bool `env:"LEGACY"`
+	Proxies eventing.ProxyConfig
+	// TrustProxy is what was there before PROXY_HOPS, and LegacyAdmin before Legacy.
 	TrustProxy  string `env:"LOGIN_TRUST_PROXY"`
 	LegacyAdmin string `env:"LOGIN_LEGACY_ADMIN"`
 	// Session is for how long one token follows from another before the password is asked for again.
@@ -84,9 +83,6 @@ func (c *Config) Validate() error {
 	}
 	if u, err := url.Parse(c.Sink); c.Sink != "" && (err != nil || u.Host == "") {
 		errs = append(errs, fmt.Errorf("K_SINK is %q: want an http or https URL", c.Sink))
-	}
-	if c.ProxyHops < 0 {
-		errs = append(errs, fmt.Errorf("PROXY_HOPS is %d: want the number of proxies before login", c.ProxyHops))
 	}
 	if c.TrustProxy != "" {
 		errs = append(errs, errors.New("LOGIN_TRUST_PROXY is set: proxies are counted now, set PROXY_HOPS instead"))
@@ -114,6 +110,11 @@ func (l Local) Key(ctx context.Context, key string) (token.Claims, error) {
 	u, k, err := l.Users.ByKey(ctx, key)
 	if errors.Is(err, account.ErrCredentials) {
 		return token.Claims{}, fmt.Errorf("%w: %w", token.ErrKey, err)
+	}
+	if err == nil && k.Used == nil {
+		// The client is not known: a function asks for it.
+		slog.InfoContext(ctx, "audit",
+			"event", "key.used", "subject", k.ID, "actor", u.ID, "network", "", "outcome", "ok")
 	}
 	c := claimsOf(u)
 	c.Scope, c.Admin = k.Scope, false
@@ -210,7 +211,7 @@ func (h *handler) routes() http.Handler {
 func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 	from := h.network(r)
 	if eventing.IsEvent(r) {
-		h.events(from).ServeHTTP(w, r)
+		h.events(r, from).ServeHTTP(w, r)
 		return
 	}
 	problem.Handler(func(w http.ResponseWriter, r *http.Request) error { return h.post(w, r, from) }).ServeHTTP(w, r)
@@ -230,7 +231,7 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, from string) erro
 		return unauthenticated(problem.New(problem.Unauthenticated,
 			`no credentials: send them by HTTP Basic (curl -u EMAIL) or as JSON {"email", "password"}`))
 	}
-	issued, err := h.issue(r.Context(), from, email, password)
+	issued, err := h.issue(r, from, email, password)
 	if err != nil {
 		return answer(err)
 	}
@@ -250,9 +251,10 @@ func give(w http.ResponseWriter, r *http.Request, issued TokenIssued) error {
 
 // issue gives a token to the owner of the credentials. account.ErrCredentials and *account.WaitError are the faults
 // of the client.
-func (h *handler) issue(ctx context.Context, from string, email, password string) (TokenIssued, error) {
+func (h *handler) issue(r *http.Request, from string, email, password string) (TokenIssued, error) {
 	now := h.now()
-	u, err := h.users.Authenticate(ctx, email, password, from)
+	u, err := h.users.Authenticate(r.Context(), email, password, from)
+	h.audit(r, "login", u.ID, u.ID, err)
 	if err != nil {
 		return TokenIssued{}, err
 	}

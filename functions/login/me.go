@@ -45,7 +45,9 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.users.EndTokens(r.Context(), u.Email); err != nil {
+	err = h.users.EndTokens(r.Context(), u.Email)
+	h.audit(r, "token.revoked", u.ID, u.ID, err)
+	if err != nil {
 		return answer(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -65,7 +67,9 @@ func (h *handler) setPassword(w http.ResponseWriter, r *http.Request) error {
 	if err := account.CheckChoice(u.Email, in.Password); err != nil {
 		return answer(err)
 	}
-	if err := h.users.SetPassword(r.Context(), u.Email, in.Password); err != nil {
+	err = h.users.SetPassword(r.Context(), u.Email, in.Password)
+	h.audit(r, "user.changed", u.ID, u.ID, err)
+	if err != nil {
 		return answer(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -81,7 +85,9 @@ func (h *handler) deleteMe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.users.Delete(r.Context(), u.Email); err != nil {
+	err = h.users.Delete(r.Context(), u.Email)
+	h.audit(r, "user.deleted", u.ID, u.ID, err)
+	if err != nil {
 		return answer(err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -110,6 +116,7 @@ func (h *handler) confirmed(
 		return u, nil
 	}
 	_, err = h.users.Authenticate(r.Context(), u.Email, password(), h.network(r))
+	h.audit(r, "password.asked", u.ID, u.ID, err)
 	if errors.Is(err, account.ErrCredentials) {
 		return u, problem.Wrap(err, problem.Forbidden, "the password that you have now is another: send that one, too")
 	}
@@ -157,6 +164,7 @@ func (h *handler) makeKey(w http.ResponseWriter, r *http.Request) error {
 		k.Expires = &expires
 	}
 	made, secret, err := h.users.CreateKey(r.Context(), u.ID, k)
+	h.audit(r, "key.made", made.ID, u.ID, err)
 	if err != nil {
 		return answer(err)
 	}
@@ -190,6 +198,7 @@ func (h *handler) endKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = h.users.EndKey(r.Context(), u.ID, r.PathValue("id"))
+	h.audit(r, "key.ended", r.PathValue("id"), u.ID, err)
 	switch {
 	case errors.Is(err, account.ErrNotFound):
 		return problem.New(problem.NotFound, "you have no key %q: GET /users/me/keys lists yours", r.PathValue("id"))

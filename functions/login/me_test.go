@@ -35,14 +35,15 @@ func newHome(t *testing.T) *home {
 	if s.store, err = account.NewSQLite(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Create(t.Context(), "georgio@email.com", "Admin123", false); err != nil {
+	if _, err := s.store.Create(t.Context(), "georgio@email.com", "Admin123", false); err != nil {
 		t.Fatal(err)
 	}
 	if s.user, err = s.store.ByEmail(t.Context(), "georgio@email.com"); err != nil {
 		t.Fatal(err)
 	}
 	s.h = newHandler(s.store, s.signer, s.setup,
-		Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret},
+		Config{SignUp: "open", Confirm: true, Session: time.Hour, EventSecret: eventSecret,
+			Proxies: eventing.ProxyConfig{Hops: 1}},
 		func() time.Time { return s.clock }).routes()
 	s.token = s.bearer(t, s.user.ID, nil)
 	return s

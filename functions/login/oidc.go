@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -142,16 +141,21 @@ func (h *handler) endSignOn(w http.ResponseWriter, r *http.Request) error {
 	}
 	identity, groups, err := h.provider.identify(r.Context(), in.Code, shake)
 	if err != nil {
+		h.audit(r, "login", "", "", err)
 		return err
 	}
 	u, err := h.users.ByIdentity(r.Context(), identity)
+	if u.Made {
+		h.audit(r, "user.made", u.ID, u.ID, err)
+	}
+	h.audit(r, "login", u.ID, u.ID, err)
 	if errors.Is(err, account.ErrCredentials) {
 		return notSignedOn(err)
 	}
 	if err != nil {
 		return answer(err)
 	}
-	if u, err = h.regroup(r.Context(), u, groups); err != nil {
+	if u, err = h.regroup(r, u, groups); err != nil {
 		return answer(err)
 	}
 	issued, err := h.sign(u, h.now())
@@ -162,7 +166,7 @@ func (h *handler) endSignOn(w http.ResponseWriter, r *http.Request) error {
 }
 
 // regroup makes an admin of a user whom the provider has in that group, and none of another.
-func (h *handler) regroup(ctx context.Context, u account.User, groups []string) (account.User, error) {
+func (h *handler) regroup(r *http.Request, u account.User, groups []string) (account.User, error) {
 	admin := slices.Contains(groups, h.provider.cfg.AdminGroup)
 	if h.provider.cfg.AdminGroup == "" || admin == u.Admin {
 		return u, nil
@@ -171,11 +175,12 @@ func (h *handler) regroup(ctx context.Context, u account.User, groups []string) 
 	if admin {
 		group = "admin"
 	}
-	if err := h.users.SetGroup(ctx, u.Email, group); err != nil {
+	err := h.users.SetGroup(r.Context(), u.Email, group)
+	h.audit(r, "user.changed", u.ID, "the OpenID provider", err)
+	if err != nil {
 		return u, err
 	}
-	slog.InfoContext(ctx, "group changed by the OpenID provider", "user", u.ID, "group", group)
-	return h.users.ByID(ctx, u.ID)
+	return h.users.ByID(r.Context(), u.ID)
 }
 
 // identify exchanges a code for what the provider says of its user.

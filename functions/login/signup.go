@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -34,8 +35,8 @@ const (
 	everySignUp = time.Minute
 )
 
-// signUp makes an account, when an admin asks for it and gives the password. Anybody else gets a mail, by which the password is chosen: so the
-// address is its owner's, and who has an account stays unknown.
+// signUp makes an account, when an admin asks for it and gives the password. Anybody else gets a mail, by which the
+// password is chosen: so the address is its owner's, and who has an account stays unknown.
 func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 	admin, err := h.maySignUp(r)
 	if err != nil {
@@ -45,7 +46,7 @@ func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if h.cfg.SignUp == "open" && h.cfg.Confirm && (!admin || c.Password == "") {
+	if h.cfg.SignUp == "open" && h.cfg.Confirm && (admin == "" || c.Password == "") {
 		if c.Password != "" {
 			if err := account.CheckChoice(c.Email, c.Password); err != nil {
 				return answer(err)
@@ -53,7 +54,9 @@ func (h *handler) signUp(w http.ResponseWriter, r *http.Request) error {
 		}
 		return h.mailLink(w, r, c.Email, true)
 	}
-	if err := h.users.Create(r.Context(), c.Email, c.Password, false); err != nil {
+	id, err := h.users.Create(r.Context(), c.Email, c.Password, false)
+	h.audit(r, "user.made", id, cmp.Or(admin, id), err)
+	if err != nil {
 		return answer(err)
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -71,19 +74,19 @@ func (h *handler) allow(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// maySignUp lets everyone through when sign-up is open, and admins otherwise. It tells whether it is an admin.
-func (h *handler) maySignUp(r *http.Request) (admin bool, err error) {
+// maySignUp lets everyone through when sign-up is open, and admins otherwise. It gives the ID of the admin who asks.
+func (h *handler) maySignUp(r *http.Request) (admin string, err error) {
 	known := r.Header.Get("Authorization") != ""
 	if h.cfg.SignUp != "open" && !known {
-		return false, problem.New(problem.Forbidden, "sign-up is closed here: ask an admin for an account")
+		return "", problem.New(problem.Forbidden, "sign-up is closed here: ask an admin for an account")
 	}
 	if known {
-		_, err = h.isAdmin(r)
+		u, err := h.isAdmin(r)
+		if h.cfg.SignUp != "open" || err == nil {
+			return u.ID, err
+		}
 	}
-	if h.cfg.SignUp != "open" || known && err == nil {
-		return true, err
-	}
-	return false, h.takeSignUp(r)
+	return "", h.takeSignUp(r)
 }
 
 func (h *handler) takeSignUp(r *http.Request) error {
@@ -161,7 +164,8 @@ func (h *handler) choose(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(w, r, &in); err != nil {
 		return err
 	}
-	err := h.users.UseLink(r.Context(), in.Token, in.Password)
+	u, err := h.users.UseLink(r.Context(), in.Token, in.Password)
+	h.audit(r, madeOr("user.changed", u), u.ID, u.ID, err)
 	switch {
 	case errors.Is(err, account.ErrLink), errors.Is(err, account.ErrCredentials):
 		return problem.Wrap(err, problem.Forbidden, "%v: ask for another at POST /users/reset", account.ErrLink)
@@ -170,4 +174,12 @@ func (h *handler) choose(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// madeOr names the event of a user who was made, or else another.
+func madeOr(event string, u account.User) string {
+	if u.Made {
+		return "user.made"
+	}
+	return event
 }

@@ -104,7 +104,8 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 	switch cmd {
 	case "add":
 		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
-			return done("is added", s.Create(ctx, email, password, *admin))
+			_, err := s.Create(ctx, email, password, *admin)
+			return done("is added", err)
 		})
 	case "passwd":
 		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
@@ -194,7 +195,7 @@ func firstUser(ctx context.Context, users *account.Store, email, password string
 	if made {
 		password = rand.Text()
 	}
-	if err := users.Create(ctx, email, password, true); err != nil {
+	if _, err := users.Create(ctx, email, password, true); err != nil {
 		return fmt.Errorf("first user %s: %w", email, err)
 	}
 	if made {

@@ -26,7 +26,9 @@ type User struct {
 	Disabled bool
 	// Elsewhere says that the user has no password here, and signs on elsewhere.
 	Elsewhere bool
-	Created   time.Time // for a user of the old table, when the column was added
+	// Made says that the call that gave the user made it.
+	Made    bool
+	Created time.Time // for a user of the old table, when the column was added
 	// TokensAfter is the Unix time before which a token must not have been given; 0 when that is long ago.
 	TokensAfter int64
 

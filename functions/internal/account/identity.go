@@ -84,10 +84,11 @@ func (s *Store) ByIdentity(ctx context.Context, i Identity) (User, error) {
 	sum := sha256.Sum256([]byte(i.Issuer + "\x00" + i.Subject))
 	key := hex.EncodeToString(sum[:])
 	var id string
+	made := false
 	err = db.QueryRowContext(ctx, "SELECT uid FROM identity WHERE id = ?", key).Scan(&id)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		id, err = s.link(ctx, key, i)
+		id, made, err = s.link(ctx, key, i)
 	case err != nil:
 		err = fmt.Errorf("find identity: %w", err)
 	}
@@ -98,23 +99,24 @@ func (s *Store) ByIdentity(ctx context.Context, i Identity) (User, error) {
 	if err == nil && u.Disabled {
 		return User{}, refusal("user " + u.ID + " is disabled")
 	}
+	u.Made = made
 	return u, err
 }
 
 // link makes an identity that of a user, and gives the user's ID.
-func (s *Store) link(ctx context.Context, key string, i Identity) (string, error) {
+func (s *Store) link(ctx context.Context, key string, i Identity) (id string, made bool, err error) {
 	email := normalize(i.Email)
 	if !i.Verified {
-		return "", refusal("the provider has not verified the address of " + i.Subject)
+		return "", false, refusal("the provider has not verified the address of " + i.Subject)
 	}
 	if err := checkEmail(email); err != nil {
-		return "", refusal("the provider gives no address for " + i.Subject)
+		return "", false, refusal("the provider gives no address for " + i.Subject)
 	}
 	u, _, err := s.find(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return "", err
+		return "", false, err
 	}
-	made := err != nil
+	made = err != nil
 	if made {
 		u.ID = newID()
 	}
@@ -131,10 +133,10 @@ func (s *Store) link(ctx context.Context, key string, i Identity) (string, error
 		return err
 	})
 	if s.dialect.isDuplicate(err) {
-		return "", refusal("the account of that address is another's of the provider")
+		return "", false, refusal("the account of that address is another's of the provider")
 	}
 	if err != nil {
-		return "", fmt.Errorf("link identity: %w", err)
+		return "", false, fmt.Errorf("link identity: %w", err)
 	}
-	return u.ID, nil
+	return u.ID, made, nil
 }

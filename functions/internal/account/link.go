@@ -45,33 +45,36 @@ var ErrLink = errors.New("the link was used already, or has ended")
 // UseLink sets the password of the account that the secret is of, or makes the account. The tokens that were given
 // before end, and so do all other links of the address. ErrLink, a [RuleError] when the password will not do, and
 // ErrCredentials when the user is disabled.
-func (s *Store) UseLink(ctx context.Context, secret, password string) error {
+func (s *Store) UseLink(ctx context.Context, secret, password string) (User, error) {
 	db, err := s.table(ctx)
 	if err != nil {
-		return err
+		return User{}, err
 	}
 	var email string
 	err = db.QueryRowContext(ctx, s.sql("SELECT email FROM password_link WHERE id = ? AND ends >= NOW()"),
 		hashOfKey(secret)).Scan(&email)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return ErrLink
+		return User{}, ErrLink
 	case err != nil:
-		return fmt.Errorf("use link: %w", err)
+		return User{}, fmt.Errorf("use link: %w", err)
 	}
 	if err := CheckChoice(email, password); err != nil {
-		return err
+		return User{}, err
 	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
-		return fmt.Errorf("use link: %w", err)
+		return User{}, fmt.Errorf("use link: %w", err)
 	}
 	u, _, findErr := s.find(ctx, email)
 	switch {
 	case findErr != nil && !errors.Is(findErr, ErrNotFound):
-		return findErr
+		return User{}, findErr
 	case u.Disabled:
-		return refusal("user " + u.ID + " is disabled")
+		return User{}, refusal("user " + u.ID + " is disabled")
+	}
+	if findErr != nil {
+		u.ID, u.Made = newID(), true
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, "DELETE FROM password_link WHERE id = ?", hashOfKey(secret))
@@ -84,22 +87,21 @@ func (s *Store) UseLink(ctx context.Context, secret, password string) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM password_link WHERE email = ?", email); err != nil {
 			return err
 		}
-		if findErr == nil {
+		if !u.Made {
 			if _, err := tx.ExecContext(ctx, "UPDATE `user` SET password = ? WHERE id = ?", hash, u.row); err != nil {
 				return err
 			}
 			return s.end(ctx, tx, u.ID)
 		}
-		id := newID()
 		_, err = tx.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password) VALUES (?, ?, ?, ?)",
-			id, id, email, hash)
+			u.ID, u.ID, email, hash)
 		return err
 	})
 	if s.dialect.isDuplicate(err) {
-		return ErrLink
+		return User{}, ErrLink
 	}
 	if err != nil {
-		return fmt.Errorf("use link: %w", err)
+		return User{}, fmt.Errorf("use link: %w", err)
 	}
-	return nil
+	return u, nil
 }

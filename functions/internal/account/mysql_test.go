@@ -56,7 +56,7 @@ func TestOldTable(t *testing.T) {
 			if _, err := s.Authenticate(t.Context(), "new@email.com", "Admin123", ""); err != nil {
 				t.Errorf("Authenticate() of a user that the old service made = %v", err)
 			}
-			if err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrExists) {
+			if _, err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrExists) {
 				t.Errorf("Create() of an old user = %v, want %v", err, ErrExists)
 			}
 		})

@@ -81,7 +81,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // Authenticate gives the user whose e-mail address and password these are. A wrong pair is ErrCredentials, as is the
 // pair of a disabled user. It takes the same time for each; the text of the error says more and is for the log.
 // *WaitError after too many failures from the network, or of the account from it; ErrBusy when too many passwords are
-// being hashed.
+// being hashed. With such an error comes the ID of the account, for the log, where there is one.
 func (s *Store) Authenticate(ctx context.Context, email, password, network string) (User, error) {
 	u, stored, err := s.find(ctx, email)
 	if errors.Is(err, ErrNotFound) {
@@ -89,22 +89,23 @@ func (s *Store) Authenticate(ctx context.Context, email, password, network strin
 	} else if err != nil {
 		return User{}, err
 	}
+	refused := User{ID: u.ID}
 	try, tryErr := s.attempt(ctx, email, network)
 	if tryErr != nil {
-		return User{}, tryErr
+		return refused, tryErr
 	}
 	all := append([]Limit{try.success}, try.failures...)
 	if err := s.full(ctx, all...); err != nil {
-		return User{}, err // without waiting for a slot
+		return refused, err // without waiting for a slot
 	}
 	if err := s.hasher.slots.acquire(ctx, network); err != nil {
-		return User{}, fmt.Errorf("authenticate user %s: %w", u.ID, err)
+		return refused, fmt.Errorf("authenticate user %s: %w", u.ID, err)
 	}
 	defer s.hasher.slots.release(network)
 	// It is counted before the hash, so that many at once are not all let through. Those that wait for a slot do not
 	// count.
 	if err := s.Take(ctx, all...); err != nil {
-		return User{}, err
+		return refused, err
 	}
 	ok, stale, hashErr := s.hasher.matches(password, stored)
 	switch {
@@ -120,10 +121,10 @@ func (s *Store) Authenticate(ctx context.Context, email, password, network strin
 	// What is counted stays counted when the client has left.
 	last := context.WithoutCancel(ctx)
 	if err != nil {
-		return User{}, errors.Join(err, s.Give(last, try.success))
+		return refused, errors.Join(err, s.Give(last, try.success))
 	}
 	if err := s.succeeded(last, try); err != nil {
-		return User{}, err
+		return refused, err
 	}
 	if stale && !s.LeavePlain {
 		if err := s.store(ctx, u.row, password, stored); err != nil {
@@ -228,30 +229,30 @@ func (s *Store) identify(ctx context.Context, u *User) error {
 	return err
 }
 
-// Create makes a user. ErrExists when the address has an account; a [RuleError] when address or password will not do.
-func (s *Store) Create(ctx context.Context, email, password string, admin bool) error {
+// Create makes a user, and gives the ID. ErrExists when the address has an account; a [RuleError] when address or password will not do.
+func (s *Store) Create(ctx context.Context, email, password string, admin bool) (id string, err error) {
 	email = normalize(email)
 	if err := errors.Join(checkEmail(email), checkPassword(email, password)); err != nil {
-		return err
+		return "", err
 	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
-		return fmt.Errorf("create user: %w", err)
+		return "", fmt.Errorf("create user: %w", err)
 	}
 	db, err := s.table(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	id := newID()
+	id = newID()
 	_, err = db.ExecContext(ctx, "INSERT INTO `user` (uid, owner, email, password, admin) VALUES (?, ?, ?, ?, ?)",
 		id, id, email, hash, admin)
 	if s.dialect.isDuplicate(err) {
-		return ErrExists
+		return "", ErrExists
 	}
 	if err != nil {
-		return fmt.Errorf("create user: %w", err)
+		return "", fmt.Errorf("create user: %w", err)
 	}
-	return nil
+	return id, nil
 }
 
 // SetPassword changes a user's password; a [RuleError] when it will not do. The tokens that were given before end.

@@ -117,7 +117,7 @@ func newTestStore(t *testing.T, b backend) *Store {
 
 func create(t *testing.T, s *Store, email, password string, admin bool) {
 	t.Helper()
-	if err := s.Create(t.Context(), email, password, admin); err != nil {
+	if _, err := s.Create(t.Context(), email, password, admin); err != nil {
 		t.Fatalf("Create(%q) = %v", email, err)
 	}
 }
@@ -193,12 +193,12 @@ func TestCreate(t *testing.T) {
 			{"not text", "g@email.com", "\xff\xff\xff\xff\xff\xff\xff\xff"},
 			{"the address itself", "g@email.com", "G@EMAIL.COM"},
 		} {
-			if err := s.Create(t.Context(), tt.email, tt.password, false); !errors.As(err, &rule) {
+			if _, err := s.Create(t.Context(), tt.email, tt.password, false); !errors.As(err, &rule) {
 				t.Errorf("%s: Create(%q, %q) = %v, want a RuleError", tt.name, tt.email, tt.password, err)
 			}
 		}
 		for _, taken := range []string{email, "GEORGIO@email.com"} {
-			if err := s.Create(t.Context(), taken, password, false); !errors.Is(err, ErrExists) {
+			if _, err := s.Create(t.Context(), taken, password, false); !errors.Is(err, ErrExists) {
 				t.Errorf("Create(%q) = %v, want %v", taken, err, ErrExists)
 			}
 		}
@@ -217,7 +217,10 @@ func TestCreateAtOnce(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, b backend) {
 		s := newTestStore(t, b)
-		errs := atOnce(8, func() error { return s.Create(t.Context(), email, password, false) })
+		errs := atOnce(8, func() error {
+			_, err := s.Create(t.Context(), email, password, false)
+			return err
+		})
 		made := 0
 		for _, err := range errs {
 			switch {
@@ -548,7 +551,7 @@ func TestBusy(t *testing.T) {
 		if _, err := s.Authenticate(t.Context(), email, password, ""); !errors.Is(err, ErrBusy) {
 			t.Errorf("Authenticate() without a free slot = %v, want %v", err, ErrBusy)
 		}
-		if err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrBusy) {
+		if _, err := s.Create(t.Context(), email, password, false); !errors.Is(err, ErrBusy) {
 			t.Errorf("Create() without a free slot = %v, want %v", err, ErrBusy)
 		}
 	})
