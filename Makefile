@@ -26,6 +26,11 @@ test: ## install and start what the tests need, on Debian, and run them all
 	.ci/servers install
 	.ci/servers with .ci/test -race -shuffle=on -timeout 30m -vet=off -ldflags="-s -w" ./...
 
+.PHONY: faults
+faults: ## kill, cut off and slow down all there is while videos are uploaded, and count what is lost; SEEDS=20 such runs
+	.ci/servers install
+	.ci/servers with go test -tags faults ./functions/faults -run TestFaults -count=1 -v -timeout 3h
+
 .PHONY: browser
 browser: ## try the page in Chromium, which is installed on Debian; SCREENSHOTS=folder for pictures of it
 	.ci/browser -race -shuffle=on -timeout 30m

@@ -64,8 +64,8 @@ func TestFair(t *testing.T) {
 	}
 }
 
-// TestTurnOfDeleted: the event of a job that is deleted is a turn of another. Here it is the last event that there is, since
-// the other's own was the turn of the deleted one.
+// TestTurnOfDeleted: the event of a job that is deleted is a turn of another. Here it is the last event that there is,
+// since the other's own was the turn of the deleted one.
 func TestTurnOfDeleted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -365,8 +365,8 @@ func (m *Mongo) Usage(ctx context.Context, owner string) (u Usage, err error) {
 	return u, nil
 }
 
-// serverTime is the clock of the server, as its greeting tells it: a filter with $$NOW would read all documents, since no
-// index leads to what it compares. The command is the one that drivers greet every server with.
+// serverTime is the clock of the server, as its greeting tells it: a filter with $$NOW would read all documents, since
+// no index leads to what it compares. The command is the one that drivers greet every server with.
 func serverTime(ctx context.Context, db *mongo.Database) (time.Time, error) {
 	var greeting struct {
 		LocalTime time.Time `bson:"localTime"`

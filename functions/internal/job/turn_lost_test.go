@@ -29,8 +29,8 @@ func (m meanwhile) taken(ctx context.Context, turn string) (string, error) {
 	return id, err
 }
 
-// TestTakeMeanwhile: an event whose own job ends or is deleted between the look and the claim is the turn of another that
-// waits. It was the only event left for that one.
+// TestTakeMeanwhile: an event whose own job ends or is deleted between the look and the claim is the turn of another
+// that waits. It was the only event left for that one.
 func TestTakeMeanwhile(t *testing.T) {
 	t.Parallel()
 	end := func(ctx context.Context, s *SQLite) error {
