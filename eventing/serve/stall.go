@@ -16,8 +16,12 @@ import (
 const (
 	// stall is how long a client may send nothing of its body, or take nothing of the answer, before it is given up.
 	stall = time.Minute
-	// linger is how long a client that is answered in the middle of its body has to read that and to stop.
-	linger = 500 * time.Millisecond
+	// linger is how long a client that is answered in the middle of its body has to read that and to stop: on a busy
+	// machine each of the proxies on the way needs its time. nginx gives as much (lingering_timeout).
+	linger = 5 * time.Second
+	// slack is how much longer than a request may take we wait for a part of it: who still sends is answered then, and
+	// whose line is dead has an error.
+	slack = 500 * time.Millisecond
 	// prompt is how soon a refusal reaches every proxy on the way before one of them sends the body unasked, which Go's
 	// do after a second without a 100 (Continue).
 	prompt = 250 * time.Millisecond
@@ -202,7 +206,7 @@ func (b *stallBody) Read(p []byte) (int, error) {
 	if b.over() {
 		return 0, b.tooSlow(os.ErrDeadlineExceeded)
 	}
-	b.deadline(b.next().Add(linger)) // so that a client that sends is refused above: its connection has no error then
+	b.deadline(b.next().Add(slack)) // so that a client that sends is refused above: its connection has no error then
 	n, err := b.ReadCloser.Read(p)
 	b.returned()
 	b.deadline(time.Time{})
