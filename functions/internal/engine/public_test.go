@@ -8,12 +8,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
@@ -25,10 +27,82 @@ type heard struct {
 	channels [][]float64
 }
 
-// listen decodes an MP3.
-func listen(t *testing.T, path string) heard {
+// conversion is what a test asks for, and what becomes of it.
+type conversion struct {
+	data    []byte
+	options eventing.Options
+
+	result Result
+	err    error
+	path   string // of the MP3
+	heard
+}
+
+// publicTest is a row of a table of conversions, and what is to become of it.
+type publicTest struct {
+	name string
+	conversion
+	code, says string // of a failure, and what is in its message
+	tones      []at
+}
+
+// made tells whether there is an MP3; when there is to be none, it checks the failure.
+func (tt *publicTest) made(t *testing.T) bool {
 	t.Helper()
-	h, _, err := mp3.NewReader(bytes.NewReader(read(t, path))).Next()
+	if tt.code != "" {
+		if f := failureIn(t, tt.err); f.Code != tt.code || !strings.Contains(f.Message, tt.says) {
+			t.Errorf("Convert = %v, want %s with %q", f, tt.code, tt.says)
+		}
+		return false
+	}
+	if tt.err != nil {
+		t.Fatal(tt.err)
+	}
+	return true
+}
+
+// convertAll makes the conversions beside each other, and decodes their MP3s in one run of ffmpeg, which takes longer
+// to start than for that.
+func convertAll(t *testing.T, tests ...*publicTest) []*publicTest {
+	t.Helper()
+	e := newEngine(t, testConfig)
+	dsts := make([]memory, len(tests))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, tt := range tests {
+		g.Go(func() error {
+			src := bytes.NewReader(tt.data)
+			tt.result, tt.err = e.Convert(t.Context(), src, src.Size(), tt.options, &dsts[i], func(int) {})
+			return nil
+		})
+	}
+	_ = g.Wait() // each has its own error
+	dir := t.TempDir()
+	var made []*publicTest
+	var readings []reading
+	for i, tt := range tests {
+		if tt.err != nil {
+			continue
+		}
+		tt.path = filepath.Join(dir, strconv.Itoa(i)+".mp3")
+		if err := os.WriteFile(tt.path, dsts[i].Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		made, readings = append(made, tt), append(readings, reading{path: tt.path})
+	}
+	if len(made) == 0 {
+		return tests
+	}
+	for i, b := range decode(t, []string{"-f", "f32le"}, readings...) {
+		made[i].heard = heardOf(t, read(t, made[i].path), b)
+	}
+	return tests
+}
+
+// heardOf takes the samples that an MP3 decodes to, as floating-point numbers.
+func heardOf(t *testing.T, file, samples []byte) heard {
+	t.Helper()
+	h, _, err := mp3.NewReader(bytes.NewReader(file)).Next()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +110,10 @@ func listen(t *testing.T, path string) heard {
 	if h.Mono {
 		n = 1
 	}
-	b := []byte(run(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0:a:0", "-f", "f32le", "-"))
 	x := heard{rate: h.Rate, channels: make([][]float64, n)}
-	for i := 0; i+4 <= len(b); i += 4 {
+	for i := 0; i+4 <= len(samples); i += 4 {
 		c := i / 4 % n
-		x.channels[c] = append(x.channels[c], float64(math.Float32frombits(binary.LittleEndian.Uint32(b[i:]))))
+		x.channels[c] = append(x.channels[c], float64(math.Float32frombits(binary.LittleEndian.Uint32(samples[i:]))))
 	}
 	return x
 }
@@ -106,16 +179,6 @@ func wantTones(t *testing.T, x heard, seconds float64, tones ...at) {
 	}
 }
 
-// mustConvert converts a file of the tests.
-func mustConvert(t *testing.T, path string, o eventing.Options) (Result, heard, string) {
-	t.Helper()
-	r, out, err := convert(t, newEngine(t, testConfig), read(t, path), o)
-	if err != nil {
-		t.Fatalf("Convert(%s): %v", filepath.Base(path), err)
-	}
-	return r, listen(t, out), out
-}
-
 // TestPublic has the kinds of files that people met, each with what is to be heard of it.
 func TestPublic(t *testing.T) {
 	t.Parallel()
@@ -137,38 +200,52 @@ func TestPublic(t *testing.T) {
 	}
 }
 
-// publicFile makes a file for the tests of this page by a line of arguments.
-func publicFile(t *testing.T, name, args string) string {
+// publicFiles makes files for the tests of this page: of the inputs, each by a line of arguments.
+func publicFiles(t *testing.T, inputs string, files map[string]string) map[string][]byte {
 	t.Helper()
-	return makeFile(t, "public "+name, strings.Fields(args)...)
+	args := map[string][]string{}
+	for name, line := range files {
+		args["public "+name] = strings.Fields(line)
+	}
+	makeFiles(t, strings.Fields(inputs), args)
+	data := map[string][]byte{}
+	for name := range files {
+		data[name] = read(t, filepath.Join(made.dir, "public "+name))
+	}
+	return data
 }
 
 // publicNormalize has the options with each layout.
 func publicNormalize(t *testing.T) {
-	layouts := []string{"mono", "stereo", "2.1", "4.0", "5.1", "7.1"}
-	files := map[string][]string{}
-	for _, layout := range layouts {
-		files["public normalize "+layout+".mkv"] = strings.Fields("-af aformat=channel_layouts=" + layout + " -c:a flac")
+	layouts := map[string]string{}
+	for _, layout := range []string{"mono", "stereo", "2.1", "4.0", "5.1", "7.1"} {
+		layouts["normalize "+layout+".mkv"] = "-af aformat=channel_layouts=" + layout + " -c:a flac"
 	}
-	makeFiles(t, strings.Fields("-f lavfi -i sine=f=440:r=48000:d=2"), files)
-	for _, layout := range layouts {
-		for name, o := range map[string]eventing.Options{"": {Normalize: true}, ", mono": {Normalize: true, Mono: true}} {
-			t.Run(layout+name, func(t *testing.T) {
-				t.Parallel()
-				_, x, _ := mustConvert(t, filepath.Join(made.dir, "public normalize "+layout+".mkv"), o)
-				var sum float64
-				for c := range x.channels {
-					sum += math.Pow(10, x.power(c, .5, 1.5)/10)
-				}
-				// Of 440 Hz, a programme of -23 LUFS has this level (ITU-R BS.1770-5, K-weighting).
-				if got := 10 * math.Log10(sum); math.Abs(got+22.1) > .7 {
-					t.Errorf("%.1f dB, want -22.1", got)
-				}
-				if math.Abs(x.seconds()-2) > .001 {
-					t.Errorf("%.3f s, want 2", x.seconds())
-				}
-			})
-		}
+	files := publicFiles(t, "-f lavfi -i sine=f=440:r=48000:d=2", layouts)
+	var tests []*publicTest
+	for name, data := range files {
+		tests = append(tests, &publicTest{name: name, conversion: conversion{data: data,
+			options: eventing.Options{Normalize: true}}}, &publicTest{name: name + ", mono", conversion: conversion{data: data,
+			options: eventing.Options{Normalize: true, Mono: true}}})
+	}
+	for _, x := range convertAll(t, tests...) {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			if !x.made(t) {
+				return
+			}
+			var sum float64
+			for c := range x.channels {
+				sum += math.Pow(10, x.power(c, .5, 1.5)/10)
+			}
+			// Of 440 Hz, a programme of -23 LUFS has this level (ITU-R BS.1770-5, K-weighting).
+			if got := 10 * math.Log10(sum); math.Abs(got+22.1) > .7 {
+				t.Errorf("%.1f dB, want -22.1", got)
+			}
+			if math.Abs(x.seconds()-2) > .001 {
+				t.Errorf("%.3f s, want 2", x.seconds())
+			}
+		})
 	}
 }
 
@@ -193,128 +270,134 @@ func publicChapters(t *testing.T, end float64, starts ...float64) string {
 
 // publicTracks has files of several tracks of sound, or one that is none.
 func publicTracks(t *testing.T) {
-	const two = "-f lavfi -i color=s=32x32:r=25:d=2 -f lavfi -i sine=f=440:r=48000:d=2 -f lavfi -i sine=f=880:r=48000:d=2 "
-	ts := publicFile(t, "tracks.ts", two+"-map 0 -map 1 -map 2 -c:v mpeg2video -c:a mp2 -streamid 1:257 -streamid 2:258")
+	const tracks = "-map 0 -map 1 -map 2 -c:v mpeg4 -c:a aac -metadata:s:a:0 language=ger -metadata:s:a:1 language=eng "
+	const empty = "-map 0 -map 1 -map 2 -filter:a:0 aselect=0 -c:v mpeg4 -c:a "
+	files := publicFiles(t, "-f lavfi -i color=s=32x32:r=25:d=2 -f lavfi -i sine=f=440:r=48000:d=2 "+
+		"-f lavfi -i sine=f=880:r=48000:d=2", map[string]string{
+		"tracks.ts":  "-map 0 -map 1 -map 2 -c:v mpeg2video -c:a mp2 -streamid 1:257 -streamid 2:258",
+		"tracks.mp4": tracks + "-disposition:a:1 default",
+		"tracks.mkv": tracks + "-disposition:a:0 default+comment -disposition:a:1 0",
+		"empty.mp4":  empty + "aac",
+		"empty.mkv":  empty + "flac",
+	})
 	var packets [][]byte // but those of the first track
-	for p := range slices.Chunk(read(t, ts), 188) {
+	for p := range slices.Chunk(files["tracks.ts"], 188) {
 		if binary.BigEndian.Uint16(p[1:])&0x1fff != 257 {
 			packets = append(packets, p)
 		}
 	}
-	tracks := "-map 0 -map 1 -map 2 -c:v mpeg4 -c:a aac -metadata:s:a:0 language=ger -metadata:s:a:1 language=eng "
-	mp4 := read(t, publicFile(t, "tracks.mp4", two+tracks+"-disposition:a:1 default"))
-	mkv := read(t, publicFile(t, "tracks.mkv", two+tracks+"-disposition:a:0 default+comment -disposition:a:1 0"))
+	mp4, mkv := files["tracks.mp4"], files["tracks.mkv"]
 	apac := bytes.Replace(mp4, []byte("mp4a"), []byte("apac"), 1)
-	empty := "-f lavfi -i color=s=32x32:r=25:d=2 -f lavfi -i sine=f=440:r=48000:d=2 -f lavfi -i sine=f=880:r=48000:d=2 " +
-		"-map 0 -map 1 -map 2 -filter:a:0 aselect=0 -c:v mpeg4 -c:a "
-	for _, tt := range []struct {
-		name   string
-		data   []byte
-		track  string
-		hz     float64
-		refuse string // of what the message tells
-	}{
-		{name: "no packets of the first in TS", data: slices.Concat(packets...), hz: 880},
-		{name: "no samples of the first in MP4", data: read(t, publicFile(t, "empty.mp4", empty+"aac")), hz: 880},
-		{name: "no packets of the first in Matroska", data: read(t, publicFile(t, "empty.mkv", empty+"flac")), hz: 880},
-		{name: "apac first", data: apac, hz: 880},
-		{name: "a commentary first", data: mkv, hz: 880},
-		{name: "by number in MP4", data: mp4, track: "2", hz: 880},
-		{name: "by number in Matroska", data: mkv, track: "1", hz: 440},
-		{name: "by language in MP4", data: mp4, track: "de", hz: 440},
-		{name: "by language in Matroska", data: mkv, track: "en-GB", hz: 880},
-		{name: "a number that is not there", data: mkv, track: "3", refuse: "1 (de, aac), 2 (en, aac)"},
-		{name: "a language that is not there", data: mp4, track: "fr", refuse: "1 (de, mp4a), 2 (en, mp4a)"},
-	} {
+	track := func(of []byte, track string) conversion {
+		return conversion{data: of, options: eventing.Options{Track: track}}
+	}
+	for _, tt := range convertAll(t, []*publicTest{
+		{name: "no packets of the first in TS", conversion: track(slices.Concat(packets...), ""), tones: []at{{880, 0, 2}}},
+		{name: "no samples of the first in MP4", conversion: track(files["empty.mp4"], ""), tones: []at{{880, 0, 2}}},
+		{name: "no packets of the first in Matroska", conversion: track(files["empty.mkv"], ""), tones: []at{{880, 0, 2}}},
+		{name: "apac first", conversion: track(apac, ""), tones: []at{{880, 0, 2}}},
+		{name: "a commentary first", conversion: track(mkv, ""), tones: []at{{880, 0, 2}}},
+		{name: "by number in MP4", conversion: track(mp4, "2"), tones: []at{{880, 0, 2}}},
+		{name: "by number in Matroska", conversion: track(mkv, "1"), tones: []at{{440, 0, 2}}},
+		{name: "by language in MP4", conversion: track(mp4, "de"), tones: []at{{440, 0, 2}}},
+		{name: "by language in Matroska", conversion: track(mkv, "en-GB"), tones: []at{{880, 0, 2}}},
+		{name: "a number that is not there", conversion: track(mkv, "3"), code: NoTrack, says: "1 (de, aac), 2 (en, aac)"},
+		{name: "a language that is not there", conversion: track(mp4, "fr"), code: NoTrack,
+			says: "1 (de, mp4a), 2 (en, mp4a)"},
+	}...) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, newEngine(t, testConfig), tt.data, eventing.Options{Track: tt.track})
-			if tt.refuse != "" {
-				if f := failureIn(t, err); f.Code != NoTrack || !strings.Contains(f.Message, tt.refuse) {
-					t.Errorf("Convert = %v, want %s with %s", f, NoTrack, tt.refuse)
-				}
-				return
+			if tt.made(t) {
+				wantTones(t, tt.heard, 2, tt.tones...)
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantTones(t, listen(t, out), 2, at{tt.hz, 0, 2})
 		})
 	}
 }
 
 // publicTime has sound that is late or pauses: what is heard at a time of the video is heard then in the MP3.
 func publicTime(t *testing.T) {
-	const paused = "aevalsrc=0.2*sin(2*PI*440*t)*lt(t\\,2.5)+0.2*sin(2*PI*880*t)*gte(t\\,2.5)*lt(t\\,3.5)+" +
-		"0.2*sin(2*PI*990*t)*gte(t\\,3.5):s=48000:d=5"
-	const pause = "-af aselect='not(between(t\\,2\\,3))' "
-	pausedAt := []at{{440, 0, 2}, {0, 2, 3}, {880, 3, 3.5}, {990, 3.5, 5}}
-	lateAt := []at{{0, 0, 1.5}, {440, 1.5, 2.5}, {990, 2.5, 4}}
 	const picture = "-f lavfi -i color=s=32x32:r=25:d=5 "
 	const changing = "aevalsrc=0.2*sin(2*PI*440*t)*lt(t\\,1)+0.2*sin(2*PI*990*t)*gte(t\\,1):s=48000:d=2.5"
-	chapters := publicChapters(t, 5, 0, 3.5)
-	same := publicChapters(t, 5, 2.5, 2.5)
-	type test struct {
-		name     string
-		data     []byte
-		options  eventing.Options
-		seconds  float64
-		tones    []at
-		chapters []float64 // their starts
-	}
-	var tests []test
-	for _, x := range []struct{ name, args string }{
-		{"mkv", "-c:v mpeg4 -c:a aac"},
-		{"mp4", "-c:v mpeg4 -c:a aac"},
-		{"webm", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libopus"},
-		{"fragments.mp4", "-c:v mpeg4 -c:a aac -movflags frag_keyframe+empty_moov"},
-		{"mp3.mkv", "-c:v mpeg4 -c:a libmp3lame -b:a 128k"},
-		{"mp3.mp4", "-c:v mpeg4 -c:a libmp3lame -q:a 4"},
-		{"flv", "-c:v flv -c:a aac"},
-		{"wmv", "-c:v wmv2 -c:a wmav2"},
-		{"ts", "-c:v mpeg2video -c:a mp2"},
-		{"aac.avi", "-c:v mpeg4 -c:a aac"},
-		{"flac.avi", "-c:v mpeg4 -c:a flac"},
+	const pausing = "aevalsrc=0.2*sin(2*PI*440*t)*lt(t\\,2.5)+0.2*sin(2*PI*880*t)*gte(t\\,2.5)*lt(t\\,3.5)+" +
+		"0.2*sin(2*PI*990*t)*gte(t\\,3.5):s=48000:d=5"
+	const tracks, pause = "-map 0 -map 1 ", "-af aselect='not(between(t\\,2\\,3))' "
+	late, paused := map[string]string{}, map[string]string{}
+	for name, args := range map[string]string{
+		"aac.mkv":       "-c:v mpeg4 -c:a aac",
+		"aac.mp4":       "-c:v mpeg4 -c:a aac",
+		"opus.webm":     "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libopus",
+		"fragments.mp4": "-c:v mpeg4 -c:a aac -movflags frag_keyframe+empty_moov",
+		"mp3.mkv":       "-c:v mpeg4 -c:a libmp3lame -b:a 128k",
+		"mp3.mp4":       "-c:v mpeg4 -c:a libmp3lame -q:a 4",
+		"aac.flv":       "-c:v flv -c:a aac",
+		"wma.wmv":       "-c:v wmv2 -c:a wmav2",
+		"mp2.ts":        "-c:v mpeg2video -c:a mp2",
+		"aac.avi":       "-c:v mpeg4 -c:a aac",
+		"flac.avi":      "-c:v mpeg4 -c:a flac",
 	} {
-		ext := x.name[strings.LastIndexByte(x.name, '.')+1:]
-		late := publicFile(t, "late."+x.name, picture+"-itsoffset 1.5 -f lavfi -i "+changing+" -map 0 -map 1 "+x.args)
-		heard := lateAt
-		if ext == "avi" {
-			heard = append([]at{{0, .1, 1.5}}, lateAt[1:]...) // ffmpeg writes one frame in front of the silence
-		}
-		tests = append(tests, test{name: "late in " + x.name, data: read(t, late), seconds: 4, tones: heard})
-		if x.name == "mkv" {
-			tests = append(tests, test{name: "late, from 2 s", data: read(t, late), options: eventing.Options{Start: 2},
-				seconds: 2, tones: []at{{440, 0, .5}, {990, .5, 2}}})
-			tests = append(tests, test{name: "late, from 1 to 3 s", data: read(t, late),
-				options: eventing.Options{Start: 1, End: 3}, seconds: 2, tones: []at{{0, 0, .5}, {440, .5, 1.5}, {990, 1.5, 2}}})
-		}
-		more, starts := "", []float64(nil)
-		if ext == "mkv" || ext == "mp4" {
-			more, starts = "-i "+chapters+" -map_chapters 2 ", []float64{0, 3.5}
-		}
-		pauses := publicFile(t, "paused."+x.name, picture+"-f lavfi -i "+paused+" "+more+"-map 0 -map 1 "+pause+x.args)
-		tests = append(tests, test{name: "paused in " + x.name, data: read(t, pauses), seconds: 5, tones: pausedAt,
-			chapters: starts})
+		late["late in "+name], paused["paused in "+name] = tracks+args, tracks+pause+args
 	}
-	for name, encode := range map[string]string{"a long pause": "-c:a aac",
-		"a long pause in MP3":                     "-c:a libmp3lame -b:a 128k",
-		"a long pause in MP3 of variable bitrate": "-c:a libmp3lame -q:a 3"} {
-		long := publicFile(t, name+".mkv", "-f lavfi -i sine=f=440:r=44100:d=3 -af asetpts=PTS+gte(T\\,1)*12/TB "+encode)
-		tests = append(tests, test{name: name, data: read(t, long), seconds: 15,
-			tones: []at{{440, 0, 1}, {0, 1.1, 12.9}, {440, 13.1, 15}}})
+	late["two chapters at one time.mkv"] = tracks + "-map_chapters 3 -c:v mpeg4 -c:a aac"
+	const long = "-af asetpts=PTS+gte(T\\,1)*12/TB "
+	longs := map[string]string{
+		"a long pause.mkv":                            long + "-c:a aac",
+		"a long pause in MP3.mkv":                     long + "-c:a libmp3lame -b:a 128k",
+		"a long pause in MP3 of variable bitrate.mkv": long + "-c:a libmp3lame -q:a 3",
 	}
-	tests = append(tests, test{name: "two chapters at one time", seconds: 4, tones: lateAt, chapters: []float64{2.5, 2.5},
-		data: read(t, publicFile(t, "same.mkv", picture+"-itsoffset 1.5 -f lavfi -i "+changing+" -i "+same+
-			" -map 0 -map 1 -map_chapters 2 -c:v mpeg4 -c:a aac"))})
+	type test struct {
+		publicTest
+		seconds  float64
+		chapters []float64 // their starts; none where nobody looks
+	}
+	var tests []*test
+	add := func(inputs string, files map[string]string, seconds float64, tones ...at) {
+		for name, data := range publicFiles(t, inputs, files) {
+			tests = append(tests, &test{publicTest{name: name, conversion: conversion{data: data}, tones: tones}, seconds, nil})
+		}
+	}
+	add(picture+"-itsoffset 1.5 -f lavfi -i "+changing+" -i "+publicChapters(t, 5, 0, 2.5)+" -i "+
+		publicChapters(t, 5, 2.5, 2.5), late, 4, at{0, 0, 1.5}, at{440, 1.5, 2.5}, at{990, 2.5, 4})
+	add(picture+"-f lavfi -i "+pausing+" -i "+publicChapters(t, 5, 0, 3.5), paused, 5,
+		at{440, 0, 2}, at{0, 2, 3}, at{880, 3, 3.5}, at{990, 3.5, 5})
+	add("-f lavfi -i sine=f=440:r=44100:d=3", longs, 15, at{440, 0, 1}, at{0, 1.1, 12.9}, at{440, 13.1, 15})
+	var part *test
+	for _, tt := range tests {
+		switch {
+		case tt.name == "late in aac.mkv":
+			part, tt.chapters = tt, []float64{0, 2.5}
+		case tt.name == "late in aac.mp4":
+			tt.chapters = []float64{0, 2.5}
+		case tt.name == "paused in aac.mkv", tt.name == "paused in aac.mp4":
+			tt.chapters = []float64{0, 3.5}
+		case strings.HasPrefix(tt.name, "two chapters"):
+			tt.chapters = []float64{2.5, 2.5}
+		case strings.HasPrefix(tt.name, "late") && strings.HasSuffix(tt.name, "avi"):
+			tt.tones = append([]at{{0, .1, 1.5}}, tt.tones[1:]...) // ffmpeg writes one frame in front of the silence
+		}
+	}
+	for name, x := range map[string]struct {
+		options eventing.Options
+		tones   []at
+	}{
+		"late, from 2 s":      {eventing.Options{Start: 2}, []at{{440, 0, .5}, {990, .5, 2}}},
+		"late, from 1 to 3 s": {eventing.Options{Start: 1, End: 3}, []at{{0, 0, .5}, {440, .5, 1.5}, {990, 1.5, 2}}},
+	} {
+		tests = append(tests, &test{publicTest{name: name, conversion: conversion{data: part.data, options: x.options},
+			tones: x.tones}, 2, nil})
+	}
+	var all []*publicTest
+	for _, tt := range tests {
+		all = append(all, &tt.publicTest)
+	}
+	convertAll(t, all...)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r, out, err := convert(t, newEngine(t, testConfig), tt.data, tt.options)
-			if err != nil {
-				t.Fatal(err)
+			if !tt.made(t) {
+				return
 			}
-			wantTones(t, listen(t, out), tt.seconds, tt.tones...)
+			wantTones(t, tt.heard, tt.seconds, tt.tones...)
+			r := tt.result
 			if d := r.Duration.Seconds(); math.Abs(d-tt.seconds) > .07 || r.Notice != "" {
 				t.Errorf("Convert = %+v, want %.3f s", r, tt.seconds)
 			}
@@ -322,7 +405,7 @@ func publicTime(t *testing.T) {
 				return
 			}
 			var starts []float64
-			p := probe(t, out)
+			p := probe(t, tt.path)
 			for i, c := range p.Chapters {
 				start, _ := strconv.ParseFloat(c.StartTime, 64)
 				end, _ := strconv.ParseFloat(c.EndTime, 64)
@@ -340,63 +423,49 @@ func publicTime(t *testing.T) {
 
 // publicCut has recordings whose writer was killed, and other files without their ends.
 func publicCut(t *testing.T) {
-	const video = "-f lavfi -i testsrc2=s=64x64:r=25:d=4 -f lavfi -i sine=f=440:r=48000:d=4 "
-	cut := func(name, args string) []byte {
-		b := read(t, publicFile(t, "cut."+name, args))
-		return b[:len(b)*3/4-5]
+	killed := map[string]string{
+		"killed fragments.mp4": "-c:v mpeg4 -g 10 -c:a aac -movflags frag_keyframe+empty_moov+default_base_moof",
+		"killed aac.flv":       "-c:v flv -c:a aac -flvflags no_duration_filesize",
+		"killed mp2.ts":        "-c:v mpeg2video -c:a mp2",
+		"killed mp2.mpg":       "-c:v mpeg2video -c:a mp2 -f vob",
+		"killed sound.aac":     "-map 1:a -c:a aac",
+		"killed opus.ogg":      "-map 1:a -c:a libopus -page_duration 200000",
+		"killed sound.mp3":     "-map 1:a -c:a libmp3lame -write_xing 0",
+		"killed live.mkv":      "-c:v mpeg4 -c:a aac -live 1",
 	}
-	type test struct {
-		name    string
-		data    []byte
-		partial bool
-		want    string // of the notice, or the code
+	whole := map[string]string{
+		"cut aac.mp4":   "-c:v mpeg4 -c:a aac -movflags +faststart",
+		"cut aac.mkv":   "-c:v mpeg4 -c:a aac",
+		"cut mp3.avi":   "-c:v mpeg4 -c:a libmp3lame",
+		"cut aac.flv":   "-c:v flv -c:a aac",
+		"cut sound.wav": "-map 1:a",
+		"cut sound.mp3": "-map 1:a -c:a libmp3lame",
 	}
-	tests := []test{}
-	for name, args := range map[string]string{
-		"fragments.mp4": "-c:v mpeg4 -g 10 -c:a aac -movflags frag_keyframe+empty_moov+default_base_moof",
-		"flv":           "-c:v flv -c:a aac -flvflags no_duration_filesize",
-		"ts":            "-c:v mpeg2video -c:a mp2",
-		"mpg":           "-c:v mpeg2video -c:a mp2 -f vob",
-		"aac":           "-map 1:a -c:a aac",
-		"ogg":           "-map 1:a -c:a libopus -page_duration 200000",
-		"mp3":           "-map 1:a -c:a libmp3lame -write_xing 0",
-		"live.mkv":      "-c:v mpeg4 -c:a aac -live 1",
-	} {
-		tests = append(tests, test{name: "killed " + name, data: cut(name, video+args),
-			want: "the recording ends abruptly at "})
+	files := maps.Clone(whole)
+	maps.Copy(files, killed)
+	var tests []*publicTest
+	for name, data := range publicFiles(t, "-f lavfi -i testsrc2=s=64x64:r=25:d=4 -f lavfi -i sine=f=440:r=48000:d=4", files) {
+		part := conversion{data: data[:len(data)*3/4-5]}
+		if _, ok := killed[name]; !ok {
+			tests = append(tests, &publicTest{name: name, conversion: part, code: Truncated})
+			name, part.options.Partial = name+", partial", true
+		}
+		tests = append(tests, &publicTest{name: name, conversion: part})
 	}
-	for name, args := range map[string]string{
-		"whole.mp4": "-c:v mpeg4 -c:a aac -movflags +faststart",
-		"whole.mkv": "-c:v mpeg4 -c:a aac",
-		"whole.avi": "-c:v mpeg4 -c:a libmp3lame",
-		"whole.flv": "-c:v flv -c:a aac",
-		"whole.wav": "-map 1:a",
-		"whole.mp3": "-map 1:a -c:a libmp3lame",
-	} {
-		data := cut(name, video+args)
-		tests = append(tests, test{name: "cut " + name, data: data, want: Truncated},
-			test{name: "cut " + name + ", partial", data: data, partial: true, want: "the recording ends abruptly at "})
-	}
-	for _, tt := range tests {
+	for _, tt := range convertAll(t, tests...) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r, out, err := convert(t, newEngine(t, testConfig), tt.data, eventing.Options{Partial: tt.partial})
-			if tt.want == Truncated {
-				if f := failureIn(t, err); f.Code != Truncated {
-					t.Errorf("Convert = %v, want %s", f, Truncated)
-				}
+			if !tt.made(t) {
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			x := listen(t, out)
-			if s := x.seconds(); s < 2 || s > 3.9 {
+			s := tt.seconds()
+			if s < 2 || s > 3.9 {
 				t.Errorf("%.3f s are heard, want most of what is there", s)
 			}
-			wantTones(t, x, x.seconds(), at{440, 0, x.seconds()})
-			if want := tt.want + strconv.FormatFloat(r.Duration.Seconds(), 'f', 1, 64) + " s"; r.Notice != want {
-				t.Errorf("notice %q, want %q", r.Notice, want)
+			wantTones(t, tt.heard, s, at{440, 0, s})
+			want := fmt.Sprintf("the recording ends abruptly at %.1f s", tt.result.Duration.Seconds())
+			if tt.result.Notice != want {
+				t.Errorf("notice %q, want %q", tt.result.Notice, want)
 			}
 		})
 	}
@@ -404,25 +473,35 @@ func publicCut(t *testing.T) {
 
 // publicMix mixes channels down.
 func publicMix(t *testing.T) {
-	mix := func(hz ...string) string {
-		return "-f lavfi -i aevalsrc=" + strings.Join(hz, "|") + ":s=48000:d=1:c="
+	sources := func(hz ...string) string {
+		return "-f lavfi -i aevalsrc=" + strings.Join(hz, "|") + ":s=48000:d=1:c=5.1 "
 	}
-	tone := func(hz int) string { return fmt.Sprintf("0.1*sin(2*PI*%d*t)", hz) }
-	five := mix(tone(300), tone(400), tone(500), tone(600), tone(700), tone(800)) + "5.1 "
-	loud := mix(slices.Repeat([]string{"0.9*sin(2*PI*1000*t)"}, 6)...) + "5.1 "
+	var tones []string
+	for hz := range 6 {
+		tones = append(tones, fmt.Sprintf("0.1*sin(2*PI*%d*t)", 300+100*hz))
+	}
+	files := publicFiles(t, sources(tones...)+sources(slices.Repeat([]string{"0.9*sin(2*PI*1000*t)"}, 6)...),
+		map[string]string{
+			"mix.ac3.mkv":   "-map 0 -c:a ac3",
+			"mix.flac.mkv":  "-map 0 -c:a flac -sample_fmt s16",
+			"mix.aac.mp4":   "-map 0 -c:a aac -b:a 300k",
+			"mix.pcm.mov":   "-map 0 -c:a pcm_s16le",
+			"loud.ac3.mkv":  "-map 1 -c:a ac3 -b:a 640k",
+			"loud.flac.mkv": "-map 1 -c:a flac",
+		})
 	type level struct {
 		hz          float64
 		left, right float64 // dB to the tone of the source; -100 for nothing
 	}
 	const none = -100
 	surround := []level{{300, 0, none}, {400, none, 0}, {500, -3, -3}, {600, none, none}, {700, -3, none}, {800, none, -3}}
+	inMono := []level{{300, -3, 0}, {400, -3, 0}, {500, 0, 0}, {600, none, 0}, {700, -6, 0}, {800, -6, 0}}
 	many := func(n int) []byte {
-		var hz []string
+		var hz []float64
 		for i := range n {
-			hz = append(hz, tone(300+100*i))
+			hz = append(hz, float64(300+100*i))
 		}
-		return wavOf(t, n, read(t, publicFile(t, fmt.Sprintf("many%d.f32", n), strings.TrimSuffix(mix(hz...), ":c=")+
-			" -f f32le -c:a pcm_f32le")))
+		return wavOf(48000, .1, hz...)
 	}
 	odd := func(n int) (ls []level) {
 		for i := range n {
@@ -436,42 +515,45 @@ func publicMix(t *testing.T) {
 		}
 		return ls
 	}
-	for _, tt := range []struct {
+	var tests []*publicTest
+	levels := map[string][]level{}
+	for _, x := range []struct {
 		name   string
 		data   []byte
-		mono   bool
 		levels []level
 	}{
-		{"5.1 of AC-3", read(t, publicFile(t, "mix.ac3.mkv", five+"-c:a ac3")), false, surround},
-		{"5.1 of FLAC", read(t, publicFile(t, "mix.flac.mkv", five+"-c:a flac -sample_fmt s16")), false, surround},
-		{"5.1 of AAC in MP4", read(t, publicFile(t, "mix.aac.mp4", five+"-c:a aac -b:a 300k")), false, surround},
-		{"5.1 of PCM in MOV", read(t, publicFile(t, "mix.pcm.mov", five+"-c:a pcm_s16le")), false, surround},
-		{"5.1 to mono", read(t, publicFile(t, "mix.flac.mkv", five+"-c:a flac -sample_fmt s16")), true,
-			[]level{{300, -3, 0}, {400, -3, 0}, {500, 0, 0}, {600, none, 0}, {700, -6, 0}, {800, -6, 0}}},
-		{"loud AC-3", read(t, publicFile(t, "loud.ac3.mkv", loud+"-c:a ac3 -b:a 640k")), false, nil},
-		{"loud FLAC", read(t, publicFile(t, "loud.flac.mkv", loud+"-c:a flac")), false, nil},
-		{"3 channels that nobody names", many(3), false, odd(3)},
-		{"6 channels that nobody names", many(6), false, odd(6)},
-		{"9 channels", many(9), false, odd(9)},
-		{"12 channels", many(12), false, odd(12)},
-		{"32 channels", many(32), false, odd(32)},
+		{"5.1 of AC-3", files["mix.ac3.mkv"], surround},
+		{"5.1 of FLAC", files["mix.flac.mkv"], surround},
+		{"5.1 of AAC in MP4", files["mix.aac.mp4"], surround},
+		{"5.1 of PCM in MOV", files["mix.pcm.mov"], surround},
+		{"5.1 to mono", files["mix.flac.mkv"], inMono},
+		{"loud AC-3", files["loud.ac3.mkv"], nil},
+		{"loud FLAC", files["loud.flac.mkv"], nil},
+		{"3 channels that nobody names", many(3), odd(3)},
+		{"6 channels that nobody names", many(6), odd(6)},
+		{"9 channels", many(9), odd(9)},
+		{"12 channels", many(12), odd(12)},
+		{"32 channels", many(32), odd(32)},
 	} {
+		levels[x.name] = x.levels
+		tests = append(tests, &publicTest{name: x.name, conversion: conversion{data: x.data,
+			options: eventing.Options{Mono: strings.HasSuffix(x.name, "to mono"), Bitrate: 320}}})
+	}
+	for _, tt := range convertAll(t, tests...) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, newEngine(t, testConfig), tt.data, eventing.Options{Mono: tt.mono, Bitrate: 320})
-			if err != nil {
-				t.Fatal(err)
+			if !tt.made(t) {
+				return
 			}
-			x := listen(t, out)
-			if p := x.peak(); p > 1 {
+			if p := tt.peak(); p > 1 {
 				t.Errorf("the largest sample is %.3f, want it within full scale", p)
 			}
-			if tt.levels == nil && x.power(0, .2, .8) < -6 {
-				t.Errorf("%.1f dB, want it loud", x.power(0, .2, .8))
+			if levels[tt.name] == nil && tt.power(0, .2, .8) < -6 {
+				t.Errorf("%.1f dB, want it loud", tt.power(0, .2, .8))
 			}
-			for _, l := range tt.levels {
-				for c, want := range []float64{l.left, l.right}[:len(x.channels)] {
-					got := x.level(c, l.hz, .2, .8) + 20
+			for _, l := range levels[tt.name] {
+				for c, want := range []float64{l.left, l.right}[:len(tt.channels)] {
+					got := tt.level(c, l.hz, .2, .8) + 20
 					if math.Abs(got-want) > 1 && (want > none || got > -30) {
 						t.Errorf("%.0f Hz has %.1f dB on channel %d, want %.1f", l.hz, got, c, want)
 					}
@@ -481,13 +563,20 @@ func publicMix(t *testing.T) {
 	}
 }
 
-// wavOf makes a WAV of so many channels that does not say which they are.
-func wavOf(t *testing.T, channels int, samples []byte) []byte {
-	t.Helper()
+// wavOf makes a WAV of a second that does not say which channels it has: each has a tone of so many Hz.
+func wavOf(rate int, loud float64, hz ...float64) []byte {
 	le := binary.LittleEndian
-	format := le.AppendUint16(le.AppendUint16(nil, 3), uint16(channels)) // floating-point numbers
-	format = le.AppendUint32(le.AppendUint32(format, 48000), uint32(48000*4*channels))
-	format = le.AppendUint16(le.AppendUint16(format, uint16(4*channels)), 32)
+	var samples []byte
+	for i := range rate {
+		for _, f := range hz {
+			s := loud * math.Sin(2*math.Pi*f*float64(i)/float64(rate))
+			samples = le.AppendUint32(samples, math.Float32bits(float32(s)))
+		}
+	}
+	frame := 4 * len(hz)
+	format := le.AppendUint16(le.AppendUint16(nil, 3), uint16(len(hz))) // floating-point numbers
+	format = le.AppendUint32(le.AppendUint32(format, uint32(rate)), uint32(rate*frame))
+	format = le.AppendUint16(le.AppendUint16(format, uint16(frame)), 32)
 	chunk := func(id string, b []byte) []byte {
 		return slices.Concat([]byte(id), le.AppendUint32(nil, uint32(len(b))), b)
 	}
@@ -498,36 +587,39 @@ func wavOf(t *testing.T, channels int, samples []byte) []byte {
 // they were given.
 func publicGapless(t *testing.T) {
 	// One click at the beginning and one at the end of 2.01 s.
-	const clicks = "-f lavfi -i aevalsrc=0.5*sin(2*PI*1000*t)*(lt(t\\,.02)+gte(t\\,1.99)):s=48000:d=2.01 "
+	const clicks = "-f lavfi -i aevalsrc=0.5*sin(2*PI*1000*t)*(lt(t\\,.02)+gte(t\\,1.99)):s=48000:d=2.01"
 	const samples = 96480
-	m4a := read(t, publicFile(t, "gapless.m4a", clicks+"-c:a aac -metadata title=x"))
-	m4a = edit(m4a, func([]byte) []byte { return nil }, "moov", "trak", "edts")
+	files := publicFiles(t, clicks, map[string]string{
+		"gapless.m4a": "-c:a aac -metadata title=x",
+		"gapless.caf": "-c:a libopus",
+		"gapless.mp4": "-c:a libopus",
+	})
 	smpb := func(from, length int) []byte {
 		value := fmt.Sprintf(" 00000000 %08X 00000000 %016X 00000000", from, length)
 		item := makeBox("----", makeBox("mean", u32(0), []byte("com.apple.iTunes")), makeBox("name", u32(0),
 			[]byte("iTunSMPB")), makeBox("data", u32(1, 0), []byte(value)))
-		return edit(m4a, func(meta []byte) []byte { // which begins with its version and flags
+		b := edit(files["gapless.m4a"], func([]byte) []byte { return nil }, "moov", "trak", "edts")
+		return edit(b, func(meta []byte) []byte { // which begins with its version and flags
 			return slices.Concat(meta[:4], edit(meta[4:], func(ilst []byte) []byte { return slices.Concat(ilst, item) }, "ilst"))
 		}, "moov", "udta", "meta")
 	}
-	caf := slices.Clone(read(t, publicFile(t, "gapless.caf", clicks+"-c:a libopus")))
+	caf := files["gapless.caf"]
 	table := caf[bytes.Index(caf, []byte("pakt"))+12+8:]
 	packets := int(binary.BigEndian.Uint64(table)) // frames that are valid, as ffmpeg says: all
 	binary.BigEndian.PutUint64(table, samples)
 	binary.BigEndian.PutUint32(table[8:], 312)
 	binary.BigEndian.PutUint32(table[12:], uint32(packets-samples-312))
-	for name, data := range map[string][]byte{
-		"iTunSMPB":    smpb(1024, samples),
-		"Opus in MP4": read(t, publicFile(t, "gapless.mp4", clicks+"-c:a libopus")),
-		"Opus in CAF": caf,
-	} {
-		t.Run(name, func(t *testing.T) {
+	of := func(data []byte) conversion { return conversion{data: data, options: eventing.Options{Bitrate: 320}} }
+	for _, x := range convertAll(t,
+		&publicTest{name: "iTunSMPB", conversion: of(smpb(1024, samples))},
+		&publicTest{name: "Opus in MP4", conversion: of(files["gapless.mp4"])},
+		&publicTest{name: "Opus in CAF", conversion: of(caf)},
+	) {
+		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, newEngine(t, testConfig), data, eventing.Options{Bitrate: 320})
-			if err != nil {
-				t.Fatal(err)
+			if !x.made(t) {
+				return
 			}
-			x := listen(t, out)
 			if got := len(x.channels[0]); got != samples {
 				t.Errorf("%d samples, want %d", got, samples)
 			}
@@ -543,40 +635,41 @@ func publicGapless(t *testing.T) {
 // publicKinds has what is refused, and why, and an MP3 behind bytes that are none. The README's table has the kinds
 // that are taken.
 func publicKinds(t *testing.T) {
-	mp3 := read(t, publicFile(t, "kinds.mp3", "-f lavfi -i sine=f=440:r=48000:d=2 -c:a libmp3lame -write_xing 0 "+
-		"-id3v2_version 0"))
-	m4a := read(t, publicFile(t, "kinds.m4a", "-f lavfi -i sine=f=440:r=48000:d=1 -c:a aac"))
-	wma := read(t, publicFile(t, "kinds.wma", "-f lavfi -i sine=f=440:r=48000:d=1 -c:a wmav2"))
+	files := publicFiles(t, "-f lavfi -i sine=f=440:r=48000:d=2", map[string]string{
+		"kinds.mp3": "-c:a libmp3lame -write_xing 0 -id3v2_version 0",
+		"kinds.m4a": "-c:a aac",
+		"kinds.wma": "-c:a wmav2",
+	})
+	m4a, wma := files["kinds.m4a"], files["kinds.wma"]
 	encryption := slices.Concat([]byte("\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e"),
 		binary.LittleEndian.AppendUint64(nil, 24+8), make([]byte, 8))
 	const headerObject = 30
-	for _, tt := range []struct {
-		name, want string // of the message
-		data       []byte
-	}{
-		{"MP3 behind junk", "", append(bytes.Repeat([]byte("no frame "), 150), mp3...)},
-		{"Musepack", "Musepack is not supported", []byte("MPCKSH" + strings.Repeat("\x00", 100))},
-		{"Monkey's Audio", "Monkey's Audio is not supported", []byte("MAC \x96\x0f" + strings.Repeat("\x00", 100))},
-		{"DSF", "DSF is not supported", []byte("DSD \x1c\x00" + strings.Repeat("\x00", 100))},
-		{"MIDI", "MIDI is not supported", []byte("MThd\x00\x00\x00\x06" + strings.Repeat("\x00", 100))},
-		{"raw H.264", "raw H.264 is not supported", []byte("\x00\x00\x00\x01\x67\x42" + strings.Repeat("\x00", 100))},
-		{"encrypted MP4", "copy-protected", bytes.Replace(m4a, []byte("mp4a"), []byte("enca"), 1)},
-		{"FairPlay", "copy-protected", bytes.Replace(m4a, []byte("mp4a"), []byte("drms"), 1)},
-		{"Audible", "copy-protected", bytes.Replace(m4a, []byte("mp4a"), []byte("aavd"), 1)},
-		{"protected WMA", "copy-protected", slices.Concat(wma[:headerObject], encryption, wma[headerObject:])},
-	} {
+	refuse := func(name, says string, data []byte) *publicTest {
+		return &publicTest{name: name, conversion: conversion{data: data}, code: Unsupported, says: says}
+	}
+	begins := func(name, with string) *publicTest {
+		return refuse(name, name+" is not supported", []byte(with+strings.Repeat("\x00", 100)))
+	}
+	protected := func(name, codec string) *publicTest {
+		return refuse(name, "copy-protected", bytes.Replace(m4a, []byte("mp4a"), []byte(codec), 1))
+	}
+	for _, tt := range convertAll(t,
+		&publicTest{name: "MP3 behind junk", conversion: conversion{
+			data: append(bytes.Repeat([]byte("no frame "), 150), files["kinds.mp3"]...)}},
+		begins("Musepack", "MPCKSH"),
+		begins("Monkey's Audio", "MAC \x96\x0f"),
+		begins("DSF", "DSD \x1c\x00"),
+		begins("MIDI", "MThd\x00\x00\x00\x06"),
+		begins("raw H.264", "\x00\x00\x00\x01\x67\x42"),
+		protected("encrypted MP4", "enca"),
+		protected("FairPlay", "drms"),
+		protected("Audible", "aavd"),
+		refuse("protected WMA", "copy-protected", slices.Concat(wma[:headerObject], encryption, wma[headerObject:])),
+	) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, out, err := convert(t, newEngine(t, testConfig), tt.data, eventing.Options{})
-			if tt.want == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				wantTones(t, listen(t, out), 2, at{440, 0, 2})
-				return
-			}
-			if f := failureIn(t, err); f.Code != Unsupported || !strings.Contains(f.Message, tt.want) {
-				t.Errorf("Convert = %v, want %s with %q", f, Unsupported, tt.want)
+			if tt.made(t) {
+				wantTones(t, tt.heard, 2, at{440, 0, 2})
 			}
 		})
 	}
@@ -585,35 +678,41 @@ func publicKinds(t *testing.T) {
 // publicTags has tags of the source that go into the MP3.
 func publicTags(t *testing.T) {
 	said := map[string]string{"title": "T", "artist": "A", "genre": "Jazz", "track": "3/9", "album_artist": "Ann",
-		"composer": "Bob", "comment": "It rains", "date": "2024-05-06T07:08:09"}
-	args := "-f lavfi -i sine=f=440:r=48000:d=1 -metadata title=T -metadata artist=A -metadata genre=Jazz " +
-		"-metadata track=3/9 -metadata album_artist=Ann -metadata composer=Bob -metadata date=2024-05-06T09:08:09+0200 "
-	for name, encode := range map[string]string{
+		"composer": "Bob", "comment": "It_rains", "date": "2024-05-06T07:08:09"}
+	const tags = " -metadata title=T -metadata artist=A -metadata genre=Jazz -metadata track=3/9 " +
+		"-metadata album_artist=Ann -metadata composer=Bob -metadata comment=It_rains -metadata date=2024-05-06T09:08:09+0200"
+	lines := map[string]string{
 		"tags.m4a":  "-c:a aac",
 		"tags.mkv":  "-c:a aac",
 		"tags.flac": "-c:a flac -metadata ISRC=DEA123 -metadata REPLAYGAIN_TRACK_GAIN=-3.20_dB",
 		"tags.ogg":  "-c:a libopus -metadata ISRC=DEA123",
 		"tags.mp3":  "-c:a libmp3lame -metadata TBPM=120 -metadata mood=calm -metadata replaygain_track_gain=-3.20_dB",
-	} {
-		t.Run(name, func(t *testing.T) {
+	}
+	for name := range lines {
+		lines[name] += tags
+	}
+	var tests []*publicTest
+	for name, data := range publicFiles(t, "-f lavfi -i sine=f=440:r=48000:d=1", lines) {
+		tests = append(tests, &publicTest{name: name, conversion: conversion{data: data}})
+	}
+	for _, tt := range convertAll(t, tests...) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src := makeFile(t, "public "+name, append(strings.Fields(args+encode), "-metadata", "comment=It rains")...)
-			_, out, err := convert(t, newEngine(t, testConfig), read(t, src), eventing.Options{})
-			if err != nil {
-				t.Fatal(err)
+			if !tt.made(t) {
+				return
 			}
 			want := maps.Clone(said)
-			if strings.Contains(encode, "ISRC") {
+			if strings.Contains(lines[tt.name], "ISRC") {
 				want["TSRC"] = "DEA123"
 			}
-			if strings.Contains(encode, "-3.20") {
+			if strings.Contains(lines[tt.name], "-3.20") {
 				want["replaygain_track_gain"] = "-3.20_dB"
 			}
-			if name == "tags.mp3" {
+			if tt.name == "tags.mp3" {
 				want["TBPM"], want["mood"] = "120", "calm"
 			}
 			got := map[string]string{}
-			for k, v := range probe(t, out).Format.Tags {
+			for k, v := range probe(t, tt.path).Format.Tags {
 				if k != "TSRC" && k != "TBPM" {
 					k = strings.ToLower(k)
 				}
@@ -628,32 +727,27 @@ func publicTags(t *testing.T) {
 
 // publicRates has rates that MP3 has not, and a bitrate that it has not at a rate.
 func publicRates(t *testing.T) {
-	tone := func(hz, rate int) []byte {
-		return read(t, publicFile(t, fmt.Sprintf("rate%d.wav", rate),
-			fmt.Sprintf("-f lavfi -i sine=f=%d:r=%d:d=1", hz, rate)))
+	of := func(rate int, hz float64) conversion {
+		return conversion{data: wavOf(rate, .125, hz), options: eventing.Options{Bitrate: 320}}
 	}
-	for _, tt := range []struct {
-		name    string
-		data    []byte
-		hz      float64
-		bitrate int
-		rate    int
-		notice  string
-	}{
-		{"37.8 kHz", tone(17000, 37800), 17000, 0, 44100, ""},
-		{"88.2 kHz", tone(19000, 88200), 19000, 0, 48000, ""},
-		{"320 kbit/s of 8 kHz", tone(1000, 8000), 1000, 320, 8000,
-			"an MP3 of 8000 Hz cannot have 320 kbit/s: it has 64"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+	for i, x := range convertAll(t,
+		&publicTest{name: "37.8 kHz", conversion: of(37800, 17000)},
+		&publicTest{name: "88.2 kHz", conversion: of(88200, 19000)},
+		&publicTest{name: "320 kbit/s of 8 kHz", conversion: of(8000, 1000)},
+	) {
+		want := []struct {
+			rate   int
+			hz     float64
+			notice string
+		}{{44100, 17000, ""}, {48000, 19000, ""}, {8000, 1000, "an MP3 of 8000 Hz cannot have 320 kbit/s: it has 64"}}[i]
+		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			r, out, err := convert(t, newEngine(t, testConfig), tt.data, eventing.Options{Bitrate: max(tt.bitrate, 320)})
-			if err != nil {
-				t.Fatal(err)
+			if !x.made(t) {
+				return
 			}
-			x := listen(t, out)
-			if l := x.level(0, tt.hz, .2, .8); x.rate != tt.rate || r.Notice != tt.notice || l < -24 {
-				t.Errorf("%d Hz, the tone at %.1f dB, notice %q; want %d, -18, %q", x.rate, l, r.Notice, tt.rate, tt.notice)
+			if l := x.level(0, want.hz, .2, .8); x.rate != want.rate || x.result.Notice != want.notice || l < -24 {
+				t.Errorf("%d Hz, the tone at %.1f dB, notice %q; want %d, -18, %q", x.rate, l, x.result.Notice, want.rate,
+					want.notice)
 			}
 		})
 	}

@@ -58,7 +58,7 @@ const keptSilence = 4
 const numbers = `aeval=exprs='if(isnan(val(ch))+isinf(val(ch)),0,clip(val(ch),-64,64))':c=same`
 
 // ceiling is the largest sample that a mix may have. What LAME makes of it stays below full scale, or nearly so.
-const ceiling = ".9"
+const ceiling = ".8"
 
 // filters are what the sound goes through. atrim cuts at the sample, where seeking would not.
 func (e Encoding) filters(last ...string) string {
