@@ -20,7 +20,7 @@ import (
 func (p *tab) as(email, secret string) {
 	p.t.Helper()
 	p.visible(signIn)
-	p.enter("#signin [name=email]", email)
+	p.do("write the address", chromedp.SetValue(chromedp.CSS("#signin [name=email]"), email)) // one may be there
 	p.enter("#signin [name=password]", secret+"\r")
 	p.until(usable)
 }

@@ -53,6 +53,11 @@ export function dialog(id, title, ...children) {
   return d;
 }
 
+// grumble tells why something was refused, unless that is because the session has ended, which is told.
+export function grumble(e) {
+  if (session.user && e.status !== 401) complain(sentence(e.message));
+}
+
 // ---- the password ----
 
 async function change(f) {
@@ -84,7 +89,7 @@ async function endKey(k) {
     await session.call(`users/me/keys/${k.id}`, { method: 'DELETE' });
     $('key-made').replaceChildren();
     say(t.keyEnded);
-  } catch (e) { if (e.status !== 401) complain(e.message); }
+  } catch (e) { grumble(e); }
   await showKeys();
   $('key-name').focus();
 }
@@ -147,7 +152,7 @@ export async function openAccount() {
   try {
     me = await json('users/me');
   } catch (e) {
-    if (e.status !== 401) complain(e.message);
+    grumble(e);
     return;
   }
   $('me')?.remove();

@@ -1,10 +1,10 @@
 // Picks the sound out of an MP4 or QuickTime file, or a Matroska file by its own module: of a lecture of 1.9 GB some
 // 60 MB are left to send. The bytes are those that soundstrip send sends (functions/internal/mp4, NewSound), of which
-// the service makes the same MP3. What is not surely understood, fragments among it, is for the service: then the file
-// is sent as it is.
+// the service makes the same MP3. What is not surely understood is for the service: then the file is sent as it is.
 //
 // Sources: ISO/IEC 14496-12 (boxes), Apple's QuickTime File Format (sound descriptions, chapter tracks, text atoms).
 
+import { pickFragments, plain, tell } from './fragments.js'
 import { matroskaSound } from './matroska.js'
 import { Splice, read } from './splice.js'
 
@@ -39,18 +39,23 @@ export async function soundAlone(file) {
 }
 
 /** refuse ends it: the file is for the service. */
-function refuse(why) {
+export function refuse(why) {
   throw new Error(why)
 }
 
 async function pick(file) {
-  const moov = await readIndex(file)
-  if (find(moov, 'cmov') || find(moov, 'mvex')) refuse('compressed or fragmented')
+  const { moov, after } = await readIndex(file)
+  if (find(moov, 'cmov')) refuse('compressed')
   if (kept(moov) > maxKept) refuse('a large index')
   const tracks = []
   for (const b of boxes(moov)) if (b.kind === 'trak' && tracks.length < maxTracks) tracks.push(readTrack(b.body))
-  const track = choose(tracks.filter(t => t.handler === 'soun'))
+  const sounds = tracks.filter(t => t.handler === 'soun')
+  const track = choose(sounds)
   if (!track || description(track).length < 8) refuse('no sound')
+  // Which of several tracks have anything to hear, fragments tell later.
+  const fragmented = find(moov, 'mvex')
+  if (fragmented && (sounds.length > 1 || !plain(track))) refuse('fragments that only the service reads')
+  const told = fragmented ? tell(moov, tracks, track) : { more: none }
 
   const layout = readLayout(track, file.size)
   const codec = codecOf(track, layout.runs)
@@ -62,42 +67,43 @@ async function pick(file) {
 
   const chapters = (await trackChapters(file, tracks)) ?? neroChapters(path(moov, 'udta', 'chpl') ?? none)
   const end = movieDuration(find(moov, 'mvhd') ?? none)
-  const head = makeHead(moov, track, joined, userData(readTags(moov), chapters, end))
+  const head = makeHead(moov, track, joined, concat([told.more, userData(readTags(moov), chapters, end)]))
 
   const sound = new Splice(file)
   sound.write(head)
   for (const c of chunks(layout)) sound.copy(c.offset, c.length)
+  if (fragmented) await pickFragments(file, after, track.id, told.known, sound)
   return sound
 }
 
 // Bytes
 
-const none = new Uint8Array()
+export const none = new Uint8Array()
 
-const u16 = (b, i) => b[i] << 8 | b[i + 1]
-const u32 = (b, i) => (b[i] << 24 | b[i + 1] << 16 | b[i + 2] << 8 | b[i + 3]) >>> 0
-const u64 = (b, i) => BigInt(u32(b, i)) << 32n | BigInt(u32(b, i + 4))
-const text4 = (b, i) => String.fromCharCode(b[i], b[i + 1], b[i + 2], b[i + 3])
+export const u16 = (b, i) => b[i] << 8 | b[i + 1]
+export const u32 = (b, i) => (b[i] << 24 | b[i + 1] << 16 | b[i + 2] << 8 | b[i + 3]) >>> 0
+export const u64 = (b, i) => BigInt(u32(b, i)) << 32n | BigInt(u32(b, i + 4))
+export const text4 = (b, i) => String.fromCharCode(b[i], b[i + 1], b[i + 2], b[i + 3])
 
-function numbers(...ns) {
+export function numbers(...ns) {
   const b = new Uint8Array(4 * ns.length)
   ns.forEach((n, i) => putU32(b, 4 * i, n))
   return b
 }
 
-function putU32(b, i, n) {
+export function putU32(b, i, n) {
   b[i] = n >>> 24
   b[i + 1] = n >>> 16
   b[i + 2] = n >>> 8
   b[i + 3] = n
 }
 
-function putU64(b, i, n) {
+export function putU64(b, i, n) {
   putU32(b, i, Math.floor(n / 2 ** 32))
   putU32(b, i + 4, n % 2 ** 32)
 }
 
-function concat(parts) {
+export function concat(parts) {
   const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
   let at = 0
   for (const p of parts) {
@@ -107,7 +113,7 @@ function concat(parts) {
   return b
 }
 
-function makeBox(kind, ...bodies) {
+export function makeBox(kind, ...bodies) {
   const b = concat([new Uint8Array(8), ...bodies])
   putU32(b, 0, b.length)
   for (let i = 0; i < 4; i++) b[4 + i] = kind.charCodeAt(i)
@@ -117,7 +123,7 @@ function makeBox(kind, ...bodies) {
 // Boxes
 
 /** boxes iterates over those that lie one after the other. What does not divide into boxes is left out. */
-function* boxes(b) {
+export function* boxes(b) {
   while (b.length >= 8) {
     const [size, header] = sizeOf(b, b.length)
     if (size < header || size > b.length) return
@@ -127,18 +133,18 @@ function* boxes(b) {
 }
 
 /** sizeOf reads the header of a box in front of so many bytes: the length of all of it, and of the header. */
-function sizeOf(b, left) {
+export function sizeOf(b, left) {
   const size = u32(b, 0)
   if (size === 1) return left >= 16 ? [Number(u64(b, 8)), 16] : [0, 16]
   return [size || left, 8]
 }
 
-function find(b, kind) {
+export function find(b, kind) {
   for (const x of boxes(b)) if (x.kind === kind) return x.body
 }
 
 /** path finds a box below others. */
-function path(b, ...kinds) {
+export function path(b, ...kinds) {
   for (const kind of kinds) b = find(b ?? none, kind)
   return b
 }
@@ -147,7 +153,7 @@ function without(b, ...kinds) {
   return [...boxes(b)].filter(x => !kinds.includes(x.kind))
 }
 
-/** readIndex walks the boxes of the file up to the index, and reads that. */
+/** readIndex walks the boxes of the file up to the index, and reads that; it tells where what is behind it begins. */
 async function readIndex(file) {
   for (let at = 0, n = 0; file.size - at >= 8 && n < 1000; n++) {
     const b = await read(file, at, Math.min(at + 16, file.size))
@@ -157,7 +163,7 @@ async function readIndex(file) {
     if (at === 0 && !first.includes(kind)) refuse('no MP4')
     if (size < header || size > file.size - at) refuse('cut off')
     if (kind === 'moof' || kind === 'moov' && size > maxIndex) refuse('fragments, or a large index')
-    if (kind === 'moov') return read(file, at + header, at + size)
+    if (kind === 'moov') return { moov: await read(file, at + header, at + size), after: at + size }
     at += size
   }
   refuse('no index')
@@ -229,7 +235,7 @@ function table(track, kind, width, before = 4) {
   return { n, at: (i, k = 0) => u32(b, start + 4 * (width * i + k)) }
 }
 
-const description = track => (find(track.stbl, 'stsd') ?? none).subarray(8)
+export const description = track => (find(track.stbl, 'stsd') ?? none).subarray(8)
 
 /** codecOf gives the four characters of the descriptions that samples refer to, by the runs of chunks. */
 function codecOf(track, runs) {

@@ -1,8 +1,8 @@
 // The users, for an admin: who there is, new ones, and what they may.
-import { dialog, field, form, secret } from './account.js';
-import { $, ask, complain, h, icon, put, say } from './dom.js';
+import { dialog, field, form, grumble, secret } from './account.js';
+import { $, ask, h, icon, put, say } from './dom.js';
 import { session } from './session.js';
-import { date, sentence, text } from './text.js';
+import { date, text } from './text.js';
 
 const t = text.people;
 const most = 200; // rows: who is not among them is searched for
@@ -37,7 +37,7 @@ async function change(u, body, words) {
     if (words) say(words);
     return true;
   } catch (e) {
-    if (e.status !== 401) complain(sentence(e.message));
+    grumble(e);
     return false;
   } finally {
     draw();
@@ -56,7 +56,7 @@ async function remove(u) {
     await session.call(`users/${u.id}`, { method: 'DELETE' });
     all = all.filter((o) => o !== u);
     say(t.deleted(u.email));
-  } catch (e) { if (e.status !== 401) complain(sentence(e.message)); }
+  } catch (e) { grumble(e); }
   draw();
   $('user-search').focus();
 }
@@ -103,7 +103,7 @@ async function read() {
 
 export async function openUsers() {
   try { await read(); } catch (e) {
-    if (e.status !== 401) complain(e.message);
+    grumble(e);
     return;
   }
   $('people')?.remove();
