@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -42,6 +44,22 @@ func TestPhone(t *testing.T) {
 	}
 	p.tap("#signout")
 	p.visible(signIn)
+}
+
+// TestInstallable asks the browser whether it would install the page.
+func TestInstallable(t *testing.T) {
+	t.Parallel()
+	p := person(t, serve(t, nil).url)
+	p.visible(signIn)
+	m := call(p, page.GetAppManifest, page.GetAppManifestParams{})
+	if !strings.HasSuffix(m.URL, "/manifest.json") || len(m.Errors) > 0 {
+		t.Errorf("the manifest is %s, with the errors %+v", m.URL, m.Errors)
+	}
+	for _, e := range call(p, page.GetInstallabilityErrors, cdp.Empty{}).InstallabilityErrors {
+		if e.ErrorID != "in-incognito" { // as all persons of these tests are
+			t.Errorf("the browser does not install the page: %+v", e)
+		}
+	}
 }
 
 // TestWidths looks for what does not fit, from a small phone to a wide screen, and with twice the size of everything.

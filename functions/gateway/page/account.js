@@ -124,12 +124,12 @@ async function leave(f) {
 // ---- the dialog ----
 
 function make() {
-  const own = me.elsewhere ? [h('p', { class: 'small quiet' }, t.elsewhere)] : [];
+  const elsewhere = () => [h('p', { class: 'small quiet' }, t.elsewhere)];
   const password = () => field(text.password, 'password', { type: 'password', autocomplete: 'current-password' });
   return dialog('me', text.account,
     h('p', { class: 'quiet', id: 'me-who' }),
     h('section', { class: 'stack', 'aria-label': t.use, id: 'me-use' }),
-    fold('me-password', t.changePassword, ...me.elsewhere ? own : [form('password', change,
+    fold('me-password', t.changePassword, ...me.elsewhere ? elsewhere() : [form('password', change,
       h('input', { name: 'email', type: 'email', autocomplete: 'username', value: me.email, hidden: true,
         readonly: true }),
       field(t.current, 'current', { type: 'password', autocomplete: 'current-password' }),
@@ -145,7 +145,7 @@ function make() {
     fold('me-sessions', t.sessions, form('everywhere', everywhere, h('p', { class: 'small quiet' }, t.sessionsText),
       submit(t.everywhere, ''))),
     fold('me-delete', t.deleteAccount, form('leave', leave, h('p', { class: 'small quiet' }, t.deleteNote),
-      ...me.elsewhere ? own : [password()], submit(t.deleteAccount, 'danger'))));
+      ...me.elsewhere ? elsewhere() : [password()], submit(t.deleteAccount, 'danger'))));
 }
 
 export async function openAccount() {

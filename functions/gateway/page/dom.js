@@ -54,11 +54,23 @@ export function fillTexts(root = document) {
   }
 }
 
+// surface brings an element into the dialog that is open, because nothing behind that is seen or read out.
+function surface(e) {
+  const d = [...document.querySelectorAll('dialog[open]')].at(-1);
+  if (d && !d.contains(e)) d.prepend(e);
+}
+
+document.addEventListener('close', (e) => { // and back
+  if (e.target.contains($('error'))) $('offline').after($('error'));
+  if (e.target.contains($('status'))) document.body.append($('status'));
+}, true);
+
 let fading;
 
 // say tells the person something that has gone well or goes on, also by a screen reader.
 export function say(s) {
   const e = $('status');
+  surface(e);
   e.textContent = s;
   e.classList.add('on');
   clearTimeout(fading);
@@ -68,6 +80,7 @@ export function say(s) {
 // complain tells what went wrong, until the person closes it or something else goes wrong.
 export function complain(s) {
   const e = $('error');
+  surface(e);
   e.replaceChildren(icon('alert'), h('span', {}, s),
     h('button', { type: 'button', class: 'round', 'aria-label': text.close, onclick: () => { e.hidden = true; } },
       icon('close')));
