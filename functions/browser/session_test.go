@@ -5,14 +5,19 @@ package browser
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -78,20 +83,7 @@ func TestSignUp(t *testing.T) {
 	p.enter("#signin [name=email]", ada+"\r")
 	p.until(fmt.Sprintf(`document.querySelector('#signin-why').innerText.includes(%q)`, ada))
 	p.look("sign-up")
-	var link string
-	eventually(t, "the mail", func() (string, bool) {
-		mails, err := filepath.Glob(filepath.Join(data, "mailbox", "*.eml"))
-		if err != nil || len(mails) != 1 {
-			return fmt.Sprint(mails, err), false
-		}
-		b, err := os.ReadFile(mails[0])
-		m := regexp.MustCompile(`#password=(?:3D)?([A-Z2-7]+)`).FindStringSubmatch(
-			strings.NewReplacer("=\r\n", "", "=\n", "").Replace(string(b)))
-		if m != nil {
-			link = m[1]
-		}
-		return fmt.Sprint(err, string(b)), m != nil
-	})
+	link := mailed(t, data, 1)
 	eval[bool](p, fmt.Sprintf(`(location.hash = 'password=' + %q, true)`, link))
 	p.gone("#signin [name=email]")
 	p.enter("#signin [name=password]", "short\r")
@@ -102,6 +94,77 @@ func TestSignUp(t *testing.T) {
 	p.enter("#signin [name=password]", secret+"\r")
 	p.until(usable)
 	p.until(fmt.Sprintf(`document.querySelector('#user').innerText === %q`, ada))
+
+	// The password is forgotten, and another chosen.
+	const other = "Amber-Lantern-9"
+	p.click("#signout")
+	p.click("#forgot")
+	p.enter("#signin [name=email]", ada+"\r")
+	p.until(fmt.Sprintf(`document.querySelector('#signin-why').innerText.includes(%q)`, ada))
+	eval[bool](p, fmt.Sprintf(`(location.hash = 'password=' + %q, true)`, mailed(t, data, 2)))
+	p.gone("#signin [name=email]")
+	p.enter("#signin [name=password]", other+"\r")
+	p.visible("#signin [name=email]")
+	p.as(ada, other)
+}
+
+// mailed waits for the n-th mail, and gives what is in its link.
+func mailed(t testing.TB, data string, n int) (link string) {
+	t.Helper()
+	eventually(t, "the mail", func() (string, bool) {
+		mails, err := filepath.Glob(filepath.Join(data, "mailbox", "*.eml"))
+		if err != nil || len(mails) != n {
+			return fmt.Sprint(mails, err), false
+		}
+		slices.Sort(mails) // they have the time in their names
+		b, err := os.ReadFile(mails[n-1])
+		m := regexp.MustCompile(`#password=(?:3D)?([A-Z2-7]+)`).FindStringSubmatch(
+			strings.NewReplacer("=\r\n", "", "=\n", "").Replace(string(b)))
+		if m != nil {
+			link = m[1]
+		}
+		return fmt.Sprint(err, string(b)), m != nil
+	})
+	return link
+}
+
+// TestEarly does things before the modules are there that take them.
+func TestEarly(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := map[string]chan struct{}{"/main.js": make(chan struct{}), "/upload.js": make(chan struct{})}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.FlushInterval = -1
+	front := newFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, free := range held {
+			if strings.HasSuffix(r.URL.Path, name) {
+				select {
+				case <-free:
+				case <-r.Context().Done():
+				}
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	p := person(t, "about:blank")
+	call(p, page.Navigate, page.NavigateParams{URL: front}) // does not wait for modules
+	p.visible("#signin")
+	p.enter("#signin [name=email]", georgio)
+	p.enter("#signin [name=password]", password+"\r")
+	p.visible("#drop") // the form has posted itself
+	close(held["/main.js"])
+	p.until(`document.body.dataset.started === '' && document.querySelector('#user').innerText !== ''`)
+	p.click("#options [value=speech]")
+	p.pick(video(t, "early.mp4", 2))
+	close(held["/upload.js"])
+	v := s.ended(1)[0]
+	if v.Options["mono"] != true || v.Options["normalize"] != true {
+		t.Errorf("the options are %v, want those of speech", v.Options)
+	}
 }
 
 // TestExpired lets a session end while a file is sent, and nothing else is asked for: the page tells by itself, and the

@@ -110,7 +110,7 @@ var kinds = []struct {
 }{
 	{"plain.mp4", []string{"-c:a", "aac"}, false},
 	{"faststart.mp4", []string{"-c:a", "aac", "-movflags", "+faststart"}, false},
-	{"fragmented.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}, true},
+	{"fragmented.mp4", []string{"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"}, false},
 	{"camera.mov", []string{"-c:a", "pcm_s16le"}, false},
 	{"phone.mov", []string{"-c:a", "aac", "-ar", "44100", "-ac", "1", "-tag:v", "mp4v"}, false},
 	{"alac.mov", []string{"-c:a", "alac"}, false},
