@@ -227,7 +227,7 @@ func TestTagEncode(t *testing.T) {
 func TestMeasure(t *testing.T) {
 	t.Parallel()
 	x, sound := info(bytes.Repeat([]byte{9}, 100)...)
-	tag := Tag{Title: "a", Cover: bytes.Repeat(frame(9), 3)}.Encode()
+	tag, _ := Tag{Title: "a", Cover: bytes.Repeat(frame(9), 3)}.Encode()
 	for _, tt := range []struct {
 		name    string
 		content []byte
