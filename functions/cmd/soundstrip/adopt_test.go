@@ -45,7 +45,7 @@ func TestAdopt(t *testing.T) {
 		return info.ID
 	}
 	for _, email := range []string{"georgio@email.com", "ada@email.com"} {
-		if err := a.users.Create(ctx, email, "Admin123", false); err != nil {
+		if _, err := a.users.Create(ctx, email, "Admin123", false); err != nil {
 			t.Fatal(err)
 		}
 	}
