@@ -148,7 +148,7 @@ func TestMP3OfUnnamedJob(t *testing.T) {
 	s.mp3s.infos[strayMP3] = media.Info{ID: strayMP3, Uploaded: time.Unix(1, 0), SHA256: "beef"}
 	s.jobs.jobs[unknown] = job.Job{ID: unknown, Owner: "georgio", State: job.Notified, MP3: &job.MP3{FID: strayMP3}}
 	h := s.do("georgio", "HEAD", "/jobs/"+unknown+"/mp3").Header()
-	if h.Get("Etag") != `"beef"` || h.Get("Content-Disposition") != `attachment; filename="`+unknown+`.mp3"` {
-		t.Errorf("HEAD has %v, want the store's hash as ETag and the job as name", h)
+	if h.Get("Etag") != `"beef"` || h.Get("Content-Disposition") != `attachment; filename="`+strayMP3+`.mp3"` {
+		t.Errorf("HEAD has %v, want the store's hash as ETag and the MP3's id as name", h)
 	}
 }
