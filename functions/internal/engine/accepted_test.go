@@ -179,7 +179,9 @@ func readingOf(t *testing.T, e *Engine, path, container, sound string) reading {
 	x := reading{path: path, copied: sound == "MP3"}
 	switch sound {
 	case "WMA":
-		x.filter = filled // it begins late
+		if container != "AVI" { // which does not say when
+			x.filter = filled // it begins late
+		}
 	case "Speex":
 		b := read(t, path)
 		p, err := e.plan(t.Context(), &source{bytes.NewReader(b), int64(len(b))}, eventing.Options{}, 0)

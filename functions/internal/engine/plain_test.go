@@ -165,7 +165,7 @@ func TestConvertAsPlain(t *testing.T) {
 		"music_aac.mp4":       {"-c:a", "aac"},
 		"music_alac.mov":      {"-c:a", "alac"},
 		"music_pcm.mov":       {"-c:a", "pcm_s24le"},
-		"music_fragments.mp4": {"-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov+default_base_moof"},
+		"music_fragments.mp4": {"-c:a", "aac", "-movflags", "+frag_keyframe+delay_moov+default_base_moof"},
 		"music_opus.mkv":      {"-c:a", "libopus"},
 		"music_flac.mkv":      {"-c:a", "flac"},
 		"music_ac3.ts":        {"-c:v", "mpeg2video", "-c:a", "ac3"},
