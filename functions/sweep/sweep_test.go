@@ -2,6 +2,7 @@ package sweep_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -54,13 +55,14 @@ func (s *sender) Send(_ context.Context, e event.Event) error {
 type setup struct {
 	*sweep.Sweeper
 	jobs         *job.SQLite
+	db           *sql.DB
 	dir          string
 	uploads      *job.SQLiteUploads
 	videos, mp3s *media.Folder
 	events       *sender
 }
 
-func newSetup(t *testing.T, cfg sweep.Config) setup {
+func newSetup(t testing.TB, cfg sweep.Config) setup {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := sqlite.Open(filepath.Join(dir, "a.db"))
@@ -68,7 +70,7 @@ func newSetup(t *testing.T, cfg sweep.Config) setup {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s := setup{dir: dir, events: &sender{}}
+	s := setup{db: db, dir: dir, events: &sender{}}
 	if s.jobs, err = job.NewSQLite(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ var soon = sweep.Config{
 	Interval: time.Millisecond,
 }
 
-func (s setup) create(t *testing.T, expires *time.Time) string {
+func (s setup) create(t testing.TB, expires *time.Time) string {
 	t.Helper()
 	id := put(t, s.videos, "ann")
 	if _, err := s.jobs.Create(t.Context(), job.Job{ID: id, Owner: "ann", Expires: expires}); err != nil {
@@ -129,7 +131,7 @@ func (s setup) state(t *testing.T, id string) job.State {
 	return j.State
 }
 
-func put(t *testing.T, s media.Store, owner string) string {
+func put(t testing.TB, s media.Store, owner string) string {
 	t.Helper()
 	w, err := s.Create(t.Context(), media.Info{ID: media.NewID(), Owner: owner})
 	if err != nil {
