@@ -54,6 +54,18 @@ func (b *logBook) find(part string) string {
 	return ""
 }
 
+// count says how many lines have the part.
+func (b *logBook) count(part string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, line := range b.lines {
+		if strings.Contains(line, part) {
+			n++
+		}
+	}
+	return n
+}
+
 const patience = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {

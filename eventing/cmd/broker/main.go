@@ -28,10 +28,12 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return err
 	}
 	return serve.Run(ctx, c.Serve, serve.Process{
-		Name:       "broker",
-		Handler:    eventing.Authenticated([]byte(c.Secret), "broker", broker.Ingress(queue)),
-		Checks:     []serve.Check{{Name: "RabbitMQ", Ping: queue.Ping}},
-		Background: []func(context.Context) error{broker.NewDispatcher(queue, triggers, []byte(c.Secret), nil).Run},
-		Close:      []func(context.Context) error{queue.Close},
+		Name:    "broker",
+		Handler: eventing.Authenticated([]byte(c.Secret), "broker", broker.Ingress(queue)),
+		Checks:  []serve.Check{{Name: "RabbitMQ", Ping: queue.Ping}},
+		Background: []func(context.Context) error{
+			broker.NewDispatcher(queue, triggers, []byte(c.Secret), nil).Run, queue.Contain,
+		},
+		Close: []func(context.Context) error{queue.Close},
 	})
 }
