@@ -28,9 +28,11 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	if err != nil {
 		return nil, fmt.Errorf("open channel: %w", err)
 	}
-	sub := &rabbitSubscription{rabbit: r, trigger: t, ch: ch}
+	sub := &rabbitSubscription{rabbit: r, trigger: t, ch: ch, cancelled: ch.NotifyCancel(make(chan string, 1))}
 	if err = ch.Qos(1, 0, false); err == nil {
-		sub.messages, err = ch.Consume(t.queue(r.config.Prefix), "", false, false, false, false, nil)
+		// From 4.3 on RabbitMQ takes it from a consumer; before, its own consumer_timeout is for all.
+		args := amqp.Table{"x-consumer-timeout": t.held().Milliseconds()}
+		sub.messages, err = ch.Consume(t.queue(r.config.Prefix), "", false, false, false, false, args)
 	}
 	if err == nil {
 		return sub, nil
@@ -83,6 +85,21 @@ type rabbitSubscription struct {
 	trigger  Trigger
 	ch       *amqp.Channel
 	messages <-chan amqp.Delivery
+
+	cancelled <-chan string // has something once RabbitMQ has ended the consumer
+	ended     bool          // it had
+}
+
+// over reports whether the message that the worker holds has gone back to the queue. RabbitMQ may end a consumer, because
+// its queue is gone or it took too long (from 4.3 on), and leave the channel open: an acknowledgement could then be for
+// what somebody else has by now.
+func (s *rabbitSubscription) over() bool {
+	select {
+	case <-s.cancelled:
+		s.ended = true
+	default:
+	}
+	return s.ended || s.ch.IsClosed()
 }
 
 // Next gives the next event that the trigger wants. The queue may have others, of an earlier filter: an event that the
@@ -134,6 +151,9 @@ func (m *rabbitMessage) Event() event.Event { return m.event }
 func (m *rabbitMessage) Attempts() int { return attempts(m.delivery) }
 
 func (m *rabbitMessage) Ack(context.Context) error {
+	if m.from.over() {
+		return errOver
+	}
 	if err := m.delivery.Ack(false); err != nil {
 		return fmt.Errorf("%w: %w", errOver, err)
 	}
@@ -165,7 +185,7 @@ func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
 
 // move acknowledges the message once RabbitMQ has confirmed its copy.
 func (m *rabbitMessage) move(ctx context.Context, o outgoing) error {
-	if m.from.ch.IsClosed() {
+	if m.from.over() {
 		return errOver
 	}
 	if err := m.from.rabbit.send(ctx, o); err != nil {

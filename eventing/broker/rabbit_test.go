@@ -237,6 +237,32 @@ func TestRabbitQueueDeletedUnderWorker(t *testing.T) {
 	empty(t, r, subscribe(t, r, "convert"), "a.x")
 }
 
+// TestRabbitCancelled: RabbitMQ ends a consumer and leaves its channel open. What the worker holds is not its own any
+// more, and none of it may be settled.
+func TestRabbitCancelled(t *testing.T) {
+	t.Parallel()
+	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
+	s := subscribe(t, r, "convert")
+	if err := r.Publish(testContext(t), newEvent(t, "1", "a.x")); err != nil {
+		t.Fatalf("Publish() = %v", err)
+	}
+	m := next(t, s)
+	if _, err := r.admin.QueueDelete(r.prefix+".convert", false, false, false); err != nil {
+		t.Fatalf("QueueDelete() = %v", err)
+	}
+	if _, err := s.Next(testContext(t)); !errors.Is(err, errOver) { // which waits for the cancel
+		t.Fatalf("Next() = %v, want %v", err, errOver)
+	}
+	for range 2 {
+		if err := m.Ack(testContext(t)); !errors.Is(err, errOver) {
+			t.Errorf("Ack() = %v, want %v", err, errOver)
+		}
+	}
+	if err := m.Retry(testContext(t), time.Minute, 1); !errors.Is(err, errOver) {
+		t.Errorf("Retry() = %v, want %v", err, errOver)
+	}
+}
+
 // TestRabbitAway begins without RabbitMQ.
 func TestRabbitAway(t *testing.T) {
 	t.Parallel()

@@ -210,6 +210,12 @@ func (t Trigger) parallelism() int { return cmp.Or(t.Parallelism, 1) }
 
 func (d Delivery) timeout() time.Duration { return cmp.Or(time.Duration(d.Timeout), time.Minute) }
 
+// held is how long a worker may hold a message: its trigger may be shut, and then comes the delivery, and what follows
+// from its answer.
+func (t Trigger) held() time.Duration {
+	return maxPause + t.Delivery.timeout() + AnswerTimeout + time.Minute
+}
+
 func (d Delivery) retry() int {
 	if d.Retry == nil {
 		return 5

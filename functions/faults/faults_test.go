@@ -64,6 +64,7 @@ func TestFaults(t *testing.T) {
 					t.Logf("%5.1f s %s", d.Seconds(), f.name)
 				}
 			}
+			r.quiet()
 			r.rest()
 			r.sys.sweepOnce(t, map[string]string{"SWEEP_GRACE": "1ms", "SWEEP_UNSENT": "1ms", "SWEEP_STUCK": "1ms"})
 			r.rest()
@@ -262,6 +263,11 @@ var ofBroker = []fault{
 	}},
 	broker("broker dies before it publishes the reply", "^publish (mp3|soundstrip.notify)"),
 	broker("broker dies after the 2xx, before the ack", "^ack"),
+	{name: "broker dies before it puts an event back", run: func(r *run) {
+		r.catch(amqpTaps(r), newTrap("^publish soundstrip.retry", killed), func() {
+			r.mail(func(net.Conn, bool) error { return &smtp.SMTPError{Code: 451, Message: "later"} })
+		})
+	}},
 	{name: "broker is told to end while it delivers", run: func(r *run) {
 		r.catch(r.sys.taps(func(p *service) *tap { return p.amqp }), term("^deliver"), func() { r.some(3) })
 	}},
@@ -362,11 +368,14 @@ var ofLogin = []fault{
 	{name: "login dies within a logout", run: func(r *run) {
 		r.catch([]*tap{r.sys.login.mysql}, newTrap("tokens_after|revoked|ended", killed), func() {
 			token := r.client.login(user, "Admin123")
-			r.call(http.MethodPost, "/logout", nil, "Authorization", "Bearer "+token)
-			status, _, _ := r.call(http.MethodPost, "/logout", nil, "Authorization", "Bearer "+token)
-			if status/100 != 2 && status != http.StatusUnauthorized && status != http.StatusForbidden {
-				r.ledger.wonders("%s: the next logout is answered %d", r.fault, status)
-			}
+			await(r.t, "a logout", func() bool {
+				status, _, _ := r.call(http.MethodPost, "/logout", nil, "Authorization", "Bearer "+token)
+				return status/100 == 2 || status == http.StatusUnauthorized || status == http.StatusForbidden
+			})
+			await(r.t, "the token to end", func() bool {
+				status, _, _ := r.call(http.MethodGet, "/jobs", nil, "Authorization", "Bearer "+token)
+				return status == http.StatusUnauthorized || status == http.StatusForbidden
+			})
 		})
 		r.client.token = ""
 		await(r.t, "a token that counts", func() bool {
@@ -465,6 +474,11 @@ var ofEvents = []fault{
 		repeat()
 		await(r.t, "the job to end", func() bool { return r.stateOf(a) == "notified" })
 		repeat()
+		for _, j := range r.records() {
+			if j.Filename == a.name && len(j.Attempts) != 1 {
+				r.ledger.wonders("%s: it was converted %d times", r.fault, len(j.Attempts))
+			}
+		}
 	}},
 	{name: "poison", run: func(r *run) {
 		conn, err := amqp.Dial(r.sys.amqp.String())

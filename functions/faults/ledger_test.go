@@ -21,6 +21,7 @@ type record struct {
 	Filename string
 	State    string
 	Owes     bool
+	Rev      int64
 	MP3      *struct{ FID string }
 	Lease    struct{ Until time.Time }
 	Attempts []bson.M
@@ -94,6 +95,35 @@ func (r *run) ready() (waiting, dead int) {
 		_ = ch.Close()
 	}
 	return waiting, dead
+}
+
+// quiet waits until all that the broker took is done. A job whose event it had, and that waits when nothing happens any
+// more, has none: sweep would send it again, but it was lost.
+func (r *run) quiet() {
+	const enough = 20 * time.Second // longer than a lease, or any wait for another try
+	was, since := "", time.Now()
+	for {
+		waiting, _ := r.ready()
+		now, owing := fmt.Sprint(waiting), []record{}
+		for _, j := range r.records() {
+			if j.Owes && j.State != "stored" {
+				owing = append(owing, j)
+				now += fmt.Sprint(" ", j.ID, j.Rev)
+			}
+		}
+		switch {
+		case waiting == 0 && len(owing) == 0:
+			return
+		case now != was:
+			was, since = now, time.Now()
+		case waiting == 0 && time.Since(since) > enough:
+			for _, j := range owing {
+				r.ledger.wonders("the event of job %s (%s), which is %s, was lost", j.ID, j.Filename, j.State)
+			}
+			return
+		}
+		<-time.After(200 * time.Millisecond)
+	}
 }
 
 // rest lets the system come to rest: sweeps run as by the CronJob until every job has ended and its owner is told.
