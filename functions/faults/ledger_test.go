@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +118,7 @@ func (r *run) quiet() {
 			return
 		case now != was:
 			was, since = now, time.Now()
-		case waiting == 0 && time.Since(since) > enough:
+		case waiting == 0 && time.Since(since) > enough && r.held() == 0:
 			for _, j := range owing {
 				r.ledger.wonders("the event of job %s (%s), which is %s, was lost", j.ID, j.Filename, j.State)
 			}
@@ -124,6 +126,20 @@ func (r *run) quiet() {
 		}
 		<-time.After(200 * time.Millisecond)
 	}
+}
+
+// held counts the messages that brokers hold, as RabbitMQ tells it every few seconds.
+func (r *run) held() (n int) {
+	var found []struct {
+		Held int `json:"messages_unacknowledged"`
+	}
+	if err := json.Unmarshal(r.sys.management(r.t, http.MethodGet, "/queues/"+r.sys.vhost), &found); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, q := range found {
+		n += q.Held
+	}
+	return n
 }
 
 // rest lets the system come to rest: sweeps run as by the CronJob until every job has ended and its owner is told.

@@ -50,8 +50,8 @@ func newServers(t *testing.T, name string) *servers {
 		t.Fatal(err)
 	}
 	s.amqp.Path = "/" + name
-	s.vhosts(t, http.MethodPut)
-	t.Cleanup(func() { s.vhosts(t, http.MethodDelete) })
+	s.management(t, http.MethodPut, "/vhosts/"+name)
+	t.Cleanup(func() { s.management(t, http.MethodDelete, "/vhosts/"+name) })
 
 	uri := need(t, "TEST_MONGODB_URI")
 	if s.uri, err = url.Parse(uri); err != nil {
@@ -93,9 +93,10 @@ func (s *servers) exec(t *testing.T, query string, args ...any) {
 	}
 }
 
-func (s *servers) vhosts(t *testing.T, method string) {
+// management asks RabbitMQ's management.
+func (s *servers) management(t *testing.T, method, path string) []byte {
 	t.Helper()
-	r, err := http.NewRequest(method, need(t, "TEST_RABBITMQ_API")+"/vhosts/"+s.vhost, nil)
+	r, err := http.NewRequest(method, need(t, "TEST_RABBITMQ_API")+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,12 +105,14 @@ func (s *servers) vhosts(t *testing.T, method string) {
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Error(err)
-		return
+		return nil
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		t.Errorf("%s vhost: %s", method, resp.Status)
+	text, err := io.ReadAll(resp.Body)
+	if resp.StatusCode/100 != 2 || err != nil {
+		t.Errorf("%s %s: %s, %v", method, path, resp.Status, err)
 	}
+	return text
 }
 
 // powerCut kills a server and starts it again on its files.

@@ -255,6 +255,10 @@ func (m *Mongo) taken(ctx context.Context, turn string) (string, error) {
 	return m.id(ctx, bson.M{"turn": turn, "state": bson.M{"$in": unfinished}}, nil)
 }
 
+func (m *Mongo) answered(ctx context.Context, turn string) (string, error) {
+	return m.id(ctx, bson.M{"turn": turn, "state": bson.M{"$in": bson.A{Converted, Failed}}, "owes": true}, nil)
+}
+
 // id gives the id of the first job that matches; empty when there is none.
 func (m *Mongo) id(ctx context.Context, filter bson.M, sort bson.D) (string, error) {
 	var j Job

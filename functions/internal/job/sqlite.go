@@ -91,6 +91,10 @@ func (s *SQLite) taken(ctx context.Context, turn string) (string, error) {
 	return s.id(ctx, "SELECT id FROM jobs WHERE turn = ? AND state IN (?, ?, ?) LIMIT 1", turn, Stored, Queued, Converting)
 }
 
+func (s *SQLite) answered(ctx context.Context, turn string) (string, error) {
+	return s.id(ctx, "SELECT id FROM jobs WHERE turn = ? AND state IN (?, ?) AND owes LIMIT 1", turn, Converted, Failed)
+}
+
 func (s *SQLite) next(ctx context.Context) (string, error) {
 	return s.id(ctx, `SELECT id FROM jobs WHERE waits AND owner = (
 	SELECT owner FROM (SELECT owner, min(id) AS first FROM jobs WHERE waits GROUP BY owner) LEFT JOIN turns USING (owner)

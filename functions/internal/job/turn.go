@@ -12,6 +12,8 @@ type turns interface {
 	Get(ctx context.Context, id string) (Job, error)
 	// taken gives the unfinished job that was taken in the turn of an event; empty when there is none.
 	taken(ctx context.Context, turn string) (id string, err error)
+	// answered gives the job that was taken in the turn of an event and has ended, as its owner is still to be told.
+	answered(ctx context.Context, turn string) (id string, err error)
 	// next gives the job whose turn it is of those that wait: that of the owner who had none for the longest time, and the
 	// shortest of these; empty when none waits.
 	next(ctx context.Context) (id string, err error)
@@ -39,6 +41,20 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 		}
 	}
 	own, err := s.turns.Get(ctx, turn)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Job{}, err
+	}
+	// The worker before us may have died when the job had ended, and nobody heard of that. In a later round of its own job
+	// the event is another.
+	if own.Round <= 1 {
+		id, err := s.turns.answered(ctx, turn)
+		if err != nil {
+			return Job{}, err
+		}
+		if id != "" {
+			return s.claim(ctx, id, turn, worker, ttl)
+		}
+	}
 	if err != nil {
 		return Job{}, err
 	}

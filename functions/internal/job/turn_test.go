@@ -73,6 +73,15 @@ func testTake(t *testing.T, s job.Store) {
 	if j, err := s.Finish(ctx, got[0], 3, job.MP3{FID: newID()}); err != nil || j.State != job.Converted {
 		t.Fatalf("Finish = %v, %v", j.State, err)
 	}
+	// Its worker died before it could say so.
+	j, err := s.Take(ctx, turns[0], "w", running)
+	wantErr(t, "Take in a turn whose job has ended", err, job.ErrState)
+	if j.ID != got[0] {
+		t.Errorf("Take in a turn whose job has ended gives %q, want %s", j.ID, got[0])
+	}
+	if err := s.Noticed(ctx, got[0], job.Notice{Event: "1", Channel: "email"}, true); err != nil {
+		t.Fatal(err)
+	}
 	// A repeat of an event whose turn is over is a turn as well, where somebody waits.
 	if j := take(t, s, turns[0]); j.ID != waits {
 		t.Errorf("Take in a turn that is over gives %s, want %s, which waits", j.ID, waits)
