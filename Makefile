@@ -31,6 +31,11 @@ faults: ## kill, cut off and slow down all there is while videos are uploaded, a
 	.ci/servers install
 	.ci/servers with go test -tags faults ./functions/faults -run TestFaults -count=1 -v -timeout 3h
 
+.PHONY: mutations
+mutations: ## prove that make faults finds what it should: a dozen bugs, one after the other, must each fail it
+	.ci/servers install
+	.ci/servers with .ci/mutations
+
 .PHONY: browser
 browser: ## try the page in Chromium, which is installed on Debian; SCREENSHOTS=folder for pictures of it
 	.ci/browser -race -shuffle=on -timeout 30m
