@@ -73,7 +73,7 @@ func (s *setup) Send(_ context.Context, e event.Event) error {
 	return s.sendErr
 }
 
-func newSetup(t *testing.T, cfg Config) *setup {
+func newSetup(t testing.TB, cfg Config) *setup {
 	t.Helper()
 	cfg.Session = time.Hour
 	signer, err := token.NewSigner(token.SignerConfig{
@@ -130,7 +130,7 @@ func (s *setup) do(t *testing.T, method, path, body string, header ...string) *h
 }
 
 // bearer gives the header of a valid token, whose claims a test may change.
-func (s *setup) bearer(t *testing.T, subject string, change func(*token.Claims)) string {
+func (s *setup) bearer(t testing.TB, subject string, change func(*token.Claims)) string {
 	t.Helper()
 	c := token.Claims{Username: "x@email.com", Admin: true, AuthTime: jwt.NewNumericDate(s.clock)}
 	c.Subject = subject

@@ -24,7 +24,7 @@ type home struct {
 	token string // of the user, as a header
 }
 
-func newHome(t *testing.T) *home {
+func newHome(t testing.TB) *home {
 	t.Helper()
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "a.db"))
 	if err != nil {
