@@ -136,17 +136,32 @@ func sendByKey(t *testing.T, url, key, file string) string {
 	return sent.Job
 }
 
-// testLife signs up, confirms, makes a key, sends a video by it, changes the password and leaves; then somebody else
-// signs up with the address.
+// ours runs a program of ours, and wants it to succeed.
+func ours(t *testing.T, env map[string]string, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, program), args...)
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", program, args, err, out)
+	}
+	return string(out)
+}
+
+// testLife signs up, confirms, makes a key, sends a video by it, meets the quota, changes the password and leaves; then
+// somebody else signs up with the address.
 func testLife(t *testing.T, s *system) {
 	const email, first, second = "life@email.com", "Violet-Harbour-7", "Violet-Harbour-8"
 	ask(t, 202, "POST", s.url+"/users", "", `{"email": "`+email+`"}`)
 	link := mailed(t, s, email)
 	ask(t, 204, "POST", s.url+"/users/password", "", `{"token": "`+link+`", "password": "`+first+`"}`)
+	ours(t, s.users, "soundstrip", "user", "group", email, "students")
 	token := login(t, s.url, email+":"+first)
 	var me struct{ ID, Email, Group string }
 	err := json.Unmarshal([]byte(ask(t, 200, "GET", s.url+"/users/me", token, "")), &me)
-	if err != nil || me.Email != email {
+	if err != nil || me.Email != email || me.Group != "students" {
 		t.Fatalf("GET /users/me = %+v, %v", me, err)
 	}
 	var key struct{ Key string }
@@ -165,6 +180,12 @@ func testLife(t *testing.T, s *system) {
 	if got := status(t, "DELETE", s.url+"/jobs/"+id, key.Key); got != 403 {
 		t.Errorf("DELETE of a job by a key = %d, want 403", got)
 	}
+	large := write(t, "large.mp4", make([]byte, 2<<20))
+	if got, answer := curl(t, "-T", large, "-H", "Authorization: Bearer "+key.Key, s.url+"/upload/"); got != 507 ||
+		!strings.Contains(answer, "you may keep 1000000 bytes") {
+		t.Errorf("PUT of more than the quota = %d %s, want 507", got, answer)
+	}
+
 	var feed struct{ URL string }
 	if err := json.Unmarshal([]byte(ask(t, 201, "POST", s.url+"/users/me/feed", token, "")), &feed); err != nil {
 		t.Fatal(err)
@@ -191,12 +212,8 @@ func testLife(t *testing.T, s *system) {
 	if got, _ := curl(t, "-X", "POST", "-u", email+":"+second, s.url+"/login"); got != 401 {
 		t.Errorf("POST /login of the deleted account = %d, want 401", got)
 	}
-	sweep := exec.Command(filepath.Join(bin, "sweep"))
-	for k, v := range s.sweep {
-		sweep.Env = append(sweep.Env, k+"="+v)
-	}
-	if out, err := sweep.CombinedOutput(); err != nil || !strings.Contains(string(out), `"forgotten":1`) {
-		t.Errorf("sweep: %v\n%s", err, out)
+	if out := ours(t, s.sweep, "sweep"); !strings.Contains(out, `"forgotten":1`) {
+		t.Errorf("sweep = %s, want the account's files gone", out)
 	}
 	if got := status(t, "GET", podcast, ""); got != 404 {
 		t.Errorf("GET of the deleted account's podcast = %d, want 404", got)

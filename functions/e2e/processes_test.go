@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -196,6 +195,7 @@ type system struct {
 	env       map[string]string
 	mails     *mailSink
 	sweep     map[string]string // the variables of sweep
+	users     map[string]string // where the users are
 	processes []*process
 
 	front      front // to the converters
@@ -246,7 +246,7 @@ func deploy(t *testing.T) *system {
 	storesOf := func(function string) map[string]string {
 		return with(stores, map[string]string{"MONGODB_URI": r.watch(t, function, stores["MONGODB_URI"])})
 	}
-	users := oldTable(t, name, true)
+	s.users = oldTable(t, name, true)
 	var port string
 	s.mails, port = mailServer(t)
 	tokens := map[string]string{"JWT_SECRET": strings.Repeat("token-", 8)}
@@ -266,18 +266,19 @@ func deploy(t *testing.T) *system {
 	triggers := triggersFile(t, converters.URL, notify.url)
 	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
 	sink := map[string]string{"K_SINK": broker.url}
+	quotas := map[string]string{"QUOTAS": "default; students bytes=1M"}
 	lease := map[string]string{"CONVERT_LEASE": "3s"}
 	for range 2 {
 		s.converters = append(s.converters, run("convert", with(storesOf("convert"), events, lease)))
 	}
 	s.front.set(t, s.converters...)
-	maps.Copy(users, with(tokens, events, sink, map[string]string{"LOGIN_SIGNUP": "open"}))
-	tokens["LOGIN_URL"] = run("login", users).url
+	signUp := map[string]string{"LOGIN_SIGNUP": "open"}
+	tokens["LOGIN_URL"] = run("login", with(s.users, tokens, events, sink, signUp)).url
 	s.sweep = with(storesOf("sweep"), events, sink, tokens)
 	routes := map[string]string{
 		"LOGIN_URL":    tokens["LOGIN_URL"],
 		"VALIDATE_URL": run("validate", tokens).url,
-		"UPLOAD_URL":   run("upload", with(storesOf("upload"), tokens, events, sink)).url,
+		"UPLOAD_URL":   run("upload", with(storesOf("upload"), tokens, events, sink, quotas)).url,
 		"JOBS_URL":     run("jobs", with(storesOf("jobs"), tokens, links, events, sink)).url,
 	}
 	s.url = described(t, run("gateway", routes).url)
