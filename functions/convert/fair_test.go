@@ -19,7 +19,8 @@ func (b *bench) crowd(t testing.TB, n int) (ids []string) {
 			owner = "one@example.com"
 		}
 		id := b.videos.put([]byte("a video"), media.Info{Name: strconv.Itoa(i), Owner: owner})
-		if _, err := b.jobs.Create(t.Context(), job.Job{ID: id, Owner: owner, Video: job.Video{Length: 7}}); err != nil {
+		_, err := b.jobs.Create(t.Context(), job.Job{ID: id, Owner: owner, Video: job.Video{Length: 7}})
+		if err = errors.Join(err, b.jobs.Queued(t.Context(), id)); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, id)
@@ -70,6 +71,9 @@ func TestTurnOfDeleted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first, second := b.upload(t), b.upload(t)
+	if err := errors.Join(b.jobs.Queued(t.Context(), first.ID), b.jobs.Queued(t.Context(), second.ID)); err != nil {
+		t.Fatal(err)
+	}
 	if _, reply := b.post(t.Context(), t, uploaded(t, second.ID, eventing.VideoUploaded{})); reply.Subject() != first.ID {
 		t.Fatalf("the first event converted %s, want %s", reply.Subject(), first.ID)
 	}

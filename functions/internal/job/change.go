@@ -27,7 +27,7 @@ type record struct {
 	Since   time.Time  `bson:"since"`             // from when on the job counts as silent
 	Telling time.Time  `bson:"telling,omitempty"` // until when somebody tells the owner
 	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted
-	Waits   bool       `bson:"waits"`             // nobody has begun with the job
+	Waits   bool       `bson:"waits"`             // for its turn: see [Store.Take]
 	Kept    int64      `bson:"kept"`              // bytes of its files
 	Turn    string     `bson:"turn,omitempty"`    // the job whose event it was taken for: see [Store.Take]
 	Rest    bson.M     `bson:",inline"`           // fields that a newer version of us wrote

@@ -118,6 +118,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"resent", testResent},
 		{"expire", testExpire},
 		{"take", testTake},
+		{"take when one is not sent", testTakeStored},
 		{"usage", testUsage},
 		{"take by many", testTakeByMany},
 		{"changed", testChanged},

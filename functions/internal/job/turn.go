@@ -29,7 +29,8 @@ const takeTries = 20
 // Take is of [Store].
 //
 // There are as many events as jobs that wait, each a turn. So an event must not be given up while a job waits, which
-// then had none, also when the job that we looked at is ended or deleted before we claim it.
+// then had none, also when the job that we looked at is ended or deleted before we claim it. And a Stored job does not
+// wait: it may have no event, and would take the turn of one that has.
 func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error) {
 	id, err := s.turns.taken(ctx, turn)
 	if err != nil {
@@ -57,6 +58,11 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 	}
 	if err != nil {
 		return Job{}, err
+	}
+	if own.State == Stored { // here is its event
+		if err := s.Queued(ctx, turn); err != nil && !errors.Is(err, ErrNotFound) {
+			return Job{}, err
+		}
 	}
 	if !own.State.Finished() && len(own.Attempts) > 0 {
 		j, err := s.claim(ctx, turn, turn, worker, ttl)
@@ -105,7 +111,5 @@ func (s steps) claimWaiting(ctx context.Context, id, turn, worker string, ttl ti
 	})
 }
 
-// setWaits records whether nobody has begun with the job, so that it is anyone's.
-func (r *record) setWaits() {
-	r.Waits = (r.State == Stored || r.State == Queued) && len(r.Attempts) == 0
-}
+// setWaits records whether the job's event is there and nobody has begun with the job, so that it is anyone's.
+func (r *record) setWaits() { r.Waits = r.State == Queued && len(r.Attempts) == 0 }

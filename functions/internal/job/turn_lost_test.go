@@ -61,7 +61,8 @@ func TestTakeMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, id := range []string{"a", "b"} {
-				if _, err := s.Create(ctx, Job{ID: id, Owner: "ann"}); err != nil {
+				_, err := s.Create(ctx, Job{ID: id, Owner: "ann"})
+				if err = errors.Join(err, s.Queued(ctx, id)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -10,11 +10,14 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
-// queue keeps jobs of an owner, one for each length of a video.
+// queue keeps jobs of an owner whose events are sent, one for each length of a video.
 func queue(t *testing.T, s job.Store, owner string, lengths ...int64) (ids []string) {
 	t.Helper()
 	for _, n := range lengths {
 		j, err := s.Create(t.Context(), job.Job{ID: newID(), Owner: owner, Video: job.Video{Length: n}})
+		if err == nil {
+			err = s.Queued(t.Context(), j.ID)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,6 +108,21 @@ func testTake(t *testing.T, s job.Store) {
 	}
 	_, err = s.Take(ctx, gone, "w", running)
 	wantBusy(t, "Take again in the turn of a job that is deleted", err)
+}
+
+// testTakeStored: a job whose event was not sent takes no other's turn, and has its own when its event comes.
+func testTakeStored(t *testing.T, s job.Store) {
+	unsent, err := s.Create(t.Context(), job.Job{ID: newID(), Owner: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := queue(t, s, "bob", 1)[0]
+	if j := take(t, s, sent); j.ID != sent {
+		t.Errorf("Take(%s) gives %s, whose event was not sent", sent, j.ID)
+	}
+	if j := take(t, s, unsent.ID); j.ID != unsent.ID {
+		t.Errorf("Take(%s) gives %s", unsent.ID, j.ID)
+	}
 }
 
 // testTakeByMany: each job is taken once, and none is left.
