@@ -42,6 +42,8 @@ var kinds = map[metav1.TypeMeta]func() metav1.Object{
 	{APIVersion: "eventing.knative.dev/v1", Kind: "Broker"}:                     made[knativeBroker],
 	{APIVersion: "eventing.knative.dev/v1", Kind: "Trigger"}:                    made[knativeTrigger],
 	{APIVersion: "sources.knative.dev/v1", Kind: "SinkBinding"}:                 made[sinkBinding],
+	{APIVersion: "monitoring.coreos.com/v1", Kind: "ServiceMonitor"}:            made[serviceMonitor],
+	{APIVersion: "monitoring.coreos.com/v1", Kind: "PrometheusRule"}:            made[prometheusRule],
 }
 
 func made[T any, P interface {

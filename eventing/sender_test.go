@@ -127,7 +127,7 @@ func TestSendCarries(t *testing.T) {
 		})))
 	defer s.Close()
 	sender := eventing.HTTPSender{URL: s.URL, Client: s.Client(), Secret: secret}
-	ctx := eventing.WithTrace(t.Context(), eventing.Trace{Parent: parent, State: "a=b"})
+	ctx := eventing.WithTraceOfHeader(t.Context(), http.Header{"Traceparent": {parent}, "Tracestate": {"a=b"}})
 	if err := sender.Send(ctx, testEvent(t)); err != nil {
 		t.Errorf("Send = %v", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // SinkConfig says where a function sends its events: to the broker, by the variable that Knative's SinkBinding sets.
@@ -28,5 +30,6 @@ func (c SinkConfig) Validate() error {
 
 // Sender makes what posts to the sink.
 func (c SinkConfig) Sender() *HTTPSender {
-	return &HTTPSender{URL: c.URL, Client: &http.Client{Timeout: 10 * time.Second}, Secret: []byte(c.Secret)}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: telemetry.Transport(nil)}
+	return &HTTPSender{URL: c.URL, Client: client, Secret: []byte(c.Secret)}
 }

@@ -3,72 +3,76 @@ package eventing
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
-// Trace is the place of a piece of work in a distributed trace: the two headers of W3C Trace Context, which travel on
-// events as the extensions of the same names (CloudEvents Distributed Tracing extension).
-type Trace struct{ Parent, State string }
-
-var traceparent = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$`)
-
-// TraceOf reads the trace of a request, or begins one.
-func TraceOf(h http.Header) Trace {
-	return Trace{h.Get("Traceparent"), h.Get("Tracestate")}.orNew()
-}
-
-// valid knows the traceparents that may be passed on (W3C Trace Context, section 3.2.2).
-func valid(parent string) bool {
-	m := traceparent.FindStringSubmatch(parent)
-	return m != nil && m[1] != "ff" && strings.Trim(m[2], "0") != "" && strings.Trim(m[3], "0") != ""
-}
-
-func (t Trace) orNew() Trace {
-	if valid(t.Parent) {
-		return t
-	}
-	var id [24]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return Trace{Parent: "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-01"}
-}
-
-// ID is the trace's own id, 32 hex digits.
-func (t Trace) ID() string { return strings.Split(t.Parent+"--", "-")[1] }
-
-type traceKey struct{}
-
-// WithTrace puts t into the context; events made and logs written under it carry it.
-func WithTrace(ctx context.Context, t Trace) context.Context {
-	return context.WithValue(ctx, traceKey{}, t)
-}
-
-// WithTraceOf puts the event's trace into the context. When the event has none the context keeps its own, or gets a new
-// one.
-func WithTraceOf(ctx context.Context, e event.Event) context.Context {
-	parent, _ := e.Extensions()["traceparent"].(string)
-	state, _ := e.Extensions()["tracestate"].(string)
-	if _, has := ctx.Value(traceKey{}).(Trace); has && !valid(parent) {
+// WithTraceOfHeader puts the trace of a request (W3C Trace Context) into the context: what the request is part of, by
+// its own headers, or else by those of the event that it carries.
+func WithTraceOfHeader(ctx context.Context, h http.Header) context.Context {
+	ctx = telemetry.Propagator.Extract(ctx, propagation.HeaderCarrier(h))
+	if trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx
 	}
-	return WithTrace(ctx, Trace{parent, state}.orNew())
+	return telemetry.Propagator.Extract(ctx, propagation.MapCarrier{
+		"traceparent": h.Get("Ce-Traceparent"), "tracestate": h.Get("Ce-Tracestate")})
 }
 
-// SetTrace writes the context's trace on e unless e has one.
+// WithTrace begins a trace unless the context has one: events made and logs written under it carry it.
+func WithTrace(ctx context.Context) context.Context {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	c := trace.SpanContextConfig{TraceFlags: trace.FlagsSampled, Remote: true}
+	_, _ = rand.Read(c.TraceID[:]) // never fails
+	_, _ = rand.Read(c.SpanID[:])
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(c))
+}
+
+// TraceID is that of the context's trace, 32 hex digits, or empty.
+func TraceID(ctx context.Context) string {
+	if c := trace.SpanContextFromContext(ctx); c.HasTraceID() {
+		return c.TraceID().String()
+	}
+	return ""
+}
+
+// WithTraceOf puts the event's trace into the context. A context that is of the same trace stays where it is: the event
+// tells where it began, and the context where it is now (CloudEvents Distributed Tracing extension). When the event has
+// none the context keeps its own, or gets a new one.
+func WithTraceOf(ctx context.Context, e event.Event) context.Context {
+	carrier := propagation.MapCarrier{}
+	for _, name := range telemetry.Propagator.Fields() {
+		carrier[name], _ = e.Extensions()[name].(string)
+	}
+	of := trace.SpanContextFromContext(telemetry.Propagator.Extract(context.Background(), carrier))
+	have := trace.SpanContextFromContext(ctx)
+	switch {
+	case !of.IsValid():
+		return WithTrace(ctx)
+	case of.TraceID() == have.TraceID():
+		return ctx
+	}
+	trace.SpanFromContext(ctx).AddLink(trace.Link{SpanContext: of})
+	return trace.ContextWithRemoteSpanContext(ctx, of)
+}
+
+// SetTrace writes the context's trace on e, which begins here, unless e has one.
 func SetTrace(ctx context.Context, e *event.Event) {
-	t, ok := ctx.Value(traceKey{}).(Trace)
-	if _, has := e.Extensions()["traceparent"]; !ok || has {
+	if _, has := e.Extensions()["traceparent"]; has {
 		return
 	}
-	e.SetExtension("traceparent", t.Parent)
-	if t.State != "" {
-		e.SetExtension("tracestate", t.State)
+	carrier := propagation.MapCarrier{}
+	telemetry.Propagator.Inject(ctx, carrier)
+	for name, value := range carrier {
+		e.SetExtension(name, value)
 	}
 }
 
@@ -98,8 +102,8 @@ type LogHandler struct{ slog.Handler }
 
 // Handle adds the context's trace and attributes.
 func (h LogHandler) Handle(ctx context.Context, r slog.Record) error {
-	if t, ok := ctx.Value(traceKey{}).(Trace); ok {
-		r.AddAttrs(slog.String("trace_id", t.ID()))
+	if id := TraceID(ctx); id != "" {
+		r.AddAttrs(slog.String("trace_id", id))
 	}
 	attrs, _ := ctx.Value(attrsKey{}).([]slog.Attr)
 	r.AddAttrs(attrs...)

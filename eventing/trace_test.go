@@ -20,31 +20,34 @@ const (
 	parentB = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 )
 
-func TestTraceOf(t *testing.T) {
+// TestTraceOfHeader: what is no traceparent is none, and a request without one is part of what its event is part of.
+func TestTraceOfHeader(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		parent string
-		kept   bool
-	}{
-		{parentA, true},
-		{"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true},
-		{"", false},
-		{"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false},
-		{"00-00000000000000000000000000000000-00f067aa0ba902b7-01", false},
-		{"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false},
-		{strings.ToUpper(parentA), false},
-		{parentA + "\n", false},
-		{"x" + parentA, false},
+	for _, tt := range []struct{ parent, event, want string }{
+		{parent: parentA, want: parentA},
+		{parent: parentA, event: parentB, want: parentA},
+		{event: parentB, want: parentB},
+		{parent: "cc" + parentA[2:], want: parentA},
+		{},
+		{parent: "ff" + parentA[2:]},
+		{parent: "00-00000000000000000000000000000000-00f067aa0ba902b7-01"},
+		{parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"},
+		{parent: strings.ToUpper(parentA)},
+		{parent: parentA + "\n"},
+		{parent: "x" + parentA},
 	} {
-		got := eventing.TraceOf(http.Header{"Traceparent": {tt.parent}, "Tracestate": {"a=b"}})
-		if (got == eventing.Trace{Parent: tt.parent, State: "a=b"}) != tt.kept {
-			t.Errorf("TraceOf(%q) = %v, kept: want %v", tt.parent, got, tt.kept)
+		h := http.Header{"Traceparent": {tt.parent}, "Ce-Traceparent": {tt.event}, "Tracestate": {"a=b"}}
+		ctx := eventing.WithTraceOfHeader(t.Context(), h)
+		e := event.New()
+		eventing.SetTrace(ctx, &e)
+		if got, _ := e.Extensions()["traceparent"].(string); got != tt.want {
+			t.Errorf("of traceparent %q and ce-traceparent %q: %q, want %q", tt.parent, tt.event, got, tt.want)
 		}
-		if len(got.ID()) != 32 {
-			t.Errorf("ID of %v = %q", got, got.ID())
+		if id := eventing.TraceID(eventing.WithTrace(ctx)); len(id) != 32 || tt.want != "" && id != tt.want[3:35] {
+			t.Errorf("id of the trace of %q = %q", tt.parent, id)
 		}
 	}
-	if a, b := eventing.TraceOf(nil), eventing.TraceOf(nil); a == b {
+	if a, b := eventing.TraceID(eventing.WithTrace(t.Context())), eventing.TraceID(eventing.WithTrace(t.Context())); a == b {
 		t.Errorf("two new traces are the same: %v", a)
 	}
 }
@@ -78,7 +81,7 @@ func TestTracePropagation(t *testing.T) {
 				r.Header.Set(k, v)
 			}
 			if tt.header != "" {
-				r = r.WithContext(eventing.WithTrace(r.Context(), eventing.TraceOf(http.Header{"Traceparent": {tt.header}})))
+				r = r.WithContext(eventing.WithTraceOfHeader(r.Context(), http.Header{"Traceparent": {tt.header}}))
 			}
 			w := httptest.NewRecorder()
 			f.ServeHTTP(w, r)
@@ -93,8 +96,7 @@ func TestLogHandler(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	log := slog.New(eventing.LogHandler{Handler: slog.NewJSONHandler(&b, nil)}).With("function", "convert")
-	ctx := eventing.WithTrace(t.Context(), eventing.TraceOf(http.Header{"Traceparent": {parentB}}))
-	ctx = eventing.WithTrace(ctx, eventing.Trace{Parent: parentA})
+	ctx := eventing.WithTraceOfHeader(t.Context(), http.Header{"Traceparent": {parentA}})
 	ctx = eventing.WithAttrs(ctx, slog.String("event_id", "1"))
 	_ = eventing.WithAttrs(ctx, slog.String("other", "x"))
 	ctx = eventing.WithAttrs(ctx, slog.String("subject", "s"))

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // AnswerTimeout bounds what a subscriber's answer brings about: a reply that is published, a dead letter, the
@@ -27,6 +29,7 @@ type Dispatcher struct {
 	triggers Triggers
 	secret   []byte
 	client   *http.Client
+	measures measures
 }
 
 // NewDispatcher makes a dispatcher that signs its posts with the secret (see [eventing.Authorize]) and sends them by
@@ -37,8 +40,8 @@ func NewDispatcher(queue Queue, triggers Triggers, secret []byte, transport http
 		t.MaxIdleConnsPerHost = maxParallelism
 		transport = t
 	}
-	return &Dispatcher{queue: queue, triggers: triggers, secret: secret, client: &http.Client{
-		Transport:     transport,
+	return &Dispatcher{queue: queue, triggers: triggers, secret: secret, measures: newMeasures(queue, triggers), client: &http.Client{
+		Transport:     telemetry.Transport(transport),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -97,10 +100,13 @@ func (d *Dispatcher) serve(ctx context.Context, t Trigger, g *gate) (err error) 
 // handle posts a message's event and settles the message as the answer says. It is not cut short when ctx ends.
 func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) error {
 	e := m.Event()
-	ctx = eventing.WithTraceOf(context.WithoutCancel(ctx), e)
+	ctx, span := processing(context.WithoutCancel(ctx), t, m)
+	defer span.End()
 	ctx = eventing.WithAttrs(eventing.WithEvent(ctx, e),
 		slog.String("trigger", t.Name), slog.Int("attempt", m.Attempts()+1))
+	ended := d.measures.begin(ctx, t, m.Trail().System)
 	v := d.post(ctx, t, e)
+	ended(v)
 	ctx, cancel := context.WithTimeout(ctx, AnswerTimeout)
 	defer cancel()
 	if v.kind != down {
@@ -115,6 +121,7 @@ func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) 
 			return fmt.Errorf("publish reply to event %s: %w", e.ID(), err)
 		}
 	}
+	v.tell(span)
 	return d.settle(ctx, t, g, m, v)
 }
 
@@ -127,6 +134,7 @@ func (d *Dispatcher) settle(ctx context.Context, t Trigger, g *gate, m Message, 
 		return m.Ack(ctx)
 	case v.kind == rejected, v.kind == failed && spent > t.Delivery.retry():
 		log.ErrorContext(ctx, "event not delivered: dead letter", "reason", v.reason)
+		d.measures.dead.Add(ctx, 1, attribute.String("trigger", t.Name))
 		return d.bury(ctx, t, m, v)
 	case v.kind == failed:
 		wait := max(v.after, t.Delivery.backoff(spent))

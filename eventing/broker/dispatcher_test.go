@@ -50,6 +50,8 @@ type fakeMessage struct {
 func (m *fakeMessage) Event() event.Event { return m.event }
 func (m *fakeMessage) Attempts() int      { return m.attempts }
 
+func (*fakeMessage) Trail() Trail { return Trail{} }
+
 func (m *fakeMessage) Ack(context.Context) error {
 	m.queue.diary = append(m.queue.diary, "ack")
 	return nil

@@ -22,6 +22,10 @@ const (
 	attemptsHeader = "x-soundstrip-attempts"
 	reasonHeader   = "x-soundstrip-reason"
 	triggerHeader  = "x-soundstrip-trigger"
+	// Traceparents: see [Trail]. They are ours, because cloudEvents_traceparent is the event's own, and programs that read
+	// a bare traceparent would take it for that.
+	publishedHeader = "x-soundstrip-published"
+	triedHeader     = "x-soundstrip-tried"
 )
 
 const (
@@ -228,4 +232,14 @@ func attempts(d amqp.Delivery) int {
 		return 0
 	}
 	return int(n)
+}
+
+const rabbitSystem = "rabbitmq"
+
+// trail reads where d comes from.
+func trail(d amqp.Delivery) Trail {
+	t := Trail{System: rabbitSystem}
+	t.Published, _ = d.Headers[publishedHeader].(string)
+	t.Tried, _ = d.Headers[triedHeader].(string)
+	return t
 }

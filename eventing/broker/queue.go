@@ -35,10 +35,12 @@ type Message interface {
 	Event() event.Event
 	// Attempts is how many attempts were spent on it before.
 	Attempts() int
+	// Trail is where it comes from, for a trace.
+	Trail() Trail
 	// Ack forgets the message.
 	Ack(ctx context.Context) error
 	// Retry makes it available again after the delay, or later, with so many attempts spent. A delay above [MaxDelay] is
-	// taken as MaxDelay.
+	// taken as MaxDelay. Where it was tried is the context's span.
 	Retry(ctx context.Context, after time.Duration, attempts int) error
 	// Bury puts it to the dead letters, with the reason.
 	Bury(ctx context.Context, reason string) error

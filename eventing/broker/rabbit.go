@@ -60,6 +60,8 @@ type Rabbit struct {
 	stop     context.CancelFunc
 	done     chan struct{}
 
+	ages ages
+
 	declaring sync.Mutex
 	started   bool // whether it has declared once
 

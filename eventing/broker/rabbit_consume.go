@@ -118,6 +118,9 @@ func (s *rabbitSubscription) Next(ctx context.Context) (Message, error) {
 		}
 		e, legacy, err := decode(d, s.trigger.wrapType())
 		m := &rabbitMessage{s, d, e}
+		if attempts(d) == 0 {
+			s.rabbit.ages.set(s.trigger.Name, d.Timestamp)
+		}
 		switch {
 		case err != nil:
 			slog.ErrorContext(ctx, "message cannot be read: dead letter", "trigger", s.trigger.Name, "error", err)
@@ -150,6 +153,8 @@ func (m *rabbitMessage) Event() event.Event { return m.event }
 
 func (m *rabbitMessage) Attempts() int { return attempts(m.delivery) }
 
+func (m *rabbitMessage) Trail() Trail { return trail(m.delivery) }
+
 func (m *rabbitMessage) Ack(context.Context) error {
 	if m.from.over() {
 		return errOver
@@ -165,6 +170,12 @@ func (m *rabbitMessage) Ack(context.Context) error {
 func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
 	message := again(m.delivery)
 	message.Headers[attemptsHeader] = int64(attempts)
+	if published := m.Trail().Published; published != "" {
+		message.Headers[publishedHeader] = published
+	}
+	if tried := here(ctx); tried != "" {
+		message.Headers[triedHeader] = tried
+	}
 	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Prefix), message: message}
 	if after > 0 {
 		i, _ := slices.BinarySearch(retryDelays, min(after, MaxDelay))

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // outgoing is one message to send.
@@ -17,10 +20,16 @@ type outgoing struct {
 
 // Publish sends the event to the queues of the triggers that want it, as the old system's JSON where the trigger is a
 // legacy one, and returns when RabbitMQ has confirmed all.
-func (r *Rabbit) Publish(ctx context.Context, e event.Event) error {
+func (r *Rabbit) Publish(ctx context.Context, e event.Event) (err error) {
+	ctx, span := publishing(ctx, rabbitSystem, e)
+	defer func() { telemetry.End(span, err) }()
 	message, err := encode(e)
 	if err != nil {
 		return err
+	}
+	message.Timestamp = time.Now()
+	if at := here(ctx); at != "" {
+		message.Headers[publishedHeader] = at
 	}
 	var out []outgoing
 	for _, t := range r.triggers {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // SQLite is a queue in a database file that one process has open. It is as durable as the database is set to be. Which
@@ -45,11 +47,26 @@ func NewSQLite(ctx context.Context, db *sql.DB, triggers Triggers) (*SQLite, err
 			event      BLOB NOT NULL,             -- CloudEvents JSON format
 			attempts   INTEGER NOT NULL DEFAULT 0,
 			due        INTEGER NOT NULL,          -- ms since 1970
-			dead       TEXT                       -- the reason; null while it lives
+			dead       TEXT,                      -- the reason; null while it lives
+			published  TEXT NOT NULL DEFAULT '',  -- traceparents: see Trail
+			tried      TEXT NOT NULL DEFAULT '',
+			kept       INTEGER NOT NULL DEFAULT 0 -- since when, in ms since 1970; 0 of what an older version kept
 		) STRICT;
 		CREATE INDEX IF NOT EXISTS queue_due ON queue (trigger_of, due) WHERE dead IS NULL`)
 	if err != nil {
 		return nil, fmt.Errorf("make table queue: %w", err)
+	}
+	for name, definition := range map[string]string{ // which versions until November 2026 had not
+		"published": "TEXT NOT NULL DEFAULT ''", "tried": "TEXT NOT NULL DEFAULT ''", "kept": "INTEGER NOT NULL DEFAULT 0",
+	} {
+		var there bool
+		err := db.QueryRowContext(ctx, `SELECT count(*) FROM pragma_table_info('queue') WHERE name = ?`, name).Scan(&there)
+		if err == nil && !there {
+			_, err = db.ExecContext(ctx, `ALTER TABLE queue ADD COLUMN `+name+` `+definition)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bring table queue up to date: %w", err)
+		}
 	}
 	q := &SQLite{db: db, triggers: triggers, held: map[int64]bool{}, changed: make(chan struct{})}
 	return q, q.warnOfFormer(ctx)
@@ -79,7 +96,9 @@ func (q *SQLite) warnOfFormer(ctx context.Context) error {
 }
 
 // Publish keeps the event for every trigger that wants it, for all or none.
-func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
+func (q *SQLite) Publish(ctx context.Context, e event.Event) (err error) {
+	ctx, span := publishing(ctx, sqliteSystem, e)
+	defer func() { telemetry.End(span, err) }()
 	e.DataBase64 = true // which keeps every byte, be it JSON or not
 	raw, err := json.Marshal(e)
 	if err != nil {
@@ -87,17 +106,18 @@ func (q *SQLite) Publish(ctx context.Context, e event.Event) error {
 	}
 	var rows []string
 	var args []any
+	now := time.Now().UnixMilli()
 	for _, t := range q.triggers {
 		if t.Matches(e) {
-			rows = append(rows, "(?, ?, ?)")
-			args = append(args, t.Name, raw, time.Now().UnixMilli())
+			rows = append(rows, "(?, ?, ?, ?, ?)")
+			args = append(args, t.Name, raw, now, now, here(ctx))
 		}
 	}
 	if rows == nil {
 		return nil
 	}
 	values := strings.Join(rows, ", ")
-	insert := `INSERT INTO queue (trigger_of, event, due) VALUES ` + values //nolint:gosec // placeholders
+	insert := `INSERT INTO queue (trigger_of, event, due, kept, published) VALUES ` + values //nolint:gosec // placeholders
 	if _, err := q.db.ExecContext(ctx, insert, args...); err != nil {
 		return fmt.Errorf("keep event %s: %w", e.ID(), err)
 	}
@@ -179,15 +199,16 @@ func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan s
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	held, err := json.Marshal(slices.AppendSeq([]int64{}, maps.Keys(q.held))) // [], and not null, when there are none
+	held, err := q.heldJSON()
 	if err != nil {
 		return nil, nil, time.Time{}, err
 	}
-	m := &sqliteMessage{from: s}
+	m := &sqliteMessage{from: s, trail: Trail{System: sqliteSystem}}
 	var due int64
-	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due FROM queue
+	err = q.db.QueryRowContext(ctx, `SELECT id, event, attempts, due, published, tried FROM queue
 		WHERE trigger_of = ? AND dead IS NULL AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT 1`,
-		s.trigger, string(held)).Scan(&m.id, &m.raw, &m.attempts, &due)
+		s.trigger, held).Scan(&m.id, &m.raw, &m.attempts, &due, &m.trail.Published,
+		&m.trail.Tried)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, q.changed, time.Time{}, nil
 	}
@@ -200,6 +221,12 @@ func (s *sqliteSubscription) take(ctx context.Context) (*sqliteMessage, <-chan s
 	q.held[m.id] = true
 	s.held = m
 	return m, nil, time.Time{}, nil
+}
+
+// heldJSON lists the messages that are held, for who holds the lock.
+func (q *SQLite) heldJSON() (string, error) {
+	held, err := json.Marshal(slices.AppendSeq([]int64{}, maps.Keys(q.held))) // [], and not null, when there are none
+	return string(held), err
 }
 
 // Close makes the message that is held available to others.
@@ -224,6 +251,7 @@ type sqliteMessage struct {
 	raw      []byte
 	event    event.Event // of raw, once it is decoded
 	attempts int
+	trail    Trail
 }
 
 func (m *sqliteMessage) decode() error {
@@ -237,13 +265,17 @@ func (m *sqliteMessage) Event() event.Event { return m.event }
 
 func (m *sqliteMessage) Attempts() int { return m.attempts }
 
+func (m *sqliteMessage) Trail() Trail { return m.trail }
+
+const sqliteSystem = "sqlite"
+
 func (m *sqliteMessage) Ack(ctx context.Context) error {
 	return m.settle(ctx, `DELETE FROM queue WHERE id = ?`, m.id)
 }
 
 func (m *sqliteMessage) Retry(ctx context.Context, after time.Duration, attempts int) error {
-	return m.settle(ctx, `UPDATE queue SET due = ?, attempts = ? WHERE id = ?`,
-		time.Now().Add(min(after, MaxDelay)).UnixMilli(), attempts, m.id)
+	return m.settle(ctx, `UPDATE queue SET due = ?, attempts = ?, tried = ? WHERE id = ?`,
+		time.Now().Add(min(after, MaxDelay)).UnixMilli(), attempts, here(ctx), m.id)
 }
 
 func (m *sqliteMessage) Bury(ctx context.Context, reason string) error {

@@ -180,15 +180,15 @@ func (t Trigger) Matches(e event.Event) bool {
 
 func matches(e event.Event, wants map[string]string, ok func(have, want string) bool) bool {
 	for name, want := range wants {
-		if have, has := attribute(e, name); !has || !ok(have, want) {
+		if have, has := attributeOf(e, name); !has || !ok(have, want) {
 			return false
 		}
 	}
 	return true
 }
 
-// attribute gives the canonical string of an attribute or extension.
-func attribute(e event.Event, name string) (string, bool) {
+// attributeOf gives the canonical string of an attribute or extension.
+func attributeOf(e event.Event, name string) (string, bool) {
 	v := e.Extensions()[name]
 	if a := spec.V1.Attribute(name); a != nil {
 		v = a.Get(e.Context)

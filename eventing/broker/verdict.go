@@ -24,6 +24,8 @@ const (
 	rejected      // it never will
 )
 
+func (k kind) String() string { return [...]string{"done", "busy", "down", "failed", "rejected"}[k] }
+
 // verdict is what a subscriber's answer means for the event.
 type verdict struct {
 	kind   kind

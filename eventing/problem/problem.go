@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Code is a kind of failure; it decides the HTTP status.
@@ -128,6 +130,10 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// TraceHeader is the header of an answer, and of a mail, that has the id of its trace: who asks us about it can tell,
+// and logs and traces are found by it.
+const TraceHeader = "Trace-Id"
+
 // Write answers r with err. An error that is no [Error] is a 500 whose text goes to the log only. This is the one place
 // where a failed request is logged.
 func Write(w http.ResponseWriter, r *http.Request, err error) {
@@ -146,7 +152,12 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	kind, body := e.body(r)
+	id := ""
+	if c := trace.SpanContextFromContext(r.Context()); c.HasTraceID() {
+		id = c.TraceID().String()
+		w.Header().Set(TraceHeader, id)
+	}
+	kind, body := e.body(r, id)
 	w.Header().Set("Content-Type", kind)
 	// The client knows the end of it even while the server still takes what comes of a body.
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -154,18 +165,22 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = w.Write(body)
 }
 
-// body is what the answer says, and its media type.
-func (e *Error) body(r *http.Request) (kind string, body []byte) {
+// body is what the answer says, and its media type. The trace's id is empty when there is none.
+func (e *Error) body(r *http.Request, traceID string) (kind string, body []byte) {
 	if !AcceptsJSON(r) {
 		return "text/plain; charset=utf-8", []byte(e.Detail + "\n")
 	}
-	body, err := json.Marshal(map[string]any{
+	members := map[string]any{
 		"type":   "about:blank",
 		"title":  cmp.Or(http.StatusText(e.Status()), string(e.Code)),
 		"status": e.Status(),
 		"detail": e.Detail,
 		"code":   e.Code,
-	})
+	}
+	if traceID != "" {
+		members["trace_id"] = traceID
+	}
+	body, err := json.Marshal(members)
 	if err != nil {
 		panic(err) // strings and a number always can be
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // Config is what every process is told.
@@ -49,6 +50,9 @@ type Config struct {
 
 	// Service is the name of the Knative Service that the process belongs to; Knative sets it.
 	Service string `env:"K_SERVICE"`
+
+	Telemetry telemetry.Config
+	Reports   *telemetry.Telemetry // what [Configure] has started, and [Run] ends; nil where nothing is asked for
 }
 
 // CloseTimeout is how long the functions of [Process.Close] have together.
@@ -79,14 +83,15 @@ func Main(run func(ctx context.Context, env envconfig.Lookuper) error) {
 	}
 }
 
-// Configure fills config as [Load] does, and makes the process's logger the default. Own is the [Config] in config: it
-// has the logger's level.
-func Configure(ctx context.Context, env envconfig.Lookuper, config any, own *Config) error {
+// Configure fills config as [Load] does, makes the logger of the process of the given name the default, and has traces
+// and metrics go where they are asked for. Own is the [Config] in config, which says so.
+func Configure(ctx context.Context, env envconfig.Lookuper, name string, config any, own *Config) (err error) {
 	if err := Load(ctx, env, config); err != nil {
 		return err
 	}
 	slog.SetDefault(Log(os.Stderr, own.LogLevel))
-	return nil
+	own.Reports, err = telemetry.Start(ctx, own.Telemetry, name)
+	return err
 }
 
 // Log makes the process's logger: JSON lines with the attributes of the context.
@@ -130,6 +135,7 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 		for _, f := range p.Close {
 			err = errors.Join(err, f(closing))
 		}
+		err = errors.Join(err, c.Reports.Close(closing))
 	}()
 	g, running := errgroup.WithContext(ctx)
 	protocols := new(http.Protocols)
@@ -167,6 +173,9 @@ func Run(ctx context.Context, c Config, p Process) (err error) {
 	for _, f := range p.Background {
 		g.Go(func() error { return f(running) })
 	}
+	if h := c.Reports.Handler(); h != nil {
+		g.Go(func() error { return serveMetrics(running, c, p.Name, h) })
+	}
 	slog.InfoContext(ctx, "listening", "function", p.Name, "address", l.Addr().String())
 	if p.Ready != nil {
 		p.Ready(l.Addr())
@@ -181,11 +190,13 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", readyz(running, p.Checks))
 	mux.Handle("/", withStallTimeout(stall, c.RequestTimeout, c.AnswerTimeout, uncompressed(p.Handler)))
+	observer := newObserver()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), endingKey{}, running.Done())
-		r = r.WithContext(eventing.WithTrace(ctx, eventing.TraceOf(r.Header)))
+		ctx, served := observer.begin(context.WithValue(r.Context(), endingKey{}, running.Done()), r)
+		r = r.WithContext(ctx)
 		protect(w.Header(), r)
-		answer := &answer{ResponseWriter: w, running: running}
+		answer := &answer{ResponseWriter: w, running: running, status: http.StatusOK}
+		defer func() { served.end(ctx, answer.status) }()
 		defer func() {
 			cause := recover()
 			if cause == nil {
@@ -194,6 +205,7 @@ func frame(running context.Context, c Config, p Process) http.Handler {
 			if cause == http.ErrAbortHandler { //nolint:errorlint // the documented way to compare it
 				panic(cause)
 			}
+			answer.status = http.StatusInternalServerError
 			slog.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
 			if answer.begun {
 				panic(http.ErrAbortHandler) // breaks the connection: nobody takes half an answer for all of it
@@ -250,10 +262,11 @@ func Ending(ctx context.Context) <-chan struct{} {
 	return ending
 }
 
-// answer knows whether anything of it is on its way.
+// answer knows its status, and whether anything of it is on its way.
 type answer struct {
 	http.ResponseWriter
 	running context.Context
+	status  int
 	begun   bool
 }
 
@@ -266,6 +279,9 @@ func (a *answer) begin() {
 
 func (a *answer) WriteHeader(status int) {
 	if status >= http.StatusOK {
+		if !a.begun {
+			a.status = status
+		}
 		a.begin()
 	}
 	a.ResponseWriter.WriteHeader(status)

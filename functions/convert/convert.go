@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/engine"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -55,6 +57,8 @@ type function struct {
 	engine       Engine
 	cfg          Config
 	worker       string
+
+	busy, ended, sound telemetry.Instrument
 }
 
 // New makes the function.
@@ -63,7 +67,9 @@ func New(jobs Jobs, videos, mp3s media.Store, engine Engine, cfg Config) http.Ha
 	if err != nil {
 		worker = "unknown"
 	}
-	f := &function{jobs: jobs, videos: videos, mp3s: mp3s, engine: engine, cfg: cfg, worker: worker}
+	f := &function{jobs: jobs, videos: videos, mp3s: mp3s, engine: engine, cfg: cfg, worker: worker,
+		busy: telemetry.Count("soundstrip.converters.busy"), ended: telemetry.Count("soundstrip.conversions"),
+		sound: telemetry.Count("soundstrip.conversion.sound")}
 	return eventing.Func(f.convert)
 }
 
@@ -161,10 +167,13 @@ func reply(ctx context.Context, j job.Job) (*event.Event, error) {
 // work converts a claimed job, and records how that ended.
 func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
 	began := time.Now()
+	f.busy.Add(ctx, 1)
+	defer f.busy.Add(ctx, -1)
 	ctx = eventing.WithAttrs(ctx, slog.String("job", j.ID))
 	working, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
 	mp3, err := f.make(working, j)
+	f.count(ctx, mp3, err)
 	last, cancel := afterwards(ctx)
 	defer cancel()
 	if err == nil {
@@ -189,6 +198,19 @@ func (f *function) work(ctx context.Context, j job.Job) (*event.Event, error) {
 	slog.InfoContext(ctx, "conversion ended", "state", j.State, "seconds", time.Since(began).Seconds(), "video_bytes",
 		j.Video.Length)
 	return reply(ctx, j)
+}
+
+// count tells the metrics of a conversion: what it came to is one of the codes of failures.
+func (f *function) count(ctx context.Context, mp3 job.MP3, err error) {
+	outcome := "converted"
+	switch {
+	case errors.Is(err, job.ErrLost):
+		outcome = "lost"
+	case err != nil:
+		outcome = engine.FailureOf(err).Code
+	}
+	f.sound.Add(ctx, mp3.Duration)
+	f.ended.Add(ctx, 1, attribute.String("plan", mp3.Plan), attribute.String("outcome", outcome))
 }
 
 // make makes and stores the MP3 while it keeps the lease; with an error nothing is stored.

@@ -35,7 +35,10 @@ func TestLaptop(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "ffmpeg")
 	data := t.TempDir()
-	s := laptop(t, data, "WEBHOOK_ALLOW_PRIVATE=true")
+	metrics := freePort(t)
+	collector, endpoint := newCollector(t)
+	s := laptop(t, data, "WEBHOOK_ALLOW_PRIVATE=true", "METRICS_PORT="+metrics, "SWEEP_INTERVAL=1s",
+		"OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint["OTEL_EXPORTER_OTLP_ENDPOINT"])
 	token := login(t, s.url, georgio)
 	live := exec.CommandContext(t.Context(), "curl", "-sSN", "-H", "Authorization: Bearer "+token, s.url+"/jobs/events")
 	events, err := live.StdoutPipe()
@@ -62,6 +65,8 @@ func TestLaptop(t *testing.T) {
 		t.Errorf("GET /mailbox = %d %q, want the mail", status, body)
 	}
 
+	t.Run("metrics", func(t *testing.T) { testMetrics(t, metrics) })
+
 	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
 
 	// A restart keeps what was answered: the account, the job and its file.
@@ -71,6 +76,7 @@ func TestLaptop(t *testing.T) {
 		told = strings.Contains(lines.Text(), `"state":"notified"`)
 	}
 	s.signal(syscall.SIGTERM)
+	testFlushed(t, collector)
 	for lines.Scan() {
 	}
 	if err := live.Wait(); err != nil || !told {

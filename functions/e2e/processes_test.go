@@ -200,6 +200,7 @@ type system struct {
 
 	front      front // to the converters
 	converters []*process
+	collector  *collector
 }
 
 // front shares posts out to several processes in turn, as Knative does.
@@ -207,6 +208,7 @@ type front struct {
 	mu   sync.Mutex
 	to   []*httputil.ReverseProxy
 	next int
+	fail bool // the next post, with a 500
 }
 
 func (f *front) set(t *testing.T, ps ...*process) {
@@ -223,11 +225,23 @@ func (f *front) set(t *testing.T, ps ...*process) {
 	}
 }
 
+// failOnce has the next post fail.
+func (f *front) failOnce() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = true
+}
+
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.next++
-	p := f.to[f.next%len(f.to)]
+	p, fail := f.to[f.next%len(f.to)], f.fail
+	f.fail = false
 	f.mu.Unlock()
+	if fail && r.Method == http.MethodPost {
+		http.Error(w, "not this time", http.StatusInternalServerError)
+		return
+	}
 	p.ServeHTTP(w, r)
 }
 
@@ -255,8 +269,10 @@ func deploy(t *testing.T) *system {
 	smtp := map[string]string{"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none",
 		"SMTP_FROM": "soundstrip@email.com", "PUBLIC_URL": "http://127.0.0.1:8080", "WEBHOOK_ALLOW_PRIVATE": "true"}
 
+	var telemetry map[string]string
+	s.collector, telemetry = newCollector(t)
 	run := func(name string, env map[string]string) *process {
-		p := start(t, name, env)
+		p := start(t, name, with(env, telemetry))
 		s.processes = append(s.processes, p)
 		return p
 	}
@@ -327,6 +343,7 @@ func TestProcesses(t *testing.T) {
 		!strings.Contains(body, "georgio@email.com") {
 		t.Errorf("POST /validate = %d %q, want 200 and the claims", status, body)
 	}
+	s.front.failOnce()
 	id := upload(t, s.url, token, video(t, "test.mp4", 3))
 	j := await(t, s.url, token, id, "notified", "failed")
 	if j.MP3 == nil {
@@ -342,6 +359,8 @@ func TestProcesses(t *testing.T) {
 	if codec, seconds := probe(t, out); codec != "mp3" || seconds < 2.9 || seconds > 3.1 {
 		t.Errorf("the download is %s of %v s, want mp3 of 3 s", codec, seconds)
 	}
+
+	t.Run("a trace", func(t *testing.T) { testTrace(t, s.collector, mail) })
 
 	t.Run("an old producer and an old consumer", func(t *testing.T) { testLegacy(t, s) })
 

@@ -52,7 +52,7 @@ var description = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSO
 // address that browsers know us by, for where a proxy changes its name or path; when it is empty, the request tells.
 // To who came by https every answer says that it is the only way from now on (HSTS, RFC 6797).
 func New(routes Routes, publicURL string) http.Handler {
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	s := sessions{routes}
 	reads := problem.NotAllowed(http.MethodGet, http.MethodHead)
 	mux.Handle("GET /{$}", problem.Handler(servePage))

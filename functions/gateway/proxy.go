@@ -15,6 +15,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // Config says where the functions are, and the gateway itself: http or https URLs.
@@ -82,14 +83,14 @@ func Proxy(name string, target *url.URL, within time.Duration) http.Handler {
 				p.Out.Header.Set("X-Forwarded-Proto", proto) // TLS ended before us
 			}
 		},
-		Transport: &http.Transport{
+		Transport: telemetry.Transport(&http.Transport{
 			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			MaxIdleConnsPerHost:   64,
 			IdleConnTimeout:       time.Minute, // below the functions' own: no request meets a closing connection
 			ResponseHeaderTimeout: within,      // from the last byte of the request on
 			TLSHandshakeTimeout:   10 * time.Second,
 			DisableCompression:    true, // what the client asked for is what it gets
-		},
+		}),
 		FlushInterval: -1,
 		ModifyResponse: func(res *http.Response) error {
 			for name := range serve.Protective { // the gateway's own answer has them

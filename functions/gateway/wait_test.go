@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // pipes is a network without sockets: a test that waits on it waits on its own clock.
@@ -46,7 +48,7 @@ func routesTo(t *testing.T, function http.HandlerFunc) http.Handler {
 	go func() { _ = server.Serve(p) }()
 	t.Cleanup(func() { _ = server.Close() })
 	for _, h := range []http.Handler{routes.Login, routes.Validate, routes.Upload, routes.Jobs} {
-		transport := h.(*httputil.ReverseProxy).Transport.(*http.Transport)
+		transport := h.(*httputil.ReverseProxy).Transport.(telemetry.Traced).Base.(*http.Transport)
 		transport.DialContext = p.dial
 		t.Cleanup(transport.CloseIdleConnections)
 	}
@@ -98,7 +100,7 @@ func TestNoConnection(t *testing.T) {
 	t.Parallel()
 	u := url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	h := Proxy("login", &u, answerWithin).(*httputil.ReverseProxy)
-	h.Transport.(*http.Transport).DialContext = (&net.Dialer{Timeout: time.Nanosecond}).DialContext
+	h.Transport.(telemetry.Traced).Base.(*http.Transport).DialContext = (&net.Dialer{Timeout: time.Nanosecond}).DialContext
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/login", nil))
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -87,9 +89,9 @@ func New(
 	s := &server{
 		jobs: jobs, feeds: feeds, webhooks: webhooks, videos: videos, mp3s: mp3s, events: events,
 		links: token.NewLinks(c.Link), public: strings.TrimRight(c.PublicURL, "/"), legacy: c.Legacy,
-		watch: watch{jobs: jobs}, sums: newSums(), proxies: c.Proxies,
+		watch: watch{jobs: jobs, clients: telemetry.Count("soundstrip.sse.clients")}, sums: newSums(), proxies: c.Proxies,
 	}
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	for pattern, h := range map[string]problem.Handler{
 		"GET /jobs":                s.list,
 		"GET /jobs/{id}":           s.show,

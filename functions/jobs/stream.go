@@ -13,6 +13,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
@@ -35,7 +36,8 @@ const (
 
 // watch tells all streams of a process what changes, by one poller, which runs as long as there is a stream.
 type watch struct {
-	jobs Store
+	jobs    Store
+	clients telemetry.Instrument
 
 	mu      sync.Mutex
 	streams map[*stream]bool
@@ -82,6 +84,7 @@ func (w *watch) add(ctx context.Context, s *stream) error {
 		go w.poll(polling, w.begun)
 	}
 	w.streams[s] = true
+	w.clients.Add(ctx, 1)
 	begun := w.begun
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, comeBack)
@@ -106,6 +109,7 @@ func (w *watch) remove(s *stream) {
 // drop is for who holds the lock, and a stream that is there.
 func (w *watch) drop(s *stream) {
 	delete(w.streams, s)
+	w.clients.Add(context.Background(), -1)
 	if len(w.streams) == 0 {
 		w.stop()
 	}

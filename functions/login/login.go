@@ -23,6 +23,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
@@ -159,7 +160,7 @@ func newHandler(users Users, signer *token.Signer, events Sender, cfg Config, no
 }
 
 func (h *handler) routes() http.Handler {
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	for _, path := range []string{"/{$}", "/login"} { // a Knative route of its own has no path
 		mux.HandleFunc("POST "+path, h.login)
 		mux.Handle(path, problem.NotAllowed(http.MethodPost))

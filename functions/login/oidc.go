@@ -16,6 +16,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 )
 
@@ -69,7 +70,8 @@ type provider struct {
 }
 
 func newProvider(cfg OIDCConfig) *provider {
-	return &provider{cfg: cfg, client: &http.Client{Timeout: providerWithin}}
+	return &provider{cfg: cfg, client: &http.Client{Timeout: providerWithin,
+		Transport: telemetry.Transport(nil)}}
 }
 
 // find gives the provider and how to ask it for tokens.

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -103,12 +105,15 @@ type function struct {
 	videos, mp3s Files
 	channels     []Channel
 	cfg          Config
+
+	notices, lag telemetry.Instrument
 }
 
 // New makes the function. All channels that are for a job tell its outcome. The first, which there must be, is for
 // every job. They get a job that has no webhook with that of its owner.
 func New(jobs Jobs, webhooks Webhooks, videos, mp3s Files, channels []Channel, cfg Config) http.Handler {
-	f := &function{jobs: jobs, webhooks: webhooks, videos: videos, mp3s: mp3s, channels: channels, cfg: cfg}
+	f := &function{jobs: jobs, webhooks: webhooks, videos: videos, mp3s: mp3s, channels: channels, cfg: cfg,
+		notices: telemetry.Count("soundstrip.notices"), lag: telemetry.Measure("soundstrip.job.lag")}
 	return eventing.Func(f.notify)
 }
 
@@ -173,6 +178,7 @@ func (f *function) account(ctx context.Context, e event.Event) error {
 			continue
 		}
 		err := c.choose(ctx, e.Source()+"/"+e.ID(), p, strings.TrimRight(f.cfg.PublicURL, "/")+"/")
+		f.count(ctx, c.Name(), err)
 		if errors.As(err, new(*RefusedError)) {
 			slog.WarnContext(ctx, "no mail about an account", "error", err)
 			return nil
@@ -266,6 +272,7 @@ func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, err
 	for i, c := range left {
 		n := job.Notice{Event: id, Channel: c.Name()}
 		err := c.Tell(ctx, Outcome{ID: id, Job: j, Links: f.cfg.links(j)})
+		f.count(ctx, c.Name(), err)
 		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
 			slog.WarnContext(ctx, "not told, and not to be", "channel", c.Name(), "error", err)
 			n.Refused = refused.Reason
@@ -278,6 +285,9 @@ func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, err
 			failed = errors.Join(failed, err)
 			continue
 		}
+		if done && j.Round == 1 { // one that is tried again was uploaded long ago
+			f.lag.Add(ctx, time.Since(j.Created).Seconds())
+		}
 		j.Notices = append(j.Notices, n)
 	}
 	last, cancel := afterwards(ctx)
@@ -289,6 +299,18 @@ func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, err
 		return j, eventing.RetryAfter(retryAfter, failed)
 	}
 	return j, nil
+}
+
+// count tells the metrics of a notice.
+func (f *function) count(ctx context.Context, channel string, err error) {
+	outcome := "sent"
+	switch {
+	case errors.As(err, new(*RefusedError)):
+		outcome = "refused"
+	case err != nil:
+		outcome = "failed"
+	}
+	f.notices.Add(ctx, 1, attribute.String("channel", channel), attribute.String("outcome", outcome))
 }
 
 func (f *function) record(ctx context.Context, jobID string, n job.Notice, done bool) error {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
@@ -85,7 +86,7 @@ func Webhook(cfg WebhookConfig, transport http.RoundTripper) Channel {
 
 func newClient(cfg WebhookConfig, transport http.RoundTripper) *http.Client {
 	return &http.Client{
-		Transport: transport,
+		Transport: telemetry.Transport(transport),
 		Timeout:   cfg.Timeout,
 		// Only the address itself is told: a redirect could lead anywhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

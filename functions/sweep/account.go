@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
@@ -100,7 +101,8 @@ func (c LoginConfig) Validate() error {
 
 // Deletions asks login, with the secret that events are signed with.
 func (c LoginConfig) Deletions(secret string) Deletions {
-	return remote{url: c.URL, secret: []byte(secret), client: &http.Client{Timeout: time.Minute}}
+	return remote{url: c.URL, secret: []byte(secret), client: &http.Client{Timeout: time.Minute,
+		Transport: telemetry.Transport(nil)}}
 }
 
 type remote struct {

@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -72,25 +75,47 @@ type Sweeper struct {
 	events       Sender
 	accounts     *Accounts // nil when nobody knows them
 	cfg          Config
+
+	sweeps, items telemetry.Instrument
 }
 
 // New makes a sweeper.
 func New(jobs Jobs, uploads Uploads, videos, mp3s media.Store, events Sender, cfg Config) *Sweeper {
-	return &Sweeper{jobs: jobs, uploads: uploads, videos: videos, mp3s: mp3s, events: events, cfg: cfg}
+	return &Sweeper{jobs: jobs, uploads: uploads, videos: videos, mp3s: mp3s, events: events, cfg: cfg,
+		sweeps: telemetry.Count("soundstrip.sweeps"), items: telemetry.Count("soundstrip.sweep.items")}
 }
 
 // page is how many jobs are read at once.
 const page = 100
 
 // Sweep sweeps once. What fails does not keep it from the rest; the report is of what was done.
-func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
-	var r Report
-	err := errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r), s.forget(ctx, &r))
+func (s *Sweeper) Sweep(ctx context.Context) (r Report, err error) {
+	ctx, span := telemetry.Span(ctx, "sweep", trace.SpanKindInternal)
+	defer func() {
+		telemetry.End(span, err)
+		s.count(ctx, r, err)
+	}()
+	err = errors.Join(s.expire(ctx, &r), s.endUploads(ctx, &r), s.unstick(ctx, &r), s.forget(ctx, &r))
 	before := time.Now().Add(-s.cfg.Grace)
 	videos, videoErr := s.videos.Sweep(ctx, before, s.knownVideos)
 	mp3s, mp3Err := s.mp3s.Sweep(ctx, before, s.known)
 	r.Videos, r.MP3s = r.Videos+videos, r.MP3s+mp3s
 	return r, errors.Join(err, videoErr, mp3Err)
+}
+
+// count tells the metrics of a sweep.
+func (s *Sweeper) count(ctx context.Context, r Report, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "failed"
+	}
+	s.sweeps.Add(ctx, 1, attribute.String("outcome", outcome))
+	for kind, n := range map[string]int{"sent": r.Sent, "given_up": r.GivenUp, "handed_over": r.Handed, "expired": r.Expired,
+		"upload": r.Uploads, "video": r.Videos, "mp3": r.MP3s, "forgotten": r.Forgotten} {
+		if n > 0 {
+			s.items.Add(ctx, float64(n), attribute.String("kind", kind))
+		}
+	}
 }
 
 // known tells which files there is a job to keep for.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
@@ -79,12 +81,15 @@ func (u *uploader) within(ctx context.Context, h http.Header, length int64) (roo
 	tell(h, used, limits)
 	switch {
 	case limits.Jobs > 0 && used.Jobs >= limits.Jobs:
+		u.refused.Add(ctx, 1, attribute.String("limit", "jobs"))
 		return 0, problem.New(problem.TooMany, "you have %d unfinished jobs, the most that you may: wait until one is done",
 			used.Jobs).RetryAfter(time.Minute)
 	case limits.Uploads > 0 && used.Uploads >= limits.Uploads:
+		u.refused.Add(ctx, 1, attribute.String("limit", "uploads"))
 		return 0, problem.New(problem.TooMany, "you have %d uploads under way, the most that you may: wait until one is done",
 			used.Uploads).RetryAfter(time.Minute)
 	case limits.Minutes > 0 && used.Minutes >= float64(limits.Minutes):
+		u.refused.Add(ctx, 1, attribute.String("limit", "minutes"))
 		return 0, problem.New(problem.TooMany, "%.0f minutes of sound were made for you today, the most that you may: "+
 			"come again tomorrow", used.Minutes).RetryAfter(untilTomorrow(time.Now()))
 	case limits.Bytes == 0:
@@ -92,12 +97,13 @@ func (u *uploader) within(ctx context.Context, h http.Header, length int64) (roo
 	}
 	room = limits.Bytes - used.Bytes
 	if room <= 0 || length > room {
-		return 0, overQuota(room, limits)
+		return 0, u.overQuota(ctx, room, limits)
 	}
 	return room, nil
 }
 
-func overQuota(room int64, limits job.Limits) error {
+func (u *uploader) overQuota(ctx context.Context, room int64, limits job.Limits) error {
+	u.refused.Add(ctx, 1, attribute.String("limit", "bytes"))
 	return problem.New(problem.OverQuota, "you may keep %d bytes, and %d are left: delete old jobs", limits.Bytes,
 		max(0, room))
 }
@@ -132,6 +138,8 @@ func (u *uploader) counted(take func(http.ResponseWriter, *http.Request, *keyed)
 		}
 		u.requests.add(owner, 1)
 		defer u.requests.add(owner, -1)
+		u.open.Add(r.Context(), 1)
+		defer u.open.Add(r.Context(), -1)
 		return take(w, r.WithContext(context.WithValue(r.Context(), roomKey{}, room)), k)
 	}
 }

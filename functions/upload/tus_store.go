@@ -160,6 +160,8 @@ func (u tusUpload) WriteChunk(ctx context.Context, _ int64, src io.Reader) (int6
 // write appends all of src to an upload, and says how much of it is kept. From time to time it records what is stored,
 // unless the checksum is to be verified before.
 func (t *tus) write(ctx context.Context, u *job.Upload, src io.Reader, sum *checksum) (kept int64, err error) {
+	t.open.Add(ctx, 1)
+	defer t.open.Add(ctx, -1)
 	if sum != nil {
 		src = io.TeeReader(src, sum)
 	}
@@ -227,6 +229,7 @@ func (t *tus) writeSome(ctx context.Context, u *job.Upload, src io.Reader, mayEn
 		var n int64
 		n, err = video.ReadFrom(io.LimitReader(src, readAtOnce))
 		u.Progress.Offset += n
+		t.bytes.Add(ctx, float64(n))
 		more = n == readAtOnce
 	}
 	state, suspendErr := video.Suspend(ctx)
@@ -246,7 +249,7 @@ func (t *tus) roomFor(ctx context.Context) error {
 	if err != nil || used.Bytes <= limits.Bytes {
 		return err
 	}
-	return overQuota(0, limits)
+	return t.overQuota(ctx, 0, limits)
 }
 
 func fileOf(u *job.Upload) media.Info {

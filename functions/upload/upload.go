@@ -13,8 +13,11 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/container"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -93,6 +96,8 @@ type uploader struct {
 	quotas    job.Quotas
 	legacy    bool
 	requests  underWay
+
+	bytes, open, refused telemetry.Instrument
 }
 
 // New serves
@@ -112,10 +117,19 @@ func New(
 	videos media.Store, jobs Jobs, uploads Uploads, events Sender, v token.Verifier, cfg Config,
 ) http.Handler {
 	u := &uploader{videos: videos, jobs: jobs, uploads: uploads, events: events, maxBytes: cfg.MaxBytes,
-		minFree: cfg.MinFree, retention: cfg.Retention, quotas: cfg.Quotas, legacy: cfg.Legacy}
+		minFree: cfg.MinFree, retention: cfg.Retention, quotas: cfg.Quotas, legacy: cfg.Legacy,
+		bytes: telemetry.Count("soundstrip.upload.bytes"), open: telemetry.Count("soundstrip.uploads.open"),
+		refused: telemetry.Count("soundstrip.quota.refusals")}
+	telemetry.Look("soundstrip.store.free", func(ctx context.Context, tell func(float64, ...attribute.KeyValue)) error {
+		free, err := videos.Free(ctx)
+		if err == nil && free < media.Unlimited {
+			tell(float64(free))
+		}
+		return nil // a store that is away tells it by other metrics
+	})
 	form := token.Required(v, token.Upload, u.once(u.counted(u.form)))
 	raw := token.Required(v, token.Upload, u.once(u.counted(u.raw)))
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	mux.Handle("POST /{$}", form)
 	mux.Handle("POST /upload", form)
 	mux.Handle("PUT /upload/{filename}", raw)
@@ -243,9 +257,10 @@ func (c *clientReader) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := c.Reader.Read(p)
+	c.u.bytes.Add(c.ctx, float64(n))
 	c.read += int64(n)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, overQuota(0, c.u.quotas.Of(token.FromContext(c.ctx).Group))
+		return 0, c.u.overQuota(c.ctx, 0, c.u.quotas.Of(token.FromContext(c.ctx).Group))
 	}
 	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns it bare
 		err = c.u.broken(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/problem"
+	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/token"
 )
 
@@ -28,7 +29,7 @@ const source = "/soundstrip/validate"
 
 // New makes the function's handler: a Bearer token, or an event with one, is answered with its claims.
 func New(v token.Verifier) http.Handler {
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	for _, path := range []string{"/{$}", "/validate"} { // a Knative route of its own has no path
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			if eventing.IsEvent(r) {

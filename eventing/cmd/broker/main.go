@@ -20,7 +20,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		Serve serve.Config
 		broker.Config
 	}
-	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, env, "broker", &c, &c.Serve); err != nil {
 		return err
 	}
 	queue, triggers, err := c.Open()

@@ -23,7 +23,7 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 	// half, not to the double, takes no more CPU, and a fifth less memory.
 	debug.SetGCPercent(50)
 	var c config
-	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, env, "convert", &c, &c.Serve); err != nil {
 		return err
 	}
 	e, err := engine.New(c.Engine, c.Convert.Timeout)

@@ -19,7 +19,7 @@ func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
 	var c config
-	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, env, "gateway", &c, &c.Serve); err != nil {
 		return err
 	}
 	h := gateway.New(c.Gateway.Routes(), c.Gateway.PublicURL)

@@ -15,7 +15,7 @@ func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
 	var c config
-	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, env, "login", &c, &c.Serve); err != nil {
 		return err
 	}
 	signer, err := token.NewSigner(c.Token)

@@ -79,11 +79,10 @@ func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
 	if err := serve.Load(ctx, env, &where); err != nil {
 		return err
 	}
-	f, err := openFolder(where.Data)
+	f, err := newFolder(where.Data)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.db.Close()) }()
 	lock, err := f.lock()
 	if err != nil {
 		return err
@@ -94,9 +93,13 @@ func runServer(ctx context.Context, env envconfig.Lookuper) (err error) {
 		return err
 	}
 	var c config
-	if err := serve.Configure(ctx, envconfig.MultiLookuper(env, defaults), &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, envconfig.MultiLookuper(env, defaults), "soundstrip", &c, &c.Serve); err != nil {
 		return err
 	}
+	if err := f.open(); err != nil { // now it is known whether its statements are traced
+		return err
+	}
+	defer func() { err = errors.Join(err, f.db.Close()) }()
 	p, err := f.process(ctx, env, c)
 	if err != nil {
 		return err
@@ -178,7 +181,7 @@ func (f *folder) process(ctx context.Context, env envconfig.Lookuper, c config) 
 	}
 	send := sender{queue}
 	verifier := token.WithLogin(signer.Verifier(), login.Local{Users: users}, time.Second)
-	mux := http.NewServeMux()
+	mux := serve.NewMux()
 	mux.Handle("/", gateway.New(gateway.Routes{
 		Login:    serve.Small(login.New(users, signer, send, c.Login)),
 		Validate: serve.Small(validate.New(verifier)),

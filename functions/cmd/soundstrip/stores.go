@@ -27,6 +27,15 @@ type folder struct {
 }
 
 func openFolder(path string) (*folder, error) {
+	f, err := newFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.open()
+}
+
+// newFolder makes the folder where it is not there; [folder.open] opens its database.
+func newFolder(path string) (*folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("SOUNDSTRIP_DATA: %w", err)
@@ -34,11 +43,12 @@ func openFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("SOUNDSTRIP_DATA: %w", err)
 	}
-	db, err := sqlite.Open(filepath.Join(path, "soundstrip.db"))
-	if err != nil {
-		return nil, err
-	}
-	return &folder{path: path, db: db}, nil
+	return &folder{path: path}, nil
+}
+
+func (f *folder) open() (err error) {
+	f.db, err = sqlite.Open(filepath.Join(f.path, "soundstrip.db"))
+	return err
 }
 
 // lock makes sure that one process at a time serves from the folder: its queue knows what is in flight by memory alone.
@@ -141,7 +151,7 @@ func (f *folder) queue(ctx context.Context, env envconfig.Lookuper, ts broker.Tr
 
 // sqliteQueue is as reachable as the folder's database, and closed with it.
 type sqliteQueue struct {
-	broker.Queue
+	*broker.SQLite
 	f *folder
 }
 

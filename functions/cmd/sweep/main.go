@@ -18,7 +18,7 @@ func main() { serve.Main(run) }
 
 func run(ctx context.Context, env envconfig.Lookuper) error {
 	var c config
-	if err := serve.Configure(ctx, env, &c, &c.Serve); err != nil {
+	if err := serve.Configure(ctx, env, "sweep", &c, &c.Serve); err != nil {
 		return err
 	}
 	stores, err := mongodb.Open(c.MongoDB)
@@ -31,5 +31,6 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 			Webhooks: stores.Webhooks})
 	}
 	report, err := s.Sweep(ctx)
-	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), stores.Close(context.WithoutCancel(ctx)))
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(report), stores.Close(context.WithoutCancel(ctx)),
+		c.Serve.Reports.Close(context.WithoutCancel(ctx)))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry/sqltrace"
 )
 
 // Config says where MySQL or MariaDB is.
@@ -78,7 +79,7 @@ func Open(c Config) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("MySQL at %s: %w", m.Addr, err)
 	}
-	db := sql.OpenDB(connector)
+	db := sqltrace.OpenDB("mysql", connector)
 	db.SetMaxOpenConns(10)
 	db.SetMaxIdleConns(10)
 	db.SetConnMaxIdleTime(time.Minute)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // ErrMissing says that a program is not there, and how to get it.
@@ -32,6 +34,8 @@ type Tool struct {
 	cpu             time.Duration
 
 	ffmpegBox, probeBox sandbox
+
+	spent telemetry.Instrument // CPU time
 }
 
 // boxOf gives the sandbox of a program.
@@ -60,7 +64,8 @@ func Find(name string, cpu time.Duration) (*Tool, error) {
 	if faster, err := exec.LookPath(path + "-v3"); err == nil && isV3() {
 		path = faster
 	}
-	return &Tool{ffmpeg: path, ffprobe: probe, cpu: cpu}, nil
+	return &Tool{ffmpeg: path, ffprobe: probe, cpu: cpu,
+		spent: telemetry.Count("soundstrip.conversion.cpu")}, nil
 }
 
 // isV3 tells whether the machine is of the level x86-64-v3 (System V ABI, AMD64 supplement, section 3.1.1).

@@ -11,7 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // run runs a program: in is fed to it, out takes all that it writes, line each line of what it says (with the level in
@@ -21,7 +25,14 @@ import (
 // What went wrong first is the error: the context (Stopped), the feed, out, or the program itself (ExitError). That the
 // program wants no more of its input is no error.
 func (t *Tool) run(ctx context.Context, program string, in Input, args []string, out func(io.Reader) error,
-	line func(string)) error {
+	line func(string)) (err error) {
+	// Of ffmpeg's and ffprobe's files there may be several, for several kinds of processors.
+	name := "ffmpeg"
+	if program == t.ffprobe {
+		name = "ffprobe"
+	}
+	ctx, span := telemetry.Child(ctx, name, trace.SpanKindInternal, attribute.String("process.executable.name", name))
+	defer func() { telemetry.End(span, err) }()
 	began := time.Now()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -89,6 +100,9 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 	failed := g.Wait()
 	exited := cmd.Wait()
 	state := cmd.ProcessState
+	took := (state.UserTime() + state.SystemTime()).Seconds()
+	span.SetAttributes(attribute.Int("process.exit.code", state.ExitCode()), attribute.Float64("process.cpu.time", took))
+	t.spent.Add(ctx, took)
 	switch used := state.UserTime() + state.SystemTime(); {
 	case ctx.Err() != nil:
 		return &Stopped{Cause: context.Cause(ctx), Busy: used > time.Since(began)/2}

@@ -2,6 +2,7 @@
 package mail
 
 import (
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -16,6 +17,8 @@ import (
 
 	gomail "github.com/wneessen/go-mail"
 
+	"github.com/soundstrip/soundstrip/eventing"
+	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
@@ -51,7 +54,7 @@ var (
 )
 
 // message writes the letter out, as text and as HTML.
-func (l Letter) message(from *mail.Address) (*gomail.Msg, error) {
+func (l Letter) message(ctx context.Context, from *mail.Address) (*gomail.Msg, error) {
 	// A subject is shown where others see it: on locked screens, in logs. The file's name is not in it.
 	kind, subject := "converted", "Your MP3 is ready"
 	switch {
@@ -70,6 +73,9 @@ func (l Letter) message(from *mail.Address) (*gomail.Msg, error) {
 	m.SetMessageIDWithValue(id + "@" + domain(from))
 	m.SetBoundary(id)                                  // so that the same letter is the same bytes
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no vacation notices in answer
+	if trace := eventing.TraceID(ctx); trace != "" {
+		m.SetGenHeader(problem.TraceHeader, trace)
+	}
 	if err := m.SetBodyTextTemplate(texts.Lookup(kind+".txt"), l); err != nil {
 		return nil, fmt.Errorf("write mail about job %s: %w", l.Job.ID, err)
 	}

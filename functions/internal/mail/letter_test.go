@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func raw(t *testing.T, l Letter) string {
 	t.Helper()
-	m, err := l.message(&mail.Address{Name: "Soundstrip", Address: "soundstrip@example.com"})
+	m, err := l.message(t.Context(), &mail.Address{Name: "Soundstrip", Address: "soundstrip@example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func NewMailbox(dir string) (*Mailbox, error) {
 
 // Send returns when the mail is on disk.
 func (m *Mailbox) Send(ctx context.Context, l Letter) error {
-	msg, err := l.message(m.from)
+	msg, err := l.message(ctx, m.from)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,10 @@ import (
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 // Config says how mail goes out.
@@ -67,6 +71,7 @@ var ErrRefused = errors.New("the mail server refuses the mail for good")
 
 // SMTP gives mails to a server, each over a connection of its own: they are few.
 type SMTP struct {
+	host   string
 	from   *mail.Address
 	client *gomail.Client
 }
@@ -91,13 +96,15 @@ func NewSMTP(c Config, opts ...gomail.Option) (*SMTP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mail server %s: %w", c.Host, err)
 	}
-	return &SMTP{from: from, client: client}, nil
+	return &SMTP{host: c.Host, from: from, client: client}, nil
 }
 
 // Send returns when the server has taken the mail. An error is passing, unless it is [ErrRefused]; it has no address in
 // it.
-func (s *SMTP) Send(ctx context.Context, l Letter) error {
-	m, err := l.message(s.from)
+func (s *SMTP) Send(ctx context.Context, l Letter) (err error) {
+	ctx, span := telemetry.Child(ctx, "send mail", trace.SpanKindClient, attribute.String("server.address", s.host))
+	defer func() { telemetry.End(span, err) }()
+	m, err := l.message(ctx, s.from)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/soundstrip/soundstrip/eventing/serve"
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
@@ -56,6 +57,9 @@ func Connect(c Config) (*mongo.Client, error) {
 		if o.TLSConfig == nil && c.Stores.WantsTLS(host) {
 			return nil, fmt.Errorf("MONGODB_URI: %s is another machine: add tls=true, or set STORES_PLAIN=true", address)
 		}
+	}
+	if telemetry.Tracing() {
+		o.SetMonitor(monitor())
 	}
 	return connect(o)
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 
 	_ "modernc.org/sqlite" // the driver
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry/sqltrace"
 )
 
 // Open opens the database file, which is made when it is not there. What is committed survives a crash of the machine.
@@ -18,7 +20,7 @@ func Open(path string) (*sql.DB, error) {
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
 	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := sqltrace.Open("sqlite", "sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
+
+	"github.com/soundstrip/soundstrip/eventing/telemetry"
 )
 
 const (
@@ -20,6 +22,11 @@ const (
 	maxAge       = 10 * time.Minute // keys older than this are fetched anew: one may have been withdrawn
 	maxJWKS      = 1 << 20          // bytes
 )
+
+// newClient makes what asks login.
+func newClient() *http.Client {
+	return &http.Client{Timeout: fetchTimeout, Transport: telemetry.Transport(nil)}
+}
 
 // remote is a key set that is fetched when it is needed. The HTTP storage of jwkset is not used. It fetches when it is
 // made, and when several requests meet a new key at once, it lets one of them fetch and fails the others.
@@ -37,7 +44,7 @@ type remote struct {
 }
 
 func newRemote(url string) *remote {
-	return &remote{MemoryJWKSet: jwkset.NewMemoryStorage(), url: url, client: &http.Client{Timeout: fetchTimeout},
+	return &remote{MemoryJWKSet: jwkset.NewMemoryStorage(), url: url, client: newClient(),
 		now: time.Now}
 }
 

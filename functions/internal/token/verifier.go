@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -83,7 +82,7 @@ func NewVerifier(c VerifierConfig) (Verifier, error) {
 			"LOGIN_URL is not set: tokens count until they expire, also when they were ended before")
 		return v, nil
 	}
-	return WithLogin(v, remoteLogin{login, &http.Client{Timeout: fetchTimeout}, v}, pollEvery), nil
+	return WithLogin(v, remoteLogin{login, newClient(), v}, pollEvery), nil
 }
 
 // keys gives the function that finds the key of a token.
