@@ -91,6 +91,18 @@ func begin(j Job) record {
 type steps struct {
 	change func(ctx context.Context, id string, f change) (Job, error)
 	turns  turns
+	// usually makes a step's usual change in one go, and reports whether it did. Nil where no store can.
+	usually func(ctx context.Context, id string, u usual) (j Job, made bool, err error)
+}
+
+// first makes the usual change or, of another job, the step's own.
+func (s steps) first(ctx context.Context, id string, u usual, own func() (Job, error)) (Job, error) {
+	if s.usually != nil {
+		if j, made, err := s.usually(ctx, id, u); made || err != nil {
+			return j, err
+		}
+	}
+	return own()
 }
 
 // step is a change that is news about the job.
@@ -106,11 +118,13 @@ func (s steps) step(ctx context.Context, id string, f change) (Job, error) {
 
 // Queued is of [Store].
 func (s steps) Queued(ctx context.Context, id string) error {
-	_, err := s.step(ctx, id, func(r *record, _ time.Time) error {
-		if r.move(queued) != nil {
-			return errSame
-		}
-		return nil
+	_, err := s.first(ctx, id, usualQueued(), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, _ time.Time) error {
+			if r.move(queued) != nil {
+				return errSame
+			}
+			return nil
+		})
 	})
 	return err
 }
@@ -134,7 +148,9 @@ func (s steps) Claim(ctx context.Context, id, worker string, ttl time.Duration) 
 }
 
 func (s steps) claim(ctx context.Context, id, turn, worker string, ttl time.Duration) (Job, error) {
-	return s.step(ctx, id, func(r *record, now time.Time) error { return r.claim(turn, worker, now, ttl) })
+	return s.first(ctx, id, usualClaim(turn, worker, ttl), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, now time.Time) error { return r.claim(turn, worker, now, ttl) })
+	})
 }
 
 func (r *record) claim(turn, worker string, now time.Time, ttl time.Duration) error {
@@ -188,13 +204,18 @@ func (s steps) held(ctx context.Context, id string, epoch int, repeated func(*re
 	return j, err
 }
 
+// most is the percentage of a job whose MP3 is not stored yet.
+const most = 99
+
 // Heartbeat is of [Store].
 func (s steps) Heartbeat(ctx context.Context, id string, epoch int, ttl time.Duration, progress int) error {
 	never := func(*record) bool { return false }
-	_, err := s.held(ctx, id, epoch, never, func(r *record, now time.Time) error {
-		r.Lease.Until = now.Add(ttl)
-		r.Progress = max(r.Progress, min(progress, 99))
-		return nil
+	_, err := s.first(ctx, id, usualHeartbeat(epoch, ttl, progress), func() (Job, error) {
+		return s.held(ctx, id, epoch, never, func(r *record, now time.Time) error {
+			r.Lease.Until = now.Add(ttl)
+			r.Progress = max(r.Progress, min(progress, most))
+			return nil
+		})
 	})
 	return err
 }
@@ -262,32 +283,36 @@ func (s steps) HandOver(ctx context.Context, id string) (Job, error) {
 
 // Tell is of [Store].
 func (s steps) Tell(ctx context.Context, id string, ttl time.Duration) (Job, error) {
-	return s.change(ctx, id, func(r *record, now time.Time) error {
-		if left := r.Telling.Sub(now); left > 0 && ttl > 0 {
-			return &BusyError{For: left}
-		}
-		r.Telling = now.Add(ttl)
-		return nil
+	return s.first(ctx, id, usualTell(ttl), func() (Job, error) {
+		return s.change(ctx, id, func(r *record, now time.Time) error {
+			if left := r.Telling.Sub(now); left > 0 && ttl > 0 {
+				return &BusyError{For: left}
+			}
+			r.Telling = now.Add(ttl)
+			return nil
+		})
 	})
 }
 
 // Noticed is of [Store].
 func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) error {
-	_, err := s.step(ctx, id, func(r *record, now time.Time) error {
-		told := r.Told(n.Event, n.Channel)
-		done := done && (slices.Contains(noticed.from, r.State) || r.State == Failed && r.Owes)
-		if told && !done {
-			return errSame
-		}
-		if !told {
-			n.At = now
-			r.Notices = append(r.Notices, n)
-		}
-		if done {
-			_ = r.move(noticed) // a Failed job stays so
-		}
-		r.Owes = r.Owes && !done
-		return nil
+	_, err := s.first(ctx, id, usualNoticed(n, done), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, now time.Time) error {
+			told := r.Told(n.Event, n.Channel)
+			done := done && (slices.Contains(noticed.from, r.State) || r.State == Failed && r.Owes)
+			if told && !done {
+				return errSame
+			}
+			if !told {
+				n.At = now
+				r.Notices = append(r.Notices, n)
+			}
+			if done {
+				_ = r.move(noticed) // a Failed job stays so
+			}
+			r.Owes = r.Owes && !done
+			return nil
+		})
 	})
 	return err
 }

@@ -15,21 +15,23 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 )
 
-// Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). A change reads the document
-// together with the server's clock ($$NOW) and replaces it on the condition that it is still the one that was read: an
-// update pipeline could do the arithmetic on the server, but not every server we are used with knows them.
+// Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). What steps usually change, the
+// server does itself, by an update pipeline with its clock ($$NOW) in it, where it takes these (5.0 or later). Any other
+// change reads the document together with the server's clock, and replaces it on the condition that it is still the one
+// that was read.
 type Mongo struct {
 	steps
-	jobs     *mongo.Collection
-	hadTurns *mongo.Collection // by owner
-	sounds   *mongo.Collection // made today, by owner
+	jobs      *mongo.Collection
+	hadTurns  *mongo.Collection // by owner
+	sounds    *mongo.Collection // made today, by owner
+	pipelines pipelines
 	indexes
 }
 
 // NewMongo uses the database through a client whose writes are majority and journaled. It does not connect.
 func NewMongo(db *mongo.Database) *Mongo {
 	m := &Mongo{jobs: db.Collection("jobs"), hadTurns: db.Collection("turns"), sounds: db.Collection("made")}
-	m.steps.change, m.steps.turns = m.change, m
+	m.steps.change, m.steps.turns, m.steps.usually = m.change, m, m.usually
 	return m
 }
 
