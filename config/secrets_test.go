@@ -34,8 +34,11 @@ esac
 func makeSecrets(t *testing.T, cluster string) map[string]map[string]string {
 	t.Helper()
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(kubectl), 0o700); err != nil {
-		t.Fatal(err)
+	// By a process of its own: what another test starts meanwhile would have our file open, and so nobody could run it.
+	write := exec.CommandContext(t.Context(), "sh", "-c", "cat >kubectl && chmod +x kubectl")
+	write.Dir, write.Stdin = bin, strings.NewReader(kubectl)
+	if out, err := write.CombinedOutput(); err != nil {
+		t.Fatalf("write kubectl: %v\n%s", err, out)
 	}
 	script := exec.CommandContext(t.Context(), "./secrets")
 	script.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "SECRETS=" + cluster}
