@@ -477,6 +477,30 @@ func TestWaysToStores(t *testing.T) {
 	}
 }
 
+// TestStoresOfCI reads what .ci/cluster applies in the place of stores: servers on the machine itself, without TLS.
+func TestStoresOfCI(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "stores.yaml")
+	script := exec.CommandContext(t.Context(), "bash", "-euc", `NODE_IP=192.0.2.1 MYSQL_TEST_PORT=1 MONGO_TEST_PORT=2
+AMQP_TEST_PORT=3 work=$1; eval "$(sed -n '/^service() {/,/^}/p; /stores.yaml"$/p' .ci/cluster)"`,
+		"bash", filepath.Dir(file))
+	script.Dir = ".."
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	objects := decode(t, file)
+	if got := find[*corev1.ConfigMap](t, objects, "stores").Data["STORES_PLAIN"]; got != "true" {
+		t.Errorf("STORES_PLAIN = %q, want true", got)
+	}
+	for name, port := range map[string]int32{"mysql": 1, "mongodb": 2, "rabbitmq": 3} {
+		find[*corev1.Service](t, objects, name)
+		to := find[*networkingv1.NetworkPolicy](t, objects, "to-"+name).Spec.Egress[0]
+		if to.To[0].IPBlock.CIDR != "192.0.2.1/32" || to.Ports[0].Port.IntVal != port {
+			t.Errorf("functions may go to %+v for %s, want 192.0.2.1, port %d", to, name, port)
+		}
+	}
+}
+
 // names are those of the pods that a selector selects.
 func names(s *metav1.LabelSelector) []string {
 	if name := s.MatchLabels["app.kubernetes.io/name"]; name != "" {

@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,7 @@ var kinds = map[metav1.TypeMeta]func() metav1.Object{
 	{APIVersion: "apps/v1", Kind: "StatefulSet"}:                                made[appsv1.StatefulSet],
 	{APIVersion: "batch/v1", Kind: "CronJob"}:                                   made[batchv1.CronJob],
 	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:                      made[policyv1.PodDisruptionBudget],
+	{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"}:                  made[discoveryv1.EndpointSlice],
 	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:                 made[networkingv1.NetworkPolicy],
 	{APIVersion: "serving.knative.dev/v1beta1", Kind: "DomainMapping"}:          made[servingv1b1.DomainMapping],
 	{APIVersion: netv1.SchemeGroupVersion.String(), Kind: "ClusterDomainClaim"}: made[netv1.ClusterDomainClaim],

@@ -41,7 +41,9 @@ func TestClientAddr(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	for addr, want := range map[string]string{"198.51.100.7": "198.51.100.0/24", "2001:db8:1:2::3%eth0": "2001:db8:1::/48"} {
+	for addr, want := range map[string]string{
+		"198.51.100.7": "198.51.100.0/24", "2001:db8:1:2::3%eth0": "2001:db8:1::/48",
+	} {
 		if got := network(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("network(%s) = %s, want %s", addr, got, want)
 		}

@@ -229,7 +229,8 @@ func (s *Store) identify(ctx context.Context, u *User) error {
 	return err
 }
 
-// Create makes a user, and gives the ID. ErrExists when the address has an account; a [RuleError] when address or password will not do.
+// Create makes a user, and gives the ID. ErrExists when the address has an account; a [RuleError] when address or
+// password will not do.
 func (s *Store) Create(ctx context.Context, email, password string, admin bool) (id string, err error) {
 	email = normalize(email)
 	if err := errors.Join(checkEmail(email), checkPassword(email, password)); err != nil {
