@@ -41,19 +41,19 @@ func (c QueueConfig) Open() (*Rabbit, Triggers, error) {
 	return queue, triggers, err
 }
 
-// Replay moves a trigger's dead letters back to its queue over a connection of its own, and says how many. It is no
-// broker: it makes no queue and no binding, and removes none.
-func (c QueueConfig) Replay(ctx context.Context, trigger string) (n int, err error) {
+// Dead asks for the fate of each dead letter over a connection of its own, of one trigger or, when its name is empty, of
+// all. It is no broker, and makes no queue.
+func (c QueueConfig) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) (err error) {
 	triggers, err := c.triggers()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	queue, err := connectRabbit(c.Rabbit, triggers, false)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, queue.Close(context.WithoutCancel(ctx))) }()
-	return queue.Replay(ctx, trigger)
+	return triggers.Dead(ctx, queue, trigger, fate)
 }
 
 func (c QueueConfig) triggers() (Triggers, error) {

@@ -320,7 +320,7 @@ func TestDispatcher(t *testing.T) {
 					}
 				}
 				eventually(t, "the dead letter to be moved back", func() bool {
-					n, err := q.Replay(testContext(t), "convert")
+					n, err := replay(t, q, "convert")
 					if err != nil {
 						t.Fatalf("Replay() = %v", err)
 					}
@@ -353,7 +353,7 @@ func TestDispatcher(t *testing.T) {
 					t.Fatalf("%d posts, want 3", n)
 				}
 			}
-			if n, err := q.Replay(testContext(t), "convert"); n != 0 || err != nil {
+			if n, err := replay(t, q, "convert"); n != 0 || err != nil {
 				t.Errorf("Replay() = %d, %v, want no dead letters", n, err)
 			}
 		})

@@ -293,6 +293,15 @@ func publish(t *testing.T, q Queue, events ...event.Event) {
 	}
 }
 
+// replay returns all dead letters of a trigger to its queue, and says how many.
+func replay(t *testing.T, q interface {
+	Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error
+}, trigger string) (n int, err error) {
+	t.Helper()
+	err = q.Dead(testContext(t), trigger, func(DeadLetter) (Fate, error) { n++; return Return, nil })
+	return n, err
+}
+
 func subscribe(t *testing.T, q Queue, trigger string) Subscription {
 	t.Helper()
 	s, err := q.Subscribe(testContext(t), trigger)

@@ -16,8 +16,8 @@ type Queue interface {
 	Publish(ctx context.Context, e event.Event) error
 	// Subscribe makes the caller a worker of the trigger. It waits for the queue to be there as long as ctx lets it.
 	Subscribe(ctx context.Context, trigger string) (Subscription, error)
-	// Replay moves the trigger's dead letters back, as if they were new, and says how many.
-	Replay(ctx context.Context, trigger string) (int, error)
+	// Dead asks for the fate of each of the trigger's dead letters, oldest first. An error ends it, and leaves the rest.
+	Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error
 }
 
 // Subscription is one worker's. It holds one message at a time and is not for concurrent use.

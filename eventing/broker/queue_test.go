@@ -117,7 +117,7 @@ func TestQueue(t *testing.T) {
 			}
 			empty(t, q, s, "a.x")
 			for _, want := range []int{2, 0} {
-				if n, err := q.Replay(testContext(t), "exact"); n != want || err != nil {
+				if n, err := replay(t, q, "exact"); n != want || err != nil {
 					t.Errorf("Replay() = %d, %v, want %d, nil", n, err, want)
 				}
 			}
@@ -158,7 +158,7 @@ func TestQueue(t *testing.T) {
 			if _, err := q.Subscribe(testContext(t), "none"); err == nil {
 				t.Error(`Subscribe("none") = nil, want an error`)
 			}
-			if _, err := q.Replay(testContext(t), "none"); err == nil {
+			if _, err := replay(t, q, "none"); err == nil {
 				t.Error(`Replay("none") = nil, want an error`)
 			}
 		}},

@@ -43,15 +43,17 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	return nil, errors.Join(fmt.Errorf("consume queue of trigger %s: %w", trigger, err), sub.Close())
 }
 
-// Replay moves as many dead letters as there are when it begins: what is buried again meanwhile stays.
-func (r *Rabbit) Replay(ctx context.Context, trigger string) (n int, err error) {
+// Dead asks for the fate of as many dead letters as there are when it begins: what is buried meanwhile stays. One that is
+// kept goes to the end, as a copy: RabbitMQ would count a message that is given back as delivered, and gives up on one
+// that was too often.
+func (r *Rabbit) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error {
 	t, err := r.triggers.find(trigger)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s, err := r.connected(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	queue := t.queue(r.config.Prefix)
 	err = onChannel(s.conn, func(ch *amqp.Channel) error {
@@ -59,25 +61,47 @@ func (r *Rabbit) Replay(ctx context.Context, trigger string) (n int, err error) 
 		if err != nil {
 			return err
 		}
-		for n < dead.Messages {
+		for range dead.Messages {
 			d, ok, err := ch.Get(queue+deadSuffix, false)
 			if err != nil || !ok {
 				return err
 			}
-			if err := s.send(ctx, []outgoing{{key: queue, message: again(d)}}); err != nil {
+			if err := s.dealWith(ctx, t, queue, d, fate); err != nil {
 				return err
 			}
-			if err := d.Ack(false); err != nil {
-				return err
-			}
-			n++
 		}
 		return nil
 	})
 	if err != nil {
-		return n, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
+		return fmt.Errorf("dead letters of %s: %w", trigger, err)
 	}
-	return n, nil
+	return nil
+}
+
+func (s *session) dealWith(
+	ctx context.Context, t Trigger, queue string, d amqp.Delivery, fate func(DeadLetter) (Fate, error),
+) error {
+	e, _, unread := decode(d, t.wrapType())
+	reason, _ := d.Headers[reasonHeader].(string)
+	f, err := fate(newDeadLetter(t.Name, reason, d.Body, e, unread))
+	if err != nil {
+		return err
+	}
+	o := outgoing{key: queue, message: again(d)}
+	if f == Keep {
+		o.key += deadSuffix
+		for _, name := range []string{reasonHeader, triggerHeader} {
+			if v, has := d.Headers[name]; has {
+				o.message.Headers[name] = v
+			}
+		}
+	}
+	if f != Drop {
+		if err := s.send(ctx, []outgoing{o}); err != nil {
+			return err
+		}
+	}
+	return d.Ack(false)
 }
 
 type rabbitSubscription struct {

@@ -117,10 +117,10 @@ func TestReplayIsNoBroker(t *testing.T) {
 	r.put(t, r.prefix+".convert.dead", amqp.Publishing{})
 	c := QueueConfig{Rabbit: r.config, File: writeTriggers(t, "triggers: [{name: convert, subscriber: http://convert}, "+
 		"{name: none, subscriber: http://none}]")}
-	if n, err := c.Replay(testContext(t), "convert"); n != 1 || err != nil {
+	if n, err := replay(t, c, "convert"); n != 1 || err != nil {
 		t.Errorf("Replay() = %d, %v, want 1, nil", n, err)
 	}
-	if n, err := c.Replay(testContext(t), "none"); n != 0 || err == nil {
+	if n, err := replay(t, c, "none"); n != 0 || err == nil {
 		t.Errorf("Replay() of a trigger that no broker has = %d, %v, want an error", n, err)
 	}
 	r.gets(t, r.Rabbit, r.prefix+".notify", []string{"a.y"}, []string{"a.y"})

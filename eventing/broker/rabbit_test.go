@@ -77,7 +77,7 @@ func TestRabbitReplayUnreadable(t *testing.T) {
 	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
 	s := subscribe(t, r, "convert")
 	r.put(t, r.prefix+".convert.dead", amqp.Publishing{Body: []byte("neither")})
-	if n, err := r.Replay(testContext(t), "convert"); n != 1 || err != nil {
+	if n, err := replay(t, r, "convert"); n != 1 || err != nil {
 		t.Errorf("Replay() = %d, %v, want 1, nil", n, err)
 	}
 	empty(t, r, s, "a.x")

@@ -133,20 +133,59 @@ func (q *SQLite) Subscribe(_ context.Context, trigger string) (Subscription, err
 	return &sqliteSubscription{queue: q, trigger: trigger}, nil
 }
 
-// Replay moves the trigger's dead letters back.
-func (q *SQLite) Replay(ctx context.Context, trigger string) (int, error) {
+// Dead asks for the fate of each of the trigger's dead letters. Another process may serve from the database meanwhile,
+// and takes what returns when it looks the next time.
+func (q *SQLite) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error {
 	if _, err := q.triggers.find(trigger); err != nil {
-		return 0, err
+		return err
 	}
-	res, err := q.db.ExecContext(ctx,
-		`UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE trigger_of = ? AND dead IS NOT NULL`,
-		time.Now().UnixMilli(), trigger)
+	dead, err := q.dead(ctx, trigger)
 	if err != nil {
-		return 0, fmt.Errorf("replay dead letters of %s: %w", trigger, err)
+		return fmt.Errorf("dead letters of %s: %w", trigger, err)
 	}
-	q.wake()
-	n, err := res.RowsAffected()
-	return int(n), err
+	defer q.wake()
+	for _, m := range dead {
+		unread := m.decode()
+		f, err := fate(newDeadLetter(trigger, m.reason, m.raw, m.event, unread))
+		if err != nil {
+			return err
+		}
+		switch f {
+		case Keep:
+		case Return:
+			_, err = q.db.ExecContext(ctx, `UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE id = ?`,
+				time.Now().UnixMilli(), m.id)
+		case Drop:
+			_, err = q.db.ExecContext(ctx, `DELETE FROM queue WHERE id = ?`, m.id)
+		}
+		if err != nil {
+			return fmt.Errorf("dead letter of %s: %w", trigger, err)
+		}
+	}
+	return nil
+}
+
+// deadMessage is a dead letter, and why it is one.
+type deadMessage struct {
+	sqliteMessage
+	reason string
+}
+
+func (q *SQLite) dead(ctx context.Context, trigger string) (dead []deadMessage, err error) {
+	rows, err := q.db.QueryContext(ctx,
+		`SELECT id, event, dead FROM queue WHERE trigger_of = ? AND dead IS NOT NULL ORDER BY id`, trigger)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var m deadMessage
+		if err := rows.Scan(&m.id, &m.raw, &m.reason); err != nil {
+			return nil, err
+		}
+		dead = append(dead, m)
+	}
+	return dead, rows.Err()
 }
 
 func (q *SQLite) wake() {
@@ -161,6 +200,9 @@ type sqliteSubscription struct {
 	trigger string
 	held    *sqliteMessage
 }
+
+// lookAgain is after what time a message is seen that another process made available: a dead letter that returned.
+const lookAgain = 10 * time.Second
 
 // Next sleeps until a message is published, or the next one is due. A message that cannot be read is buried.
 func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
@@ -180,13 +222,13 @@ func (s *sqliteSubscription) Next(ctx context.Context) (Message, error) {
 			}
 			continue
 		}
-		var timer <-chan time.Time
+		wait := lookAgain
 		if !due.IsZero() {
-			timer = time.After(time.Until(due))
+			wait = min(wait, time.Until(due))
 		}
 		select {
 		case <-changed:
-		case <-timer:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -44,7 +44,7 @@ func TestSQLiteRestart(t *testing.T) {
 			time.Since(from), delay)
 	}
 	ack(t, m)
-	if n, err := after.Replay(testContext(t), "convert"); n != 1 || err != nil {
+	if n, err := replay(t, after, "convert"); n != 1 || err != nil {
 		t.Errorf("Replay() = %d, %v, want 1, nil", n, err)
 	}
 	if m = next(t, s); m.Event().ID() != "dead" {
@@ -82,7 +82,7 @@ func TestSQLiteUnreadable(t *testing.T) {
 		t.Errorf("dead letters with the reason = %d, want %d", got, len(rows))
 	}
 	// A replay brings them back once; each is buried again, and the messages behind them go on.
-	if n, err := q.Replay(testContext(t), "convert"); n != len(rows) || err != nil {
+	if n, err := replay(t, q, "convert"); n != len(rows) || err != nil {
 		t.Errorf("Replay() = %d, %v, want %d", n, err, len(rows))
 	}
 	empty(t, q, s, "a.x")
@@ -140,7 +140,7 @@ func TestSQLiteWakes(t *testing.T) {
 		{"Publish()", func() error { return q.Publish(testContext(t), newEvent(t, "1", "a.x")) }},
 		{"Close()", func() error { next(t, s); return s.Close() }},
 		{"Retry()", func() error { return next(t, s).Retry(testContext(t), time.Millisecond, 1) }},
-		{"Replay()", func() error { _, err := q.Replay(testContext(t), "convert"); return err }},
+		{"Replay()", func() error { _, err := replay(t, q, "convert"); return err }},
 	}
 	for _, step := range steps {
 		changed := q.changed

@@ -1,5 +1,5 @@
-// Command broker carries events between functions over RabbitMQ. "broker replay --trigger NAME" moves the trigger's
-// dead letters back to its queue.
+// Command broker carries events between functions over RabbitMQ. "broker dead" lists, shows, replays and drops
+// dead letters.
 package main
 
 import (

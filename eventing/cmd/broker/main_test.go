@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,17 +153,44 @@ func TestReplay(t *testing.T) {
 	for _, want := range []string{"0 moved", "2 moved"} {
 		var out bytes.Buffer
 		if err := command([]string{"replay", "--trigger", "convert"}, &out)(t.Context(), env); err != nil ||
-			!strings.HasPrefix(out.String(), want) {
+			!strings.Contains(out.String(), want) {
 			t.Fatalf("broker replay = %q, %v, want %q", &out, err, want)
 		}
-		for range 2 {
+		for _, body := range []string{"one", "two"} {
 			c, err := ch.PublishWithDeferredConfirm("", prefix+".convert.dead", true, false,
-				amqp.Publishing{DeliveryMode: amqp.Persistent})
+				amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body),
+					Headers: amqp.Table{"x-soundstrip-reason": "no " + body}})
 			if err != nil || !c.Wait() {
 				t.Fatalf("publish a dead letter: %v", err)
 			}
 		}
 	}
+	dead := func(want int, args ...string) []string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := command(append([]string{"dead"}, args...), &out)(t.Context(), env); err != nil {
+			t.Fatalf("broker dead %q = %v", args, err)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, strconv.Itoa(want)+" ") {
+			t.Fatalf("broker dead %q = %q, want %d", args, lines, want)
+		}
+		return lines
+	}
+	lines := dead(2, "list")
+	id, _, _ := strings.Cut(lines[0], " ")
+	if !strings.HasSuffix(lines[0], "no one") || !strings.HasSuffix(lines[1], "no two") {
+		t.Errorf("broker dead list = %q, want both with their reasons, the older first", lines)
+	}
+	if text := strings.Join(dead(1, "show", "--trigger", "convert", id), "\n"); !strings.Contains(text, `"raw": "one"`) {
+		t.Errorf("broker dead show = %s, want the message", text)
+	}
+	dead(1, "drop", id)
+	if lines := dead(1, "list"); !strings.HasSuffix(lines[0], "no two") {
+		t.Errorf("broker dead list after a drop = %q, want the other one, with its reason", lines)
+	}
+	dead(1, "replay", "--all")
+	dead(0, "list")
 	if err := command([]string{"replay", "--trigger", "none"}, io.Discard)(t.Context(), env); err == nil {
 		t.Error("broker replay --trigger none = nil, want an error")
 	}
@@ -192,7 +220,7 @@ func startBroker(t *testing.T, env envconfig.Lookuper) {
 func TestCommandFaults(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"play"}, {"replay"}, {"replay", "--trigger"}, {"replay", "--trigger", "a", "b"},
-		{"replay", "--queue", "a"}} {
+		{"replay", "--queue", "a"}, {"dead"}, {"dead", "drop"}, {"dead", "show", "--all", "x"}, {"dead", "list", "x"}} {
 		if err := command(args, io.Discard)(t.Context(), envconfig.MapLookuper(nil)); err == nil {
 			t.Errorf("broker %v = nil, want an error", args)
 		}

@@ -7,6 +7,7 @@
 //	soundstrip login|logout                  keeps a token for send, or forgets it
 //	soundstrip user …                        manages the users of that folder, or of the MySQL that MYSQL_HOST names
 //	soundstrip adopt …                       gives MP3s of the old system to their owners
+//	soundstrip dead …                        lists, shows, replays and drops events that could not be delivered
 package main
 
 import (
@@ -39,8 +40,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runUser(ctx, env, args[1:])
 	case args[0] == "adopt":
 		return runAdopt(ctx, env, args[1:])
+	case args[0] == "dead":
+		return runDead(ctx, env, args[1:], os.Stdout)
 	default:
 		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, usage, login, logout, "+
-			"user and adopt", args)
+			"user, adopt and dead", args)
 	}
 }
