@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -58,7 +59,13 @@ func behindKnative(t *testing.T, h http.Handler) *url.URL {
 		p := httputil.NewSingleHostReverseProxy(u)
 		p.FlushInterval = -1
 		p.Transport = http.DefaultTransport.(*http.Transport).Clone()
-		server := httptest.NewServer(wrap(p))
+		wrapped := wrap(p)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			wrapped.ServeHTTP(w, r)
+			// Go gives a client that is refused half a second to stop, which a busy machine takes longer for. What is shown here
+			// is that we give it time.
+			_, _ = io.Copy(io.Discard, r.Body)
+		}))
 		t.Cleanup(func() {
 			server.Close()
 			p.Transport.(*http.Transport).CloseIdleConnections()
