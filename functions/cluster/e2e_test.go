@@ -458,7 +458,7 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 	}
 	// The ingress may follow a moment after Knative has told it. The second revision gives a token for an hour. A round ends
 	// as soon as it cannot come out right, since login does not take any number of them.
-	const logins = 40
+	const logins = 16
 	routed := func(what, url string, least, most int) {
 		eventually(t, what, func() bool {
 			hours := 0
@@ -483,7 +483,7 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 		servingv1.TrafficTarget{RevisionName: first, Percent: ptr.To[int64](50)},
 		servingv1.TrafficTarget{RevisionName: second, Percent: ptr.To[int64](50), Tag: "next"},
 	)
-	routed("half of the logins to go to the new revision", s.Status.URL.String(), 6, logins-6)
+	routed("half of the logins to go to the new revision", s.Status.URL.String(), 2, logins-2)
 	i := slices.IndexFunc(s.Status.Traffic, func(target servingv1.TrafficTarget) bool { return target.Tag == "next" })
 	routed("all logins at the tag to go to the new revision", s.Status.Traffic[i].URL.String(), logins, logins)
 	s = traffic(servingv1.TrafficTarget{RevisionName: first, Percent: ptr.To[int64](100)})
