@@ -223,6 +223,10 @@ func TestConvertFileExits(t *testing.T) {
 			}
 		})
 	}
+	code, _, stderr := convertFile(t, t.TempDir(), nil, cut(t, whole, 40_000), "-o", "out.mp3", "--partial")
+	if want := "the recording ends abruptly at "; code != 0 || !bytes.Contains(stderr, []byte(want)) {
+		t.Errorf("soundstrip convert --partial of a cut file = %d, %q, want 0 and %q", code, stderr, want)
+	}
 }
 
 var barLine = regexp.MustCompile(`\[#*\.*\] +(\d+%)? \d:\d\d:\d\d \d+x`)

@@ -226,7 +226,8 @@ func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, 
 	moved := false
 	j, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
 		r.endAttempt(now, "")
-		r.Progress, r.MP3, r.Notice = 100, &mp3, mp3.Notice
+		r.Progress, r.Notice, mp3.Notice = 100, mp3.Notice, ""
+		r.MP3 = &mp3
 		r.Lease.Until = time.Time{}
 		moved = true
 		return r.move(finished)

@@ -425,16 +425,18 @@ func testFinish(t *testing.T, s job.Store) {
 	id, ctx := create(t, s).ID, t.Context()
 	claim(t, s, id, running)
 	mp3 := job.MP3{FID: newID(), Length: 12, SHA256: "bb", Duration: 3.5, Plan: "pipe"}
-	j, err := s.Finish(ctx, id, 1, mp3)
+	made := mp3
+	made.Notice = "the recording ends abruptly at 3.5 s"
+	j, err := s.Finish(ctx, id, 1, made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 ||
+	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 || j.Notice != made.Notice ||
 		j.Attempts[0].To == nil || j.Attempts[0].Error != "" {
 		t.Errorf("Finish = %+v, want a Converted job with its MP3:\n%s", j, diff)
 	}
 	// The worker whose answer was lost asks again; it must not believe that it lost, and delete the MP3.
-	again, err := s.Finish(ctx, id, 1, mp3)
+	again, err := s.Finish(ctx, id, 1, made)
 	if diff := cmp.Diff(j, again); err != nil || diff != "" {
 		t.Errorf("the same Finish again = %v (-first +again):\n%s", err, diff)
 	}

@@ -159,6 +159,16 @@ func TestLetterExpires(t *testing.T) {
 	}
 }
 
+func TestLetterNotice(t *testing.T) {
+	t.Parallel()
+	l := converted()
+	l.Job.Notice = "the recording ends abruptly at 5.4 s"
+	const want = "Please note: the recording ends abruptly at 5.4 s."
+	if o := open(t, raw(t, l)); !strings.Contains(o.text, want) || !strings.Contains(o.html, want) {
+		t.Errorf("%q is not in both the text and the HTML:\n%s\n%s", want, o.text, o.html)
+	}
+}
+
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	later := converted()
