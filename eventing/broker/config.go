@@ -41,8 +41,8 @@ func (c QueueConfig) Open() (*Rabbit, Triggers, error) {
 	return queue, triggers, err
 }
 
-// Dead asks for the fate of each dead letter over a connection of its own, of one trigger or, when its name is empty, of
-// all. It is no broker, and makes no queue.
+// Dead asks for the fate of each dead letter over a connection of its own: of one trigger or, when its name is empty,
+// of all. It is no broker, and makes no queue.
 func (c QueueConfig) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) (err error) {
 	triggers, err := c.triggers()
 	if err != nil {

@@ -86,7 +86,9 @@ func (ts Triggers) Dead(
 }
 
 // DeadCommand does what an operator types after "dead". It is the same for every queue.
-func DeadCommand(args []string, out io.Writer, dead func(trigger string, fate func(DeadLetter) (Fate, error)) error) error {
+func DeadCommand(
+	args []string, out io.Writer, dead func(trigger string, fate func(DeadLetter) (Fate, error)) error,
+) error {
 	flags := flag.NewFlagSet("dead", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	trigger := flags.String("trigger", "", "")

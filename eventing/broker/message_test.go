@@ -91,7 +91,8 @@ func TestDecode(t *testing.T) {
 			prefix + "time": time.Unix(1000, 0), prefix + "level": int32(7), "x-death": []any{}, "not an attribute": "x",
 		}}
 	}
-	legacy := must(t, func(p legacyPayload) (event.Event, error) { return eventing.New(eventing.LegacySource, "v1", 1, p) },
+	legacy := must(t,
+		func(p legacyPayload) (event.Event, error) { return eventing.New(eventing.LegacySource, "v1", 1, p) },
 		legacyPayload{eventing.Reference{VideoFID: "v1", Username: "ada"}, "a.x"})
 	tests := []struct {
 		name     string

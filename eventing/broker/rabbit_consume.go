@@ -43,9 +43,9 @@ func (r *Rabbit) Subscribe(ctx context.Context, trigger string) (Subscription, e
 	return nil, errors.Join(fmt.Errorf("consume queue of trigger %s: %w", trigger, err), sub.Close())
 }
 
-// Dead asks for the fate of as many dead letters as there are when it begins: what is buried meanwhile stays. One that is
-// kept goes to the end, as a copy: RabbitMQ would count a message that is given back as delivered, and gives up on one
-// that was too often.
+// Dead asks for the fate of as many dead letters as there are when it begins: what is buried meanwhile stays. One that
+// is kept goes to the end, as a copy: RabbitMQ would count a message that is given back as delivered, and gives up on
+// one that was too often.
 func (r *Rabbit) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error {
 	t, err := r.triggers.find(trigger)
 	if err != nil {

@@ -179,10 +179,11 @@ func (m *mixture) newAuth(side string) string {
 
 func (m *mixture) newGateway(auth string) string {
 	t, sink := m.t, map[string]string{"K_SINK": m.sink}
+	upload := with(m.stores, m.tokens, m.events, sink, map[string]string{"UPLOAD_LEGACY": "true"})
 	return start(t, "gateway", map[string]string{
 		"LOGIN_URL":    auth,
 		"VALIDATE_URL": auth,
-		"UPLOAD_URL":   start(t, "upload", with(m.stores, m.tokens, m.events, sink, map[string]string{"UPLOAD_LEGACY": "true"})).url,
+		"UPLOAD_URL":   start(t, "upload", upload).url,
 		"JOBS_URL":     start(t, "jobs", with(m.stores, m.tokens, m.links, m.events, sink)).url,
 	}).url
 }
