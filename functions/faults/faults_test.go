@@ -189,11 +189,7 @@ var whole = []string{"POST", "PUT"}
 // dies is a fault that kills, at a message to MongoDB, the process that sends it.
 func dies(name, pattern string, of func(*run) []*service, provoke func(*run)) fault {
 	return fault{name: name, run: func(r *run) {
-		var taps []*tap
-		for _, p := range of(r) {
-			taps = append(taps, p.mongo)
-		}
-		r.catch(taps, newTrap(pattern, killed), func() { provoke(r) })
+		r.catch(mongoTapsOf(of(r)), newTrap(pattern, killed), func() { provoke(r) })
 	}}
 }
 
@@ -238,6 +234,13 @@ func broker(name, pattern string) fault {
 	}}
 }
 
+func mongoTapsOf(ps []*service) (taps []*tap) {
+	for _, p := range ps {
+		taps = append(taps, p.mongo)
+	}
+	return taps
+}
+
 func fronts(ps []*service) (taps []*tap) {
 	for _, p := range ps {
 		taps = append(taps, p.front)
@@ -253,13 +256,9 @@ var ofBroker = []fault{
 	}},
 	broker("broker dies before the POST of an event", "^deliver"),
 	{name: "both brokers die while a video is converted", run: func(r *run) {
-		var taps []*tap
-		for _, c := range r.sys.converters {
-			taps = append(taps, c.mongo)
-		}
 		trap := newTrap("^update jobs converting", func(*service) { r.sys.brokers[0].kill(); r.sys.brokers[1].kill() })
 		trap.pass = true
-		r.catch(taps, trap, func() { sendAny(r) })
+		r.catch(mongoTapsOf(r.sys.converters), trap, func() { sendAny(r) })
 	}},
 	broker("broker dies before it publishes the reply", "^publish (mp3|soundstrip.notify)"),
 	broker("broker dies after the 2xx, before the ack", "^ack"),
@@ -282,11 +281,7 @@ var ofConvert = []fault{
 		r.catch(fronts(r.sys.converters), newTrap("^200", killed), func() { sendAny(r) })
 	}},
 	{name: "convert is told to end while it converts", run: func(r *run) {
-		var taps []*tap
-		for _, c := range r.sys.converters {
-			taps = append(taps, c.mongo)
-		}
-		r.catch(taps, term("^find fs.chunks"), func() { r.some(3) })
+		r.catch(mongoTapsOf(r.sys.converters), term("^find fs.chunks"), func() { r.some(3) })
 	}},
 	{name: "ffmpeg is killed", run: func(r *run) {
 		for range 3 {
@@ -301,6 +296,36 @@ var ofConvert = []fault{
 			}
 		}
 		r.ledger.wonders("%s: it was too quick", r.fault)
+	}},
+	{name: "convert is frozen until another has its job", run: func(r *run) {
+		var a *attempt
+		frozen, on := make(chan struct{}), make(chan struct{})
+		trap := newTrap("^update jobs converted", func(p *service) {
+			p.signal(syscall.SIGSTOP)
+			close(frozen)
+			<-on
+			p.signal(syscall.SIGCONT)
+		})
+		trap.pass = true
+		r.catch(mongoTapsOf(r.sys.converters), trap, func() {
+			if a != nil {
+				return
+			}
+			if a = r.upload(r.soundClip(), "POST"); !a.acknowledged() {
+				a = nil
+				return
+			}
+			select {
+			case <-frozen:
+			case <-time.After(time.Minute):
+				return
+			}
+			await(r.t, "another converter to have the job", func() bool {
+				r.sys.sweepOnce(r.t, map[string]string{"SWEEP_STUCK": "1ms"})
+				return r.stateOf(a) == "notified"
+			})
+			close(on)
+		})
 	}},
 	{name: "a job is cancelled while it is converted", run: func(r *run) { r.whileConverting("cancel") }},
 	{name: "a job is deleted while it is converted", run: func(r *run) { r.whileConverting("delete") }},
@@ -511,8 +536,20 @@ var ofEvents = []fault{
 	{name: "a rolling restart of everything", run: func(r *run) {
 		done := make(chan struct{})
 		go func() { defer close(done); r.some(4) }()
-		r.sys.roll()
+		r.sys.roll(false)
 		<-done
+	}},
+	{name: "a rolling update from another release and back", run: func(r *run) {
+		if formerRef() == "" {
+			return
+		}
+		for _, former := range []bool{true, false} {
+			done := make(chan struct{})
+			go func() { defer close(done); r.some(4) }()
+			r.sys.roll(former)
+			<-done
+			r.some(2)
+		}
 	}},
 }
 
@@ -546,14 +583,10 @@ func (r *run) ended(a *attempt) bool {
 
 // whileConverting does something to a job that a converter has just read the video of.
 func (r *run) whileConverting(what string) {
-	var taps []*tap
-	for _, c := range r.sys.converters {
-		taps = append(taps, c.mongo)
-	}
 	here, on := make(chan struct{}), make(chan struct{})
 	trap := newTrap("^find fs.chunks", func(*service) { close(here); <-on })
 	trap.pass = true
-	go r.catch(taps, trap, func() {})
+	go r.catch(mongoTapsOf(r.sys.converters), trap, func() {})
 	a := r.upload(r.soundClip(), "POST")
 	select {
 	case <-here:

@@ -29,19 +29,46 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(bin)
-		args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", bin + "/", "./eventing/cmd/broker"}
-		for _, name := range []string{"login", "validate", "upload", "convert", "notify", "jobs", "gateway", "sweep"} {
-			args = append(args, "./functions/cmd/"+name)
+		if err = build("../..", bin); err == nil && formerRef() != "" {
+			err = buildFormer()
 		}
-		build := exec.Command("go", args...)
-		build.Dir = "../.."
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
 	}())
+}
+
+// build makes the binaries of a tree.
+func build(tree, to string) error {
+	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", to + "/", "./eventing/cmd/broker"}
+	for _, name := range []string{"login", "validate", "upload", "convert", "notify", "jobs", "gateway", "sweep"} {
+		args = append(args, "./functions/cmd/"+name)
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Dir = tree
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// formerRef is the commit of another release, for a rolling update from it and back; none without FORMER.
+func formerRef() string { return os.Getenv("FORMER") }
+
+// buildFormer makes the binaries of the other release.
+func buildFormer() error {
+	tree := filepath.Join(bin, "tree")
+	script := `git -C ../.. archive "$1" | tar -x -C "$2"`
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return err
+	}
+	if out, err := exec.Command("sh", "-ec", script, "sh", formerRef(), tree).CombinedOutput(); err != nil {
+		return fmt.Errorf("FORMER=%s: %w\n%s", formerRef(), err, out)
+	}
+	return build(tree, filepath.Join(bin, "former"))
 }
 
 // service is one process of a function, which may die and come again: its address stays, since a tap has it.
@@ -58,6 +85,7 @@ type service struct {
 	cmd    *exec.Cmd
 	done   chan struct{}
 	killed bool // by us
+	former bool // of the other release
 	log    bytes.Buffer
 }
 
@@ -96,7 +124,11 @@ var listening = regexp.MustCompile(`"listening".*"address":"([^"]+)"`)
 func (s *service) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cmd = command(s.name, s.env)
+	name := s.name
+	if s.former {
+		name = "former/" + name
+	}
+	s.cmd = command(name, s.env)
 	r, w, err := os.Pipe()
 	if err != nil {
 		s.t.Error(err)
@@ -177,6 +209,12 @@ func (s *service) end(signal syscall.Signal) {
 		<-done
 		s.t.Errorf("%s did not end on %v", s.name, signal)
 	}
+}
+
+func (s *service) signal(signal syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.cmd.Process.Signal(signal)
 }
 
 // kill ends the process as a lost machine would, and starts it again.

@@ -188,10 +188,13 @@ func (s *system) beginSweep(t *testing.T, more map[string]string) <-chan struct{
 	return done
 }
 
-// roll ends and starts every process, one after the other.
-func (s *system) roll() {
+// roll ends every process and starts that of a release, one after the other.
+func (s *system) roll(former bool) {
 	for _, p := range s.all() {
 		p.end(syscall.SIGTERM)
+		p.mu.Lock()
+		p.former = former
+		p.mu.Unlock()
 		p.start()
 	}
 }
