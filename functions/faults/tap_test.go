@@ -280,6 +280,9 @@ var mongoProtocol = protocol{fromClient: func(r *bufio.Reader) ([]byte, string, 
 	if command == "update" && collection == "jobs" {
 		name += written(m[21+n:])
 	}
+	if set, err := bson.Raw(m[21:21+n]).LookupErr("update", "0", "$set"); err == nil && command == "findAndModify" {
+		name = "update " + collection + changed(set.Document())
+	}
 	return m, name, nil
 }}
 
@@ -301,6 +304,16 @@ func written(sections []byte) string {
 	}
 	name := " " + update.U.State
 	if len(update.U.Notices) > 0 {
+		name += " told"
+	}
+	return name
+}
+
+// changed is written for a pipeline.
+func changed(set bson.Raw) string {
+	state, _ := set.Lookup("state").StringValueOK()
+	name := " " + state
+	if _, err := set.LookupErr("notices"); err == nil {
 		name += " told"
 	}
 	return name

@@ -35,7 +35,8 @@ func over(field string) bson.M {
 func as(v any) bson.M { return bson.M{"$literal": v} }
 
 func usualQueued() usual {
-	return usual{when: bson.M{"state": Stored}, set: bson.M{"state": Queued}, news: true}
+	return usual{when: bson.M{"state": Stored, "attempts.0": bson.M{"$exists": false}},
+		set: bson.M{"state": Queued, "waits": true}, news: true}
 }
 
 // usualClaim is for a job that nobody has begun with, of which no attempt is to be ended.
