@@ -101,8 +101,8 @@ func testTrace(t *testing.T, c *collector, mail string) {
 		t.Fatalf("the mail has no Trace-Id: %q", mail)
 	}
 	want := []string{
-		"gateway server POST /upload", "gateway client POST", "upload server POST /upload", "upload client findAndModify jobs",
-		"upload client POST", "broker producer send dev.soundstrip.video.uploaded.v1",
+		"gateway server POST /upload", "gateway client POST", "upload server POST /upload",
+		"upload client findAndModify jobs", "upload client POST", "broker producer send dev.soundstrip.video.uploaded.v1",
 		"broker consumer process convert", "broker client POST", "convert internal ffmpeg", "convert client find jobs",
 		"broker producer send dev.soundstrip.audio.converted.v1", "broker consumer process notify",
 		"notify client send mail",
@@ -126,7 +126,8 @@ func testTrace(t *testing.T, c *collector, mail string) {
 			!slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(got, w) })
 	})
 	slices.SortFunc(tries, func(a, b span) int { return b.Status.Code - a.Status.Code }) // the one that failed first
-	if failed, second := tries[0], tries[1]; failed.Status.Code != 2 || second.Status.Code == 2 || len(second.Links) != 1 ||
+	failed, second := tries[0], tries[1]
+	if failed.Status.Code != 2 || second.Status.Code == 2 || len(second.Links) != 1 ||
 		second.Links[0].SpanID != failed.SpanID || second.Links[0].TraceID != failed.TraceID ||
 		second.ParentSpanID != failed.ParentSpanID {
 		t.Errorf("the tries are %+v, want one that failed, and another with a link to it", tries)

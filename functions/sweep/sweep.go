@@ -110,7 +110,8 @@ func (s *Sweeper) count(ctx context.Context, r Report, err error) {
 		outcome = "failed"
 	}
 	s.sweeps.Add(ctx, 1, attribute.String("outcome", outcome))
-	for kind, n := range map[string]int{"sent": r.Sent, "given_up": r.GivenUp, "handed_over": r.Handed, "expired": r.Expired,
+	for kind, n := range map[string]int{
+		"sent": r.Sent, "given_up": r.GivenUp, "handed_over": r.Handed, "expired": r.Expired,
 		"upload": r.Uploads, "video": r.Videos, "mp3": r.MP3s, "forgotten": r.Forgotten} {
 		if n > 0 {
 			s.items.Add(ctx, float64(n), attribute.String("kind", kind))

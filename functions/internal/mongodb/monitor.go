@@ -18,8 +18,8 @@ type key struct {
 }
 
 // monitor makes a span of each command but those about the chunks of files, of which there are thousands. It is for
-// processes whose traces go somewhere only: with a monitor, the driver copies every chunk, which takes 1.5 CPU seconds a
-// GiB.
+// processes whose traces go somewhere only: with a monitor, the driver copies every chunk, which takes 1.5 CPU seconds
+// a GiB.
 func monitor() *event.CommandMonitor {
 	var running sync.Map // of the span by key
 	end := func(e event.CommandFinishedEvent, err error) {
