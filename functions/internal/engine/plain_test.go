@@ -99,8 +99,8 @@ func asPlain(t *testing.T, src, filter string, r Result, out string) {
 
 // asFFmpeg compares what the engine made with what ffmpeg made: the same frames with the same gaps. Where the engine's
 // ffmpeg is another build, they differ by what rounding does to LAME's choices, most where the sound is noise. Where
-// silence was filled in, they differ where the sound begins. A copy is compared with ffmpeg's copy, whose gaps are those
-// of its muxer and not of the source.
+// silence was filled in, they differ where the sound begins. A copy is compared with ffmpeg's copy, whose gaps are
+// those of its muxer and not of the source.
 func asFFmpeg(t *testing.T, plain string, of reading, r Result, out string) {
 	t.Helper()
 	got, gaps := framesOf(t, out)

@@ -444,7 +444,8 @@ func publicCut(t *testing.T) {
 	files := maps.Clone(whole)
 	maps.Copy(files, killed)
 	var tests []*publicTest
-	for name, data := range publicFiles(t, "-f lavfi -i testsrc2=s=64x64:r=25:d=4 -f lavfi -i sine=f=440:r=48000:d=4", files) {
+	const sources = "-f lavfi -i testsrc2=s=64x64:r=25:d=4 -f lavfi -i sine=f=440:r=48000:d=4"
+	for name, data := range publicFiles(t, sources, files) {
 		part := conversion{data: data[:len(data)*3/4-5]}
 		if _, ok := killed[name]; !ok {
 			tests = append(tests, &publicTest{name: name, conversion: part, code: Truncated})

@@ -431,8 +431,8 @@ func testFinish(t *testing.T, s job.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 || j.Notice != made.Notice ||
-		j.Attempts[0].To == nil || j.Attempts[0].Error != "" {
+	if diff := cmp.Diff(&mp3, j.MP3); diff != "" || j.State != job.Converted || j.Progress != 100 ||
+		j.Notice != made.Notice || j.Attempts[0].To == nil || j.Attempts[0].Error != "" {
 		t.Errorf("Finish = %+v, want a Converted job with its MP3:\n%s", j, diff)
 	}
 	// The worker whose answer was lost asks again; it must not believe that it lost, and delete the MP3.
