@@ -12,7 +12,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +211,7 @@ func encodeHeader(h http.Header) {
 	}
 }
 
-var quotedPair = regexp.MustCompile(`\\(.)`) // RFC 7230, section 3.2.6
+var quotedPair = lazily(`\\(.)`) // RFC 7230, section 3.2.6
 
 // decodeHeader is the inverse of encodeHeader. It also takes off the double quotes that HTTP allows around a value. Two
 // values for one attribute are an error: nothing says which one counts.
@@ -230,7 +229,7 @@ func decodeHeader(h http.Header) (http.Header, error) {
 		}
 		v := values[0]
 		if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
-			v = quotedPair.ReplaceAllString(v[1:len(v)-1], "$1")
+			v = quotedPair().ReplaceAllString(v[1:len(v)-1], "$1")
 		}
 		v, err := url.PathUnescape(v)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -33,8 +34,13 @@ type Options struct {
 	Album     string  `json:"album,omitempty" bson:"album,omitempty"`
 }
 
+// lazily gives a regular expression that is compiled when it is first used, and not at every start.
+func lazily(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
 // track is a number, or a language as RFC 5646 and ISO 639 name it.
-var track = regexp.MustCompile(`^([1-9]\d?|[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*)$`)
+var track = lazily(`^([1-9]\d?|[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*)$`)
 
 const wantTrack = "want the number of a track of sound, from 1, or its language (de)"
 
@@ -88,7 +94,7 @@ func ParseOptions(v url.Values, others ...string) (Options, error) {
 			}
 		case "track":
 			// A form sends its empty fields, too.
-			if o.Track = value; value != "" && !track.MatchString(value) {
+			if o.Track = value; value != "" && !track().MatchString(value) {
 				bad(name, value, wantTrack)
 			}
 		case "partial":
@@ -150,7 +156,7 @@ func (o Options) Validate() error {
 	if o.Bitrate != 0 && o.Quality != nil {
 		errs = append(errs, errors.New("bitrate and quality exclude each other: give bitrate for CBR or quality for VBR"))
 	}
-	if o.Track != "" && !track.MatchString(o.Track) {
+	if o.Track != "" && !track().MatchString(o.Track) {
 		errs = append(errs, fmt.Errorf("track=%q: %s", o.Track, wantTrack))
 	}
 	for name, t := range map[string]float64{"start": o.Start, "end": o.End} {

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/sethvargo/go-envconfig"
 )
@@ -94,7 +95,7 @@ func (l *loader) Lookup(key string) (string, bool) {
 	return strings.TrimRight(string(b), "\r\n"), true
 }
 
-var variable = regexp.MustCompile(`^[A-Z][A-Z0-9_]*`)
+var variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Z0-9_]*`) })
 
 func (l *loader) report(err error) {
 	if many, ok := err.(interface{ Unwrap() []error }); ok { // what errors.Join made, not what wraps it
@@ -106,7 +107,7 @@ func (l *loader) report(err error) {
 	if err == nil {
 		return
 	}
-	name := variable.FindString(err.Error())
+	name := variable().FindString(err.Error())
 	if name == "" {
 		name = err.Error()
 	}
