@@ -255,7 +255,10 @@ type view struct {
 		Plan     string  `json:"plan"`
 	} `json:"mp3"`
 	Error    *struct{ Code, Message string } `json:"error"`
-	Attempts []struct{ Error string }        `json:"attempts"`
+	Attempts []struct {
+		Error string
+		From  time.Time
+	} `json:"attempts"`
 }
 
 // upload uploads by the old system's own command and gives the job's id.

@@ -370,11 +370,40 @@ func TestProcesses(t *testing.T) {
 
 	t.Run("webhooks", func(t *testing.T) { testWebhook(t, s.url, token) })
 
+	t.Run("one behind a crowd", func(t *testing.T) { testCrowd(t, s, token) })
+
 	t.Run("a user's whole life", func(t *testing.T) { testLife(t, s) })
 
 	bad := upload(t, s.url, token, video(t, "silent.mp4", 2, "-an"))
 	await(t, s.url, token, bad, "failed")
 	eventually(t, "the mail about the failure", func() bool { return s.mails.find("silent.mp4") != "" })
+}
+
+// testCrowd has one owner's only video begin before those of another, which were in RabbitMQ's queue before it.
+func testCrowd(t *testing.T, s *system, token string) {
+	said := ours(t, s.users, "soundstrip", "user", "add", "one@email.com")
+	_, password, _ := strings.Cut(said, "shown this once: ")
+	one := login(t, s.url, "one@email.com:"+strings.TrimSpace(password))
+	file := video(t, "crowd.mp4", 1)
+	s.front.mu.Lock() // no event reaches a converter
+	release := sync.OnceFunc(s.front.mu.Unlock)
+	defer release()
+	var crowd []string
+	for range 8 {
+		crowd = append(crowd, upload(t, s.url, token, file))
+	}
+	last := upload(t, s.url, one, file)
+	release()
+	began := await(t, s.url, one, last, "notified", "failed").Attempts[0].From
+	before := 0
+	for _, id := range crowd {
+		if await(t, s.url, token, id, "notified", "failed").Attempts[0].From.Before(began) {
+			before++
+		}
+	}
+	if before > 2 {
+		t.Errorf("%d of 8 videos of another began before the only one of its owner, want 2 at most", before)
+	}
 }
 
 // testKilled kills a converter at its work: another one begins anew when the lease is over.
