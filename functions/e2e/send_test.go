@@ -132,7 +132,8 @@ func TestSend(t *testing.T) {
 		`film\.mkv +is kept until \d{4}-`); err != nil || !want.Match(said) {
 		t.Errorf("soundstrip usage = %v %s, want what is used and when the MP3s end", err, said)
 	}
-	if said, err := stranger.command("usage").CombinedOutput(); err == nil || !strings.Contains(string(said), "not logged in") {
+	said, err = stranger.command("usage").CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "not logged in") {
 		t.Errorf("soundstrip usage without a login = %v %s", err, said)
 	}
 }

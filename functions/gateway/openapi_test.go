@@ -50,7 +50,8 @@ func TestDescription(t *testing.T) {
 	}
 	for _, route := range []string{
 		"POST /login", "GET /login/oidc", "GET /login/oidc/callback", "POST /token", "POST /logout", "POST /users",
-		"OPTIONS /users", "OPTIONS /login/oidc", "GET /users", "PATCH /users/1", "DELETE /users/1", "POST /users/reset", "POST /users/password", "GET /users/me", "DELETE /users/me",
+		"OPTIONS /users", "OPTIONS /login/oidc", "GET /users", "PATCH /users/1", "DELETE /users/1",
+		"POST /users/reset", "POST /users/password", "GET /users/me", "DELETE /users/me",
 		"PUT /users/me/password", "GET /users/me/keys", "POST /users/me/keys", "DELETE /users/me/keys/1",
 		"GET /.well-known/jwks.json", "GET /.well-known/tokens-after", "POST /validate", "POST /upload", "PUT /upload/a.mp4",
 		"POST /session", "DELETE /session", "POST /session/end",

@@ -87,9 +87,9 @@ const index, indexOfUser = "index.html", "index.html of a user"
 // folder is where the page's files are, as seen from the page.
 func (p *page) folder() string { return "assets/" + p.hash }
 
-// slim takes comments out of a script, and what lines are indented by: a sixth of what is sent. No text of a script goes
-// over several lines, and no line of code begins as one of a comment does. A comment behind code stays when it has a
-// quote: it may be a text.
+// slim takes comments out of a script, and what lines are indented by: a sixth of what is sent. No text of a script
+// goes over several lines, and no line of code begins as one of a comment does. A comment behind code stays when it
+// has a quote: it may be a text.
 func slim(script []byte) []byte {
 	var b bytes.Buffer
 	for line := range bytes.Lines(script) {
