@@ -29,7 +29,9 @@ triggers:
 - {name: notify, queue: mp3, subscriber: http://notify}
 - {name: other, subscriber: http://other}
 `)
-	env := map[string]string{"AMQP_URL": "amqp://localhost", "BROKER_TRIGGERS": file, "EVENT_SECRET": strings.Repeat("s", 32)}
+	env := map[string]string{
+		"AMQP_URL": "amqp://localhost", "BROKER_TRIGGERS": file, "EVENT_SECRET": strings.Repeat("s", 32),
+	}
 	tests := []struct {
 		name   string
 		env    map[string]string

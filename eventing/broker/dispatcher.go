@@ -40,10 +40,13 @@ func NewDispatcher(queue Queue, triggers Triggers, secret []byte, transport http
 		t.MaxIdleConnsPerHost = maxParallelism
 		transport = t
 	}
-	return &Dispatcher{queue: queue, triggers: triggers, secret: secret, measures: newMeasures(queue, triggers), client: &http.Client{
-		Transport:     telemetry.Transport(transport),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Dispatcher{
+		queue: queue, triggers: triggers, secret: secret, measures: newMeasures(queue, triggers),
+		client: &http.Client{
+			Transport:     telemetry.Transport(transport),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
 }
 
 // Run works until ctx ends. Then it takes no more events, finishes the posts in flight and returns, no later than after

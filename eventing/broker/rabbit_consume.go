@@ -115,8 +115,8 @@ type rabbitSubscription struct {
 }
 
 // over reports whether the message that the worker holds has gone back to the queue. RabbitMQ may end a consumer,
-// because its queue is gone or it took too long (from 4.3 on), and leave the channel open: an acknowledgement could then
-// be for what somebody else has by now.
+// because its queue is gone or it took too long (from 4.3 on), and leave the channel open: an acknowledgement could
+// then be for what somebody else has by now.
 func (s *rabbitSubscription) over() bool {
 	select {
 	case <-s.cancelled:

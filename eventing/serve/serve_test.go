@@ -246,7 +246,7 @@ func TestRefusedExpect(t *testing.T) {
 			refusing := make(chan struct{})
 			r := run(t, serve.Config{Service: service}, serve.Process{
 				Name: "upload",
-				Handler: problem.Handler(func(_ http.ResponseWriter, r *http.Request) error {
+				Handler: problem.Handler(func(http.ResponseWriter, *http.Request) error {
 					<-time.After(300 * time.Millisecond) // what every proxy has asked for by then is on its way
 					close(refusing)
 					return problem.New(problem.Unprocessable, "no")
@@ -275,7 +275,8 @@ func TestRefusedExpect(t *testing.T) {
 			defer res.Body.Close()
 			body, err := io.ReadAll(res.Body)
 			if res.StatusCode != http.StatusUnprocessableEntity || res.ContentLength != int64(len(body)) || err != nil {
-				t.Errorf("answer = %s of %d bytes, %q, %v, want a 422 that says its length", res.Status, res.ContentLength, body, err)
+				t.Errorf("answer = %s of %d bytes, %q, %v, want a 422 that says its length",
+					res.Status, res.ContentLength, body, err)
 			}
 			if err := <-sent; err != nil {
 				t.Errorf("the body that was on its way: %v, want it taken", err)

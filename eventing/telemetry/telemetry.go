@@ -91,7 +91,8 @@ func Start(ctx context.Context, c Config, name string) (*Telemetry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e := &exporter{url: strings.TrimRight(c.Endpoint, "/"), header: header, client: &http.Client{Timeout: 10 * time.Second}}
+		client := &http.Client{Timeout: 10 * time.Second}
+		e := &exporter{url: strings.TrimRight(c.Endpoint, "/"), header: header, client: client}
 		t.traces = sdktrace.NewTracerProvider(sdktrace.WithResource(own), sdktrace.WithBatcher(traceExporter{e}))
 		readers = append(readers, metric.WithReader(metric.NewPeriodicReader(metricExporter{e})))
 		otel.SetTracerProvider(t.traces)

@@ -456,8 +456,8 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 	traffic := func(targets ...servingv1.TrafficTarget) *servingv1.Service {
 		return c.update("login", func(s *servingv1.ServiceSpec) { s.Traffic = targets })
 	}
-	// The ingress may follow a moment after Knative has told it. The second revision gives a token for an hour. A round ends
-	// as soon as it cannot come out right, since login does not take any number of them.
+	// The ingress may follow a moment after Knative has told it. The second revision gives a token for an hour. A round
+	// ends as soon as it cannot come out right, since login does not take any number of them.
 	const logins = 16
 	routed := func(what, url string, least, most int) {
 		eventually(t, what, func() bool {

@@ -24,7 +24,7 @@ import (
 const adoptUsage = `usage: gives MP3s that the old system made to their owners, as jobs
   soundstrip adopt EMAIL FID…      by the ids that stand in the old system's mails
   soundstrip adopt --mails FILE…   by the mails themselves: one a file, an mbox, or - for stdin
-What has a job already is left alone.`
+what has a job already is left alone`
 
 func runAdopt(ctx context.Context, env envconfig.Lookuper, args []string) (err error) {
 	var c userConfig
@@ -124,7 +124,7 @@ func (a adopter) adopt(ctx context.Context, l left) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	if f.Info().Owner != "" {
 		return false, errors.New("the old system did not make it: its job is deleted")
 	}
@@ -148,7 +148,7 @@ func readMails(name string, stdin io.Reader) ([]left, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	all, err := parseMails(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -223,7 +223,8 @@ func TestPageSound(t *testing.T) {
 
 	// Some are picked by soundstrip send only.
 	whole := []string{"frag_moov.mp4", "frag_alac.mp4"}
-	refused := []string{"frag_two.mp4", "none.mp4", "none.mkv", "long.mkv cut off", "compact sizes", "two codecs", "encrypted",
+	refused := []string{"frag_two.mp4", "none.mp4", "none.mkv", "long.mkv cut off", "compact sizes", "two codecs",
+		"encrypted",
 		"compressed index", "elsewhere", "chapters that end early", "empty", "text"}
 	got := picks(t, files)
 	for name, video := range files {

@@ -16,9 +16,9 @@ import (
 )
 
 // Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). What steps usually change, the
-// server does itself, by an update pipeline with its clock ($$NOW) in it, where it takes these (5.0 or later). Any other
-// change reads the document together with the server's clock, and replaces it on the condition that it is still the one
-// that was read.
+// server does itself, by an update pipeline with its clock ($$NOW) in it, where it takes these (5.0 or later). Any
+// other change reads the document together with the server's clock, and replaces it on the condition that it is still
+// the one that was read.
 type Mongo struct {
 	steps
 	jobs      *mongo.Collection
