@@ -28,6 +28,7 @@ type record struct {
 	Lease    struct{ Until time.Time }
 	Attempts []bson.M
 	Notices  []struct{ Refused string }
+	Error    bson.M
 }
 
 // ledger counts what became of the promises.
@@ -244,7 +245,7 @@ func (r *run) check(a *attempt, found []record, mails int) {
 			r.sound(a, j)
 		}
 	default:
-		l.loses("%s (%s, answered %d) is %s", a.name, a.way, a.status, j.State)
+		l.loses("%s (%s, answered %d) is %s: %v after %v", a.name, a.way, a.status, j.State, j.Error, j.Attempts)
 	}
 }
 
