@@ -51,6 +51,13 @@ memory: ## take 4 GB up and down through every function, and print their largest
 	.ci/servers install
 	SOUNDSTRIP_BIG=4000000000 .ci/servers with go test ./functions/e2e -run TestMemory -count=1 -v -timeout 60m
 
+.PHONY: load
+load: ## measure events, uploads, conversions, downloads, growth on real servers; LOAD=500 videos at once, JOBS=1000000 kept
+	.ci/servers install
+	SOUNDSTRIP_LOAD=$(or $(LOAD),100) SOUNDSTRIP_LOAD_JOBS=$(or $(JOBS),100000) \
+	  TEST_FFMPEG=$${TEST_FFMPEG:-$$(PATH=$(lean)/bin:$$PATH command -v ffmpeg)} .ci/servers with \
+	  go test ./functions/e2e -run TestLoad -count=1 -v -timeout 3h
+
 .PHONY: starts
 starts: ## measure how long each function's process takes until it listens, and its size
 	go test ./functions/e2e -run '^$$' -bench Start -benchtime 10x

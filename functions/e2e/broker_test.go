@@ -24,6 +24,7 @@ type poster struct {
 	broker string
 	secret []byte
 	client *http.Client
+	data   []byte // of each event, JSON; there is none without
 
 	mu    sync.Mutex
 	taken []string // ids of the events that were answered 202
@@ -53,6 +54,11 @@ func (p *poster) post(ctx context.Context, id string) error {
 	e.SetID(id)
 	e.SetSource("/test")
 	e.SetType("test.x")
+	if p.data != nil {
+		if err := e.SetData(event.ApplicationJSON, p.data); err != nil {
+			return err
+		}
+	}
 	r, err := eventing.NewRequest(context.WithoutCancel(ctx), p.broker, e)
 	if err != nil {
 		return err

@@ -258,6 +258,9 @@ func deploy(t *testing.T) *system {
 		stores["MONGODB_VIDEOS_DB"]: "videos", stores["MONGODB_MP3S_DB"]: "mp3s"}}
 	t.Cleanup(func() { r.check(t) })
 	storesOf := func(function string) map[string]string {
+		if os.Getenv("SOUNDSTRIP_LOAD") != "" { // what watches takes time as well
+			return stores
+		}
 		return with(stores, map[string]string{"MONGODB_URI": r.watch(t, function, stores["MONGODB_URI"])})
 	}
 	s.users = oldTable(t, name, true)
