@@ -175,7 +175,7 @@ func parseMails(r io.Reader) (all []left, err error) {
 		body, _ := io.ReadAll(m.Body)
 		found := ready.FindSubmatch(body)
 		to, err := m.Header.AddressList("To")
-		if found != nil && err == nil {
+		if found != nil && err == nil && len(to) > 0 { // a group may be empty
 			all = append(all, left{to[0].Address, string(found[1])})
 		}
 	}
