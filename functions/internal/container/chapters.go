@@ -27,8 +27,8 @@ const (
 	matroskaSeekTo   = "\x53\xac"
 )
 
-// maxAtoms bounds how many chapters are read.
-const maxAtoms = 1000
+// maxAtoms bounds how many chapters are read, and maxPassed how many elements are passed over in search of them.
+const maxAtoms, maxPassed = 1000, 1000
 
 // Chapters reads those of Matroska, two at one time among them, of which ffmpeg leaves out all but the first. It gives
 // none where they cannot be read, and of other containers.
@@ -37,7 +37,8 @@ func (f *File) Chapters() ([]Chapter, error) {
 		return nil, nil
 	}
 	var off int64
-	for level := 0; ; { // below the segment at 2
+	level := 0 // below the segment it is 2
+	for range maxPassed {
 		b, err := f.read(off, ebmlHeader)
 		if err != nil {
 			return nil, err
@@ -59,6 +60,7 @@ func (f *File) Chapters() ([]Chapter, error) {
 			return readChapters(b), err
 		}
 	}
+	return nil, nil
 }
 
 // chaptersAt reads the chapters that the list at the beginning of the segment leads to; nil when it does not.

@@ -3,6 +3,7 @@ package container
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 
 	"github.com/soundstrip/soundstrip/functions/internal/mp3"
 )
@@ -144,7 +145,9 @@ func mpegFrame(b []byte) int {
 func sameStream(a, b []byte) bool { return a[1]&0xfe == b[1]&0xfe && a[2]&0x0c == b[2]&0x0c }
 
 // VBRHeader reads what the first frame of an MP3 says of the others.
-func (f *File) VBRHeader() (mp3.VBRHeader, error) { return mp3.ReadVBRHeader(f.src, f.tag+f.junk) }
+func (f *File) VBRHeader() (mp3.VBRHeader, error) {
+	return mp3.ReadVBRHeader(io.NewSectionReader(f.src, 0, f.size), f.tag+f.junk)
+}
 
 // mp3Complete compares the file with the number of bytes that its first frame says. Some writers count the tag as well.
 // A recorder that was killed has not told it.
