@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,11 +72,12 @@ func (l *Limits) set(word string) error {
 				for range i + 1 {
 					factor *= 1000
 				}
+				break
 			}
 		}
 	}
 	n, err := strconv.ParseInt(value, 10, 32)
-	if err != nil || n <= 0 {
+	if err != nil || n <= 0 || n > math.MaxInt64/factor {
 		return fmt.Errorf("%q: want a number above 0, such as bytes=50G or jobs=200", word)
 	}
 	to := map[string]*int{"jobs": &l.Jobs, "uploads": &l.Uploads, "minutes": &l.Minutes}

@@ -27,6 +27,8 @@ func TestQuotas(t *testing.T) {
 		{"zero", "default jobs=0", nil, "above 0"},
 		{"another's unit", "default jobs=1k", nil, "above 0"},
 		{"too much", "default bytes=99999999999T", nil, "above 0"},
+		{"more than there is", "default bytes=10000000T", nil, "above 0"},
+		{"two units", "default bytes=1Mk", nil, "above 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
