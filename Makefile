@@ -31,6 +31,15 @@ faults: ## kill, cut off and slow down all there is while videos are uploaded, a
 	.ci/servers install
 	.ci/servers with go test -tags faults ./functions/faults -run TestFaults -count=1 -v -timeout 3h
 
+.PHONY: fuzz
+fuzz: ## try all that reads bytes from outside with inputs that Go makes up, TIME=10s for each target
+	TIME=$(or $(TIME),10s) .ci/fuzz
+
+.PHONY: hostile
+hostile: ## convert N=10000 media files that are made to do harm, the same again for the same SEED=1
+	TEST_HOSTILE=$(or $(N),10000) SEED=$(or $(SEED),1) go test ./functions/internal/engine -run '^TestHostile$$' \
+	  -count=1 -v -timeout 12h
+
 .PHONY: mutations
 mutations: ## prove that make faults finds what it should: a dozen bugs, one after the other, must each fail it
 	.ci/servers install
