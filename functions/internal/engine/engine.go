@@ -87,7 +87,7 @@ func (e *Engine) convert(
 	ctx context.Context, src *source, o eventing.Options, dst Destination, progress func(percent int),
 ) (Result, error) {
 	var first error
-	for n := 0; ; n++ {
+	for n := range maxTries {
 		out := &output{dst: dst, progress: progress}
 		r, err := e.convertTrack(ctx, src, o, n, out)
 		if first != nil && errors.Is(err, errNoTrack) {
@@ -98,7 +98,11 @@ func (e *Engine) convert(
 		}
 		first = cmp.Or(first, err)
 	}
+	return Result{}, first
 }
+
+// maxTries is how many tracks are tried: a Blu-ray disc has 32 of sound, and what an MP4 may name are thousands.
+const maxTries = 32
 
 // trackError is why nothing was made of a track.
 type trackError struct{ error }
@@ -134,6 +138,9 @@ func (e *Engine) convertTrack(
 }
 
 func (e *Engine) convertPlan(ctx context.Context, p *plan, o eventing.Options, out *output) (Result, error) {
+	if p.rate > maxRate {
+		return Result{}, unsupported(fmt.Errorf("%d samples a second", p.rate))
+	}
 	x, expected, err := e.encoding(p, o)
 	if err != nil {
 		return Result{}, err
@@ -248,6 +255,10 @@ var mixable = []string{"2.1", "3.0", "3.0(back)", "3.1", "4.0", "4.1", "quad", "
 
 // rates are those of MP3, in samples a second.
 var rates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
+
+// maxRate is more samples a second than any sound has: DSD512 in WavPack has 2,822,400. To make 48,000 of a thousand
+// million, ffmpeg takes more than a gigabyte of memory.
+const maxRate = 4_000_000
 
 // rateFor is the rate that an MP3 of a sound must have so that it loses none of its highs, or the highest; 0 when it is
 // the sound's own, or that is not known.

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -103,6 +104,18 @@ func TestConvertRefuses(t *testing.T) {
 				t.Errorf("Convert(%s): message %q, want one line for the video's owner", tt.name, f.Message)
 			}
 		})
+	}
+}
+
+// TestAbsurdRate: ffmpeg does not get to make fewer of a thousand million samples a second, which takes a gigabyte.
+func TestAbsurdRate(t *testing.T) {
+	t.Parallel()
+	b := read(t, video(t, "sound.wav", "-map", "1:a"))
+	binary.LittleEndian.PutUint32(b[24:], 1_000_000_007)
+	_, _, err := convert(t, newEngine(t, testConfig), b, eventing.Options{})
+	exit := (*ffmpeg.ExitError)(nil)
+	if f := failureIn(t, err); f.Code != Unsupported || f.Passing || errors.As(err, &exit) {
+		t.Errorf("Convert = %v, want %s, before ffmpeg is run", f, Unsupported)
 	}
 }
 
