@@ -13,7 +13,8 @@ func FuzzParseMails(f *testing.F) {
 	const fid = "a00000000000000000000003"
 	const text = "Subject: x\r\n\r\nmp3 file_id: " + fid + " is now ready!\r\n"
 	f.Add([]byte("To: georgio@email.com\r\n" + text))
-	f.Add([]byte("From a Mon Jan\nTo: \"G, \\\"x\\\"\" <g@email.com>, b@email.com\n" + text + "\nFrom b\n\nFrom c\nTo: =?x?=\n\n"))
+	f.Add([]byte("From a Mon Jan\nTo: \"G, \\\"x\\\"\" <g@email.com>, b@email.com\n" + text +
+		"\nFrom b\n\nFrom c\nTo: =?x?=\n\n"))
 	f.Add([]byte("To: hidden:;\r\n" + text))
 	found := regexp.MustCompile("file_id: [0-9a-f]{24} is")
 	f.Fuzz(func(t *testing.T, b []byte) {
