@@ -8,6 +8,7 @@
 //	soundstrip user …                        manages the users of that folder, or of the MySQL that MYSQL_HOST names
 //	soundstrip adopt …                       gives MP3s of the old system to their owners
 //	soundstrip dead …                        lists, shows, replays and drops events that could not be delivered
+//	soundstrip backup FOLDER                 copies the data folder, also while it is served
 package main
 
 import (
@@ -42,8 +43,10 @@ func run(ctx context.Context, env envconfig.Lookuper) error {
 		return runAdopt(ctx, env, args[1:])
 	case args[0] == "dead":
 		return runDead(ctx, env, args[1:], os.Stdout)
+	case args[0] == "backup":
+		return runBackup(ctx, env, args[1:], os.Stdout)
 	default:
 		return fmt.Errorf("soundstrip %q: the commands are serve (or none), convert, send, usage, login, logout, "+
-			"user, adopt and dead", args)
+			"user, adopt, dead and backup", args)
 	}
 }

@@ -26,6 +26,9 @@ type folder struct {
 	db   *sql.DB
 }
 
+// database is the name of its file in the folder.
+const database = "soundstrip.db"
+
 func openFolder(path string) (*folder, error) {
 	f, err := newFolder(path)
 	if err != nil {
@@ -47,7 +50,7 @@ func newFolder(path string) (*folder, error) {
 }
 
 func (f *folder) open() (err error) {
-	f.db, err = sqlite.Open(filepath.Join(f.path, "soundstrip.db"))
+	f.db, err = sqlite.Open(filepath.Join(f.path, database))
 	return err
 }
 
