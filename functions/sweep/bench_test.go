@@ -18,7 +18,7 @@ func BenchmarkSweep(b *testing.B) {
 			// As many jobs like it, at rest.
 			if _, err := s.db.ExecContext(b.Context(), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?)
 INSERT INTO jobs (id, owner, state, mp3, owes, since, leased, expires, doc, kept)
-SELECT printf('%024x', i), 'owner ' || i % 1000, 'notified', printf('a%023x', i), 0, since, 0, expires, doc, 1
+SELECT printf('%024x', i), 'owner ' || (i % 1000), 'notified', printf('a%023x', i), 0, since, 0, expires, doc, 1
 FROM jobs, n WHERE id = ?`, stored, id); err != nil {
 				b.Fatal(err)
 			}
