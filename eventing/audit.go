@@ -1,6 +1,7 @@
 package eventing
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -40,11 +41,16 @@ func (c *ProxyConfig) ClientAddr(r *http.Request) netip.Addr {
 	return addr.Unmap()
 }
 
+// Audit logs what a client did, as [Audit] does.
+func (c *ProxyConfig) Audit(r *http.Request, event, subject, actor, outcome string) {
+	Audit(r.Context(), event, subject, actor, network(c.ClientAddr(r)), outcome)
+}
+
 // Audit logs, in one line, what somebody did that others may want to know later: the event, such as job.deleted, what
 // it was done to, who did it by id, from which network, and how it went. No value may be a secret.
-func (c *ProxyConfig) Audit(r *http.Request, event, subject, actor, outcome string) {
-	slog.InfoContext(r.Context(), "audit",
-		"event", event, "subject", subject, "actor", actor, "network", network(c.ClientAddr(r)), "outcome", outcome)
+func Audit(ctx context.Context, event, subject, actor, from, outcome string) {
+	slog.InfoContext(ctx, "audit",
+		"event", event, "subject", subject, "actor", actor, "network", from, "outcome", outcome)
 }
 
 // network is the /24 of an IPv4 address, or the /48 of an IPv6 address.

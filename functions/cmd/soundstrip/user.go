@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"golang.org/x/term"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 )
@@ -52,12 +56,31 @@ func runUser(ctx context.Context, env envconfig.Lookuper, args []string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, closeUsers(ctx)) }()
-	return userCommand(ctx, users, args, os.Stdin, os.Stdout)
+	slog.SetDefault(serve.Log(os.Stderr, slog.LevelInfo))
+	return userCommand(ctx, users, args, os.Stdin, os.Stdout, func(event, subject string, err error) {
+		outcome := "ok"
+		if err != nil {
+			outcome = "failed"
+		}
+		eventing.Audit(ctx, event, subject, "uid:"+strconv.Itoa(os.Getuid()), "", outcome)
+	})
+}
+
+// audit has on record what was done to a user, by id.
+type audit func(event, subject string, err error)
+
+// audited are the events of the commands that change a user.
+var audited = map[string]string{
+	"add": "user.made", "passwd": "user.changed", "disable": "user.changed", "enable": "user.changed",
+	"promote": "user.changed", "demote": "user.changed", "group": "user.changed", "logout": "token.revoked",
+	"delete": "user.deleted",
 }
 
 // userCommand does what an admin types after "user". A password is read from a line of stdin with --password-stdin, or
 // asked for at a terminal; otherwise one is made up and printed.
-func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.Reader, stdout io.Writer) error {
+func userCommand(
+	ctx context.Context, s *account.Store, args []string, stdin io.Reader, stdout io.Writer, record audit,
+) error {
 	if len(args) == 0 {
 		return errors.New(userUsage)
 	}
@@ -94,7 +117,13 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 		return err
 	}
 	email := emails[0]
+	u, err := s.ByEmail(ctx, email)
+	if err != nil && !errors.Is(err, account.ErrNotFound) {
+		return fmt.Errorf("user %s %s: %w", cmd, email, err)
+	}
+	subject := u.ID
 	done := func(what string, err error) error {
+		record(audited[cmd], subject, err)
 		if err != nil {
 			return fmt.Errorf("user %s %s: %w", cmd, email, err)
 		}
@@ -104,7 +133,8 @@ func userCommand(ctx context.Context, s *account.Store, args []string, stdin io.
 	switch cmd {
 	case "add":
 		return withPassword(*fromStdin, stdin, stdout, func(password string) error {
-			_, err := s.Create(ctx, email, password, *admin)
+			id, err := s.Create(ctx, email, password, *admin)
+			subject = cmp.Or(id, subject)
 			return done("is added", err)
 		})
 	case "passwd":

@@ -23,9 +23,13 @@ func TestUserCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var events []string // what is on record: whose is known, and whether it was done
 	run := func(stdin string, args ...string) (string, error) {
 		var out strings.Builder
-		err := userCommand(t.Context(), s, args, strings.NewReader(stdin), &out)
+		err := userCommand(t.Context(), s, args, strings.NewReader(stdin), &out,
+			func(event, subject string, err error) {
+				events = append(events, fmt.Sprint(event, " ", subject != "", " ", err == nil))
+			})
 		return out.String(), err
 	}
 	for _, tt := range []struct {
@@ -34,35 +38,58 @@ func TestUserCommand(t *testing.T) {
 		stdin string
 		want  string // of the output, or of the error
 		fails bool
+
+		record string
 	}{
-		{name: "add", args: "add georgio@email.com --password-stdin", stdin: "Admin123\n", want: "is added"},
-		{name: "add without line end", args: "add --password-stdin --admin b@email.com", stdin: "Admin123", want: "is added"},
-		{name: "add again", args: "add georgio@email.com", want: account.ErrExists.Error(), fails: true},
-		{name: "no password at all", args: "add c@email.com --password-stdin", want: "too short", fails: true},
+		{name: "add", args: "add georgio@email.com --password-stdin", stdin: "Admin123\n", want: "is added",
+			record: "user.made true true"},
+		{name: "add without line end", args: "add --password-stdin --admin b@email.com", stdin: "Admin123", want: "is added",
+			record: "user.made true true"},
+		{name: "add again", args: "add georgio@email.com", want: account.ErrExists.Error(), fails: true,
+			record: "user.made true false"},
+		{name: "no password at all", args: "add c@email.com --password-stdin", want: "too short", fails: true,
+			record: "user.made false false"},
 		{
 			name: "an endless password", args: "add c@email.com --password-stdin", stdin: strings.Repeat("x", 1<<20),
 			want: "longer than", fails: true,
+			record: "user.made false false",
 		},
-		{name: "make up a password", args: "add c@email.com", want: "shown this once"},
-		{name: "passwd", args: "passwd b@email.com --password-stdin", stdin: "Admin124\r\n", want: "new password"},
-		{name: "disable", args: "disable c@email.com", want: "may not log in"},
-		{name: "promote", args: "promote c@email.com", want: "admin"},
-		{name: "demote", args: "demote b@email.com", want: "no admin"},
-		{name: "group", args: "group georgio@email.com students", want: "students"},
-		{name: "no group", args: "group georgio@email.com Students!", want: "lower case", fails: true},
-		{name: "logout", args: "logout georgio@email.com", want: "log in again"},
-		{name: "add one to delete", args: "add e@email.com --password-stdin", stdin: "Violet-Harbour-7", want: "is added"},
-		{name: "delete", args: "delete e@email.com", want: "is deleted"},
-		{name: "delete again", args: "delete e@email.com", want: account.ErrNotFound.Error(), fails: true},
+		{name: "make up a password", args: "add c@email.com", want: "shown this once",
+			record: "user.made true true"},
+		{name: "passwd", args: "passwd b@email.com --password-stdin", stdin: "Admin124\r\n", want: "new password",
+			record: "user.changed true true"},
+		{name: "disable", args: "disable c@email.com", want: "may not log in",
+			record: "user.changed true true"},
+		{name: "promote", args: "promote c@email.com", want: "admin",
+			record: "user.changed true true"},
+		{name: "demote", args: "demote b@email.com", want: "no admin",
+			record: "user.changed true true"},
+		{name: "group", args: "group georgio@email.com students", want: "students",
+			record: "user.changed true true"},
+		{name: "no group", args: "group georgio@email.com Students!", want: "lower case", fails: true,
+			record: "user.changed true false"},
+		{name: "logout", args: "logout georgio@email.com", want: "log in again",
+			record: "token.revoked true true"},
+		{name: "add one to delete", args: "add e@email.com --password-stdin", stdin: "Violet-Harbour-7", want: "is added",
+			record: "user.made true true"},
+		{name: "delete", args: "delete e@email.com", want: "is deleted",
+			record: "user.deleted true true"},
+		{name: "delete again", args: "delete e@email.com", want: account.ErrNotFound.Error(), fails: true,
+			record: "user.deleted false false"},
 		{name: "rehash", args: "rehash", want: "0 passwords"},
-		{name: "unknown user", args: "enable d@email.com", want: account.ErrNotFound.Error(), fails: true},
+		{name: "unknown user", args: "enable d@email.com", want: account.ErrNotFound.Error(), fails: true,
+			record: "user.changed false false"},
 		{name: "nothing", want: "usage", fails: true},
 		{name: "unknown command", args: "kick b@email.com", want: "usage", fails: true},
 		{name: "no address", args: "add", want: "usage", fails: true},
 		{name: "two addresses", args: "disable b@email.com c@email.com", want: "usage", fails: true},
 		{name: "unknown flag", args: "add d@email.com --root", want: "usage", fails: true},
 	} {
+		events = nil
 		got, err := run(tt.stdin, strings.Fields(tt.args)...)
+		if diff := cmp.Diff(tt.record, strings.Join(events, ", ")); diff != "" {
+			t.Errorf("%s: userCommand(%s) has on record (-want +got):\n%s", tt.name, tt.args, diff)
+		}
 		if tt.fails != (err != nil) {
 			t.Errorf("%s: userCommand(%s) = %v", tt.name, tt.args, err)
 		}
