@@ -33,7 +33,8 @@ func TestUpgrade(t *testing.T) {
 	needCommand(t, "ffmpeg")
 	data := t.TempDir()
 	run(t, "tar", "-xzf", "testdata/2026-11-29.tar.gz", "-C", data)
-	env := []string{"RETENTION_VIDEO=0", "SWEEP_INTERVAL=1s", "SWEEP_GRACE=1s"}
+	// Sweep is not to give up the video that waits, however old it is.
+	env := []string{"RETENTION_VIDEO=0", "SWEEP_INTERVAL=1s", "SWEEP_GRACE=1s", "SWEEP_UNANSWERED=876000h"}
 	s := laptop(t, data, env...)
 	token := login(t, s.url, georgio)
 	if j := await(t, s.url, token, oldWaiting, "notified", "failed"); j.State != "notified" {
