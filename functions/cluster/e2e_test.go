@@ -161,7 +161,7 @@ func post(t *testing.T, secret []byte, job string) (header map[string]string, bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest("POST", "/", nil)
+	r := httptest.NewRequest("POST", "/", bytes.NewReader(structured)) // which is what is signed
 	if err := eventing.Authorize(r, secret, "convert"); err != nil {
 		t.Fatal(err)
 	}
