@@ -451,28 +451,28 @@ func testSplit(t *testing.T, c *cluster, p *person) {
 	first := c.service(namespace, "login").Status.LatestReadyRevisionName
 	second := c.update("login", func(s *servingv1.ServiceSpec) {
 		env := &s.Template.Spec.Containers[0].Env
-		*env = append(*env, corev1.EnvVar{Name: "JWT_TTL", Value: "1h"})
+		*env = append(*env, corev1.EnvVar{Name: "JWT_TTL", Value: "30m"})
 	}).Status.LatestReadyRevisionName
 	traffic := func(targets ...servingv1.TrafficTarget) *servingv1.Service {
 		return c.update("login", func(s *servingv1.ServiceSpec) { s.Traffic = targets })
 	}
-	// The ingress may follow a moment after Knative has told it. The second revision gives a token for an hour. A round
-	// ends as soon as it cannot come out right, since login does not take any number of them.
+	// The ingress may follow a moment after Knative has told it. The second revision gives a token for half an hour, the
+	// first for one. A round ends as soon as it cannot come out right, since login does not take any number of them.
 	const logins = 16
 	routed := func(what, url string, least, most int) {
 		eventually(t, what, func() bool {
-			hours := 0
-			for n := 1; n <= logins && hours <= most && hours+logins-n+1 >= least; n++ {
+			halves := 0
+			for n := 1; n <= logins && halves <= most && halves+logins-n+1 >= least; n++ {
 				switch lifetime, err := p.lifetime(url); {
 				case err != nil:
 					t.Log(err)
 					return false
-				case lifetime == 3600:
-					hours++
+				case lifetime == 1800:
+					halves++
 				}
 			}
-			t.Logf("%d of %d logins at %s went to the new revision", hours, logins, url)
-			if hours >= least && hours <= most {
+			t.Logf("%d of %d logins at %s went to the new revision", halves, logins, url)
+			if halves >= least && halves <= most {
 				return true
 			}
 			<-time.After(time.Second)
