@@ -14,7 +14,6 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/soundstrip/soundstrip/eventing/serve"
 	"github.com/soundstrip/soundstrip/functions/internal/account"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -26,27 +25,15 @@ const adoptUsage = `usage: gives MP3s that the old system made to their owners, 
   soundstrip adopt --mails FILE…   by the mails themselves: one a file, an mbox, or - for stdin
 what has a job already is left alone`
 
-func runAdopt(ctx context.Context, env envconfig.Lookuper, args []string) (err error) {
-	var c userConfig
-	if err := serve.Load(ctx, env, &c); err != nil {
-		return err
-	}
-	f, err := openFolder(c.Data)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.db.Close()) }()
-	users, closeUsers, err := f.accounts(ctx, c.Account)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeUsers(ctx)) }()
-	files, err := f.media(ctx, env)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, files.close(ctx)) }()
-	return adoptCommand(ctx, adopter{users, files.jobs, files.mp3s}, args, os.Stdin, os.Stdout)
+func runAdopt(ctx context.Context, env envconfig.Lookuper, args []string) error {
+	return withUsers(ctx, env, func(f *folder, users *account.Store) (err error) {
+		files, err := f.media(ctx, env)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, files.close(ctx)) }()
+		return adoptCommand(ctx, adopter{users, files.jobs, files.mp3s}, args, os.Stdin, os.Stdout)
+	})
 }
 
 // adopter makes jobs of MP3s that the old system left.

@@ -41,7 +41,23 @@ type userConfig struct {
 	Account account.Config
 }
 
-func runUser(ctx context.Context, env envconfig.Lookuper, args []string) (err error) {
+func runUser(ctx context.Context, env envconfig.Lookuper, args []string) error {
+	return withUsers(ctx, env, func(_ *folder, users *account.Store) error {
+		slog.SetDefault(serve.Log(os.Stderr, slog.LevelInfo))
+		return userCommand(ctx, users, args, os.Stdin, os.Stdout, func(event, subject string, err error) {
+			outcome := "ok"
+			if err != nil {
+				outcome = "failed"
+			}
+			eventing.Audit(ctx, event, subject, "uid:"+strconv.Itoa(os.Getuid()), "", outcome)
+		})
+	})
+}
+
+// withUsers lets a command use the data folder and the users, who may be in the MySQL that MYSQL_HOST names.
+func withUsers(
+	ctx context.Context, env envconfig.Lookuper, use func(f *folder, users *account.Store) error,
+) (err error) {
 	var c userConfig
 	if err := serve.Load(ctx, env, &c); err != nil {
 		return err
@@ -56,14 +72,7 @@ func runUser(ctx context.Context, env envconfig.Lookuper, args []string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, closeUsers(ctx)) }()
-	slog.SetDefault(serve.Log(os.Stderr, slog.LevelInfo))
-	return userCommand(ctx, users, args, os.Stdin, os.Stdout, func(event, subject string, err error) {
-		outcome := "ok"
-		if err != nil {
-			outcome = "failed"
-		}
-		eventing.Audit(ctx, event, subject, "uid:"+strconv.Itoa(os.Getuid()), "", outcome)
-	})
+	return use(f, users)
 }
 
 // audit has on record what was done to a user, by id.
