@@ -60,6 +60,12 @@ memory: ## take 4 GB up and down through every function, and print their largest
 	.ci/servers install
 	SOUNDSTRIP_BIG=4000000000 .ci/servers with go test ./functions/e2e -run TestMemory -count=1 -v -timeout 60m
 
+.PHONY: killed
+killed: ## send 20 GB at 200 Mbit/s to a durable MongoDB while gateway and upload are killed twice each; a quarter of an hour
+	MONGO=durable .ci/servers install
+	SOUNDSTRIP_BIG=20000000000 MONGO=durable .ci/servers with \
+	  go test ./functions/e2e -run TestUploadKilled -count=1 -v -timeout 60m
+
 .PHONY: load
 load: ## measure events, uploads, conversions, downloads, growth on real servers; LOAD=500 videos at once, JOBS=1000000 kept
 	.ci/servers install

@@ -18,11 +18,16 @@ import (
 type pacedBody struct {
 	io.ReadCloser
 	rate int64
+	due  time.Time // when the next byte may come
 }
 
-func (b pacedBody) Read(p []byte) (int, error) {
+func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), 64<<10)])
-	<-time.After(time.Duration(n) * time.Second / time.Duration(b.rate))
+	if now := time.Now(); b.due.Before(now.Add(-time.Second)) {
+		b.due = now
+	}
+	b.due = b.due.Add(time.Duration(n) * time.Second / time.Duration(b.rate))
+	<-time.After(time.Until(b.due))
 	return n, err
 }
 
@@ -50,7 +55,7 @@ func BenchmarkSend(b *testing.B) {
 	line := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		if r.In.Method == http.MethodPatch {
-			r.Out.Body = pacedBody{r.Out.Body, rate}
+			r.Out.Body = &pacedBody{ReadCloser: r.Out.Body, rate: rate}
 		}
 	}, FlushInterval: -1})
 	defer line.Close()
