@@ -144,8 +144,8 @@ func newBench(t *testing.T, runs int) *bench {
 	b.env = with(b.env, map[string]string{"EVENT_SECRET": secret, "FFMPEG": cmp.Or(os.Getenv("FFMPEG"), "ffmpeg"),
 		"GODEBUG": "", "CONVERT_TIMEOUT": "1h",
 		"FFMPEG_BINARY": "ffmpeg"}) // else moviepy takes one of its own
-	b.videos = media.NewGridFS(b.client.Database(b.env["MONGODB_VIDEOS_DB"]))
-	b.mp3s = media.NewGridFS(b.client.Database(b.env["MONGODB_MP3S_DB"]))
+	b.videos = media.NewGridFS(b.client.Database(b.env["MONGODB_VIDEOS_DB"]), nil)
+	b.mp3s = media.NewGridFS(b.client.Database(b.env["MONGODB_MP3S_DB"]), nil)
 	return b
 }
 
@@ -405,7 +405,7 @@ func (b *bench) chunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
-	video, err := media.NewGridFS(client.Database(database)).Open(t.Context(), id)
+	video, err := media.NewGridFS(client.Database(database), nil).Open(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func pad(t *testing.T, file string, size int64) {
 func bigMP3(t *testing.T, s *system, size int64) string {
 	t.Helper()
 	info := media.Info{ID: media.NewID(), Name: "big.mp3", Owner: "georgio@email.com"}
-	w, err := media.NewGridFS(s.mongo.Database(s.env["MONGODB_MP3S_DB"])).Create(ctx(t), info)
+	w, err := media.NewGridFS(s.mongo.Database(s.env["MONGODB_MP3S_DB"]), nil).Create(ctx(t), info)
 	if err != nil {
 		t.Fatal(err)
 	}

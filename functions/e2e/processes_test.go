@@ -258,7 +258,7 @@ func deploy(t *testing.T) *system {
 		stores["MONGODB_VIDEOS_DB"]: "videos", stores["MONGODB_MP3S_DB"]: "mp3s"}}
 	t.Cleanup(func() { r.check(t) })
 	storesOf := func(function string) map[string]string {
-		if os.Getenv("SOUNDSTRIP_LOAD") != "" { // what watches takes time as well
+		if os.Getenv("SOUNDSTRIP_LOAD")+os.Getenv("SOUNDSTRIP_BIG") != "" { // what watches takes time as well
 			return stores
 		}
 		return with(stores, map[string]string{"MONGODB_URI": r.watch(t, function, stores["MONGODB_URI"])})
@@ -286,6 +286,9 @@ func deploy(t *testing.T) *system {
 	broker := run("broker", with(events, map[string]string{"AMQP_URL": s.amqp, "BROKER_TRIGGERS": triggers}))
 	sink := map[string]string{"K_SINK": broker.url}
 	quotas := map[string]string{"QUOTAS": "default; students bytes=1M"}
+	if floor := os.Getenv("STORE_MIN_FREE"); floor != "" {
+		quotas["STORE_MIN_FREE"] = floor
+	}
 	lease := map[string]string{"CONVERT_LEASE": "3s"}
 	for range 2 {
 		s.converters = append(s.converters, run("convert", with(storesOf("convert"), events, lease)))

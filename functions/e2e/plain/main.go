@@ -43,7 +43,7 @@ func run(ctx context.Context, env envconfig.Lookuper) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	videos, mp3s := media.NewGridFS(client.Database(c.Videos)), media.NewGridFS(client.Database(c.MP3s))
+	videos, mp3s := media.NewGridFS(client.Database(c.Videos), nil), media.NewGridFS(client.Database(c.MP3s), nil)
 	for _, id := range os.Args[2:] {
 		video, mp3 := filepath.Join(dir, "video"), filepath.Join(dir, "out.mp3")
 		err := download(ctx, videos, id, video)

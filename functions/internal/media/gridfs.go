@@ -23,17 +23,18 @@ import (
 // cannot seek, and cannot hold a chunk back.
 type GridFS struct {
 	files, chunks *mongo.Collection
+	wire          Wire              // for chunks; nil is the driver
 	drafts        *mongo.Collection // ours: see mark
 
 	mu      sync.Mutex
 	indexed bool
 }
 
-// NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. It does
-// not connect.
-func NewGridFS(db *mongo.Database) *GridFS {
+// NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. Chunks
+// go by the wire, if there is one. It does not connect.
+func NewGridFS(db *mongo.Database, wire Wire) *GridFS {
 	return &GridFS{files: db.Collection("fs.files"), chunks: db.Collection("fs.chunks"),
-		drafts: db.Collection("fs.drafts")}
+		drafts: db.Collection("fs.drafts"), wire: wire}
 }
 
 const (
@@ -59,14 +60,6 @@ type fileDoc struct {
 type metadata struct {
 	Owner  string `bson:"owner,omitempty"`
 	SHA256 string `bson:"sha256,omitempty"`
-}
-
-// chunkDoc is a document of fs.chunks.
-type chunkDoc struct {
-	ID   bson.ObjectID `bson:"_id"`
-	File bson.ObjectID `bson:"files_id"`
-	N    int64         `bson:"n,minsize"` // an int32 as well
-	Data []byte        `bson:"data"`
 }
 
 func (d fileDoc) info() Info {
@@ -108,15 +101,14 @@ type gridWriter struct {
 	ctx    context.Context // bounds the writes, as Store.Create says
 	bucket *GridFS
 	id     bson.ObjectID
-	next   int64      // number of the chunk that is being filled
-	chunk  []byte     // and its bytes so far
-	hashed int        // how many of those the sum has
-	ready  []chunkDoc // full chunks for the next insert
-	held   []chunkDoc // full chunks with reserved bytes, for the last insert
-	spare  [][]byte   // buffers to fill again
+	next   int64        // number of the chunk that is being filled
+	filled *insertion   // has that chunk, and full ones before it
+	hashed int          // how many bytes of that chunk the sum has
+	hold   bool         // whether filled has reserved bytes
+	held   []*insertion // those that had them, for the last
 
-	inserting sync.WaitGroup // of one insert, which runs beside the writing
-	sent      []chunkDoc     // its chunks
+	inserting sync.WaitGroup // of one insertion, which runs beside the writing
+	sent      *insertion     // that one, or one to fill again
 	insertErr error          // and how it ended
 }
 
@@ -129,7 +121,7 @@ func (s *GridFS) Create(ctx context.Context, info Info) (Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create file %q: %w", info.ID, err)
 	}
-	return &gridWriter{draft: newDraft(info), ctx: ctx, bucket: s, id: id}, nil
+	return s.writer(ctx, newDraft(info), id)
 }
 
 // Resume is of [Store]. The state holds the chunk that is not full, so that chunks once written do not change. The
@@ -147,18 +139,30 @@ func (s *GridFS) Resume(ctx context.Context, info Info, state []byte) (Writer, e
 	if err != nil {
 		return nil, err
 	}
-	w := &gridWriter{draft: d, ctx: ctx, bucket: s, id: id, next: d.info.Length / chunkSize}
 	if int64(len(tail)) != d.info.Length%chunkSize {
 		return nil, fmt.Errorf("resume file %s at %d: its state has %d bytes", info.ID, d.info.Length, len(tail))
 	}
+	w, err := s.writer(ctx, d, id)
+	if err != nil {
+		return nil, err
+	}
 	if len(tail) > 0 {
-		w.chunk = append(w.buffer(), tail...)
+		w.filled.begin(id, w.next)
+		w.filled.extend(copy(w.filled.space(), tail))
 		w.hashed = len(tail)
 	}
 	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id, "n": bson.M{"$gte": w.next}}); err != nil {
 		return nil, fmt.Errorf("resume file %s: %w", info.ID, err)
 	}
 	return w, nil
+}
+
+// writer goes on behind the bytes that the draft has, but for those of a chunk that is not full.
+func (s *GridFS) writer(ctx context.Context, d draft, id bson.ObjectID) (*gridWriter, error) {
+	w := &gridWriter{draft: d, ctx: ctx, bucket: s, id: id, next: d.info.Length / chunkSize}
+	var err error
+	w.filled, err = newInsertion(s.chunks)
+	return w, err
 }
 
 // free gives the id of a file to be. To abort a second file of the same id would remove the first.
@@ -194,17 +198,17 @@ func (w *gridWriter) ReadFrom(src io.Reader) (n int64, err error) {
 		if err := w.ctx.Err(); err != nil {
 			return n, w.fail("write", err)
 		}
-		if w.chunk == nil {
-			w.chunk = w.buffer()
+		if !w.filled.open() {
+			w.filled.begin(w.id, w.next)
 		}
-		k, readErr := src.Read(w.chunk[len(w.chunk):chunkSize])
-		w.chunk = w.chunk[:len(w.chunk)+k]
+		k, readErr := src.Read(w.filled.space())
+		w.filled.extend(k)
 		w.info.Length += int64(k)
 		n += int64(k)
-		if len(w.chunk) == chunkSize {
+		if len(w.filled.last()) == chunkSize {
 			w.seal()
 		}
-		if len(w.ready) == batch {
+		if !w.filled.open() && len(w.filled.data) == batch {
 			if err := w.flush(w.ctx); err != nil {
 				return n, w.fail("write", err)
 			}
@@ -218,46 +222,44 @@ func (w *gridWriter) ReadFrom(src io.Reader) (n int64, err error) {
 	}
 }
 
-func (w *gridWriter) buffer() []byte {
-	if n := len(w.spare); n > 0 {
-		b := w.spare[n-1]
-		w.spare = w.spare[:n-1]
-		return b[:0]
-	}
-	return make([]byte, 0, chunkSize)
-}
-
 // seal ends the chunk that is being filled.
 func (w *gridWriter) seal() {
-	c := chunkDoc{ID: bson.NewObjectID(), File: w.id, N: w.next, Data: w.chunk}
-	if w.overlaps(w.next*chunkSize, len(w.chunk)) {
-		w.held = append(w.held, c)
-	} else {
-		w.ready = append(w.ready, c)
-	}
-	w.hash(w.chunk[w.hashed:])
+	data := w.filled.last()
+	w.hold = w.hold || w.overlaps(w.next*chunkSize, len(data))
+	w.hash(data[w.hashed:])
+	w.filled.end()
 	w.next++
-	w.chunk, w.hashed = nil, 0
+	w.hashed = 0
 }
 
-// flush begins to insert the chunks that are ready, when those before are there.
+// flush begins to insert the chunks that are full, when those before are there.
 func (w *gridWriter) flush(ctx context.Context) error {
-	if err := w.settle(); err != nil || len(w.ready) == 0 {
+	if err := w.settle(); err != nil || len(w.filled.data) == 0 {
 		return err
 	}
-	w.sent, w.ready = w.ready, w.sent
-	w.inserting.Go(func() { _, w.insertErr = w.bucket.chunks.InsertMany(ctx, w.sent) })
+	if w.hold || w.sent == nil {
+		another, err := newInsertion(w.bucket.chunks)
+		if err != nil {
+			return err
+		}
+		if w.hold {
+			w.held, w.filled, w.hold = append(w.held, w.filled), another, false
+			return nil
+		}
+		w.sent = another
+	}
+	w.sent, w.filled = w.filled, w.sent
+	w.inserting.Go(func() { w.insertErr = w.bucket.insert(ctx, w.sent) })
 	return nil
 }
 
-// settle waits for the insert and the hash, so that the buffers can be filled again.
+// settle waits for the insertion and the hash, so that the buffers can be filled again.
 func (w *gridWriter) settle() error {
 	w.inserting.Wait()
 	w.sum.wait()
-	for _, c := range w.sent {
-		w.spare = append(w.spare, c.Data)
+	if w.sent != nil {
+		w.sent.reset()
 	}
-	w.sent = w.sent[:0]
 	return w.insertErr
 }
 
@@ -273,10 +275,12 @@ func (w *gridWriter) Patch(p []byte) error {
 	if err := w.patchable(p); err != nil {
 		return err
 	}
-	for _, c := range append(w.held, chunkDoc{N: w.next, Data: w.chunk}) {
-		off := c.N * chunkSize
-		if w.overlaps(off, len(c.Data)) {
-			copy(c.Data[max(0, w.from-off):], p[max(0, off-w.from):])
+	for _, i := range append(w.held, w.filled) {
+		for k := range i.data {
+			off, data := (i.next+int64(k))*chunkSize, i.chunk(k)
+			if w.overlaps(off, len(data)) {
+				copy(data[max(0, w.from-off):], p[max(0, off-w.from):])
+			}
 		}
 	}
 	return nil
@@ -287,14 +291,16 @@ func (w *gridWriter) Suspend(ctx context.Context) ([]byte, error) {
 		_ = w.settle() // nothing goes on behind a writer that has ended
 		return nil, w.err
 	}
+	tail := bytes.Clone(w.filled.last())
+	w.filled.cut()
 	if err := w.flush(ctx); err != nil {
 		return nil, w.fail("suspend", err)
 	}
 	if err := w.settle(); err != nil {
 		return nil, w.fail("suspend", err)
 	}
-	_, _ = w.sum.Write(w.chunk[w.hashed:]) // has no error
-	return w.suspend(w.chunk)
+	_, _ = w.sum.Write(tail[w.hashed:]) // has no error
+	return w.suspend(tail)
 }
 
 func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
@@ -311,17 +317,22 @@ func (w *gridWriter) Commit(ctx context.Context) (Info, error) {
 }
 
 func (w *gridWriter) commit(ctx context.Context) error {
-	if len(w.chunk) > 0 {
+	if len(w.filled.last()) > 0 {
 		w.seal()
 	}
-	w.ready, w.held = append(w.ready, w.held...), nil
+	w.filled.cut()
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
 	if err := w.settle(); err != nil {
 		return err
 	}
-	w.ready, w.sent, w.spare = nil, nil, nil
+	for _, i := range w.held {
+		if err := w.bucket.insert(ctx, i); err != nil {
+			return err
+		}
+	}
+	w.filled, w.sent, w.held = nil, nil, nil
 	if err := w.check(ctx); err != nil {
 		return err
 	}
@@ -366,7 +377,7 @@ func (w *gridWriter) Abort(ctx context.Context) error {
 	}
 	w.err = errClosed
 	_ = w.settle() // or what is being inserted would stay
-	w.chunk, w.ready, w.sent, w.held, w.spare = nil, nil, nil, nil, nil
+	w.filled, w.sent, w.held = nil, nil, nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	// The file's document as well: a Commit that failed may have stored it before its answer was lost.

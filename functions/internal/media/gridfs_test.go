@@ -22,7 +22,7 @@ import (
 func TestGridFSReadsOthers(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	s := media.NewGridFS(db)
+	s := media.NewGridFS(db, nil)
 	content := noise(2<<20 + 3)
 	for _, size := range []int32{16 << 10, 255 << 10, 1 << 20, 5 << 20} {
 		id, err := db.GridFSBucket().UploadFromStream(t.Context(), "flask.mp4", bytes.NewReader(content),
@@ -56,7 +56,7 @@ func TestGridFSReadsOthers(t *testing.T) {
 func TestGridFSReadsSparseDocuments(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	s := media.NewGridFS(db)
+	s := media.NewGridFS(db, nil)
 	tests := []struct {
 		name string
 		doc  bson.M
@@ -102,7 +102,7 @@ func TestGridFSReadsSparseDocuments(t *testing.T) {
 func TestGridFSNoticesDamage(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	s := media.NewGridFS(db)
+	s := media.NewGridFS(db, nil)
 	chunks := db.Collection("fs.chunks")
 	tests := []struct {
 		name   string
@@ -150,7 +150,7 @@ func TestGridFSWritesForOthers(t *testing.T) {
 	t.Parallel()
 	db := database(t)
 	content := noise(3*chunk + 1)
-	id, w := begin(t, media.NewGridFS(db), "ann")
+	id, w := begin(t, media.NewGridFS(db, nil), "ann")
 	write(t, w, content[:10])
 	if err := w.Reserve(100); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestGridFSWritesForOthers(t *testing.T) {
 // A long upload that still goes on is no orphan, however long ago it began.
 func TestGridFSSweepSparesLongUploads(t *testing.T) {
 	t.Parallel()
-	s := media.NewGridFS(database(t))
+	s := media.NewGridFS(database(t), nil)
 	id := bson.NewObjectIDFromTimestamp(time.Now().Add(-48 * time.Hour)).Hex()
 	w, err := s.Create(t.Context(), media.Info{ID: id, Owner: "ann"})
 	if err != nil {
@@ -228,7 +228,7 @@ func TestGridFSSweepSparesLongUploads(t *testing.T) {
 func TestGridFSAbortWaits(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	s := media.NewGridFS(db)
+	s := media.NewGridFS(db, nil)
 	for range 10 {
 		_, w := begin(t, s, "ann")
 		if _, err := w.Write(noise(8 * chunk)); err != nil {
@@ -263,7 +263,7 @@ func TestGridFSSweepsManyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := 0
-	n, err := media.NewGridFS(db).Sweep(t.Context(), inAnHour(),
+	n, err := media.NewGridFS(db, nil).Sweep(t.Context(), inAnHour(),
 		func(_ context.Context, files []media.Info) (map[string]bool, error) {
 			asked++
 			return map[string]bool{docs[0]["_id"].(bson.ObjectID).Hex(): true, files[len(files)-1].ID: true}, nil
@@ -277,7 +277,7 @@ func TestGridFSSweepsManyFiles(t *testing.T) {
 // The memory of a stream does not grow with the file.
 func TestGridFSMemory(t *testing.T) { //nolint:paralleltest // the heap is everybody's
 	const size, limit = 32 << 20, 20 << 20
-	s := media.NewGridFS(database(t))
+	s := media.NewGridFS(database(t), nil)
 	id, w := begin(t, s, "ann")
 	block := noise(1 << 20)
 	for n := 0; n < size; n += len(block) {

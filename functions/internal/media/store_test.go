@@ -48,7 +48,25 @@ func TestFolder(t *testing.T) {
 
 func TestGridFS(t *testing.T) {
 	t.Parallel()
-	testStore(t, func(t *testing.T) media.Store { return media.NewGridFS(database(t)) })
+	testStore(t, func(t *testing.T) media.Store { return media.NewGridFS(database(t), nil) })
+}
+
+// TestGridFSByWire is with the wire of the real programs.
+func TestGridFSByWire(t *testing.T) {
+	t.Parallel()
+	testStore(t, func(t *testing.T) media.Store {
+		name := database(t).Name()
+		stores, err := mongodb.Open(mongodb.Config{URI: os.Getenv("TEST_MONGODB_URI"), Videos: name, MP3s: name, Database: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := stores.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		return stores.Videos
+	})
 }
 
 // database gives an empty database of the server that the environment names.

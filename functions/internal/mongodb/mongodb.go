@@ -48,6 +48,14 @@ type Config struct {
 //
 // Without TLS it connects to this machine only, unless STORES_PLAIN says otherwise.
 func Connect(c Config) (*mongo.Client, error) {
+	o, err := checkedOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	return connect(o)
+}
+
+func checkedOptions(c Config) (*options.ClientOptions, error) {
 	o := clientOptions(c)
 	for _, address := range o.Hosts {
 		host, _, err := net.SplitHostPort(address)
@@ -61,7 +69,7 @@ func Connect(c Config) (*mongo.Client, error) {
 	if telemetry.Tracing() {
 		o.SetMonitor(monitor())
 	}
-	return connect(o)
+	return o, nil
 }
 
 func connect(o *options.ClientOptions) (*mongo.Client, error) {
@@ -108,21 +116,27 @@ type Stores struct {
 
 // Open makes the stores of one client; like [Connect] it does not wait for the server.
 func Open(c Config) (Stores, error) {
-	client, err := Connect(c)
+	o, err := checkedOptions(c)
 	if err != nil {
 		return Stores{}, err
 	}
-	return open(client, c), nil
+	client, err := connect(o)
+	if err != nil {
+		return Stores{}, err
+	}
+	return open(client, &wire{options: o}, c), nil
 }
 
-func open(client *mongo.Client, c Config) Stores {
+func open(client *mongo.Client, w *wire, c Config) Stores {
 	return Stores{
-		Videos:   media.NewGridFS(client.Database(c.Videos)),
-		MP3s:     media.NewGridFS(client.Database(c.MP3s)),
+		Videos:   media.NewGridFS(client.Database(c.Videos), w),
+		MP3s:     media.NewGridFS(client.Database(c.MP3s), w),
 		Jobs:     job.NewMongo(client.Database(c.Database)),
 		Uploads:  job.NewMongoUploads(client.Database(c.Database)),
 		Feeds:    job.NewMongoFeeds(client.Database(c.Database)),
 		Webhooks: job.NewMongoWebhooks(client.Database(c.Database)),
-		Close:    client.Disconnect,
+		Close: func(ctx context.Context) error {
+			return errors.Join(w.close(ctx), client.Disconnect(ctx))
+		},
 	}
 }

@@ -119,19 +119,20 @@ func TestStoresKeepConcerns(t *testing.T) {
 	name := "mongodb_test_" + bson.NewObjectID().Hex()
 	c := Config{URI: uri + careless, Videos: name, MP3s: name, Database: name}
 	sent := commands{}
-	client, err := connect(clientOptions(c).SetMonitor(&event.CommandMonitor{Started: sent.add}))
+	o := clientOptions(c).SetMonitor(&event.CommandMonitor{Started: sent.add})
+	client, err := connect(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	stores := open(client, &wire{options: o}, c)
 	t.Cleanup(func() {
 		if err := client.Database(name).Drop(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := client.Disconnect(context.Background()); err != nil {
+		if err := stores.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	stores := open(client, c)
 	useFiles(t, stores.Videos)
 	useJobs(t, stores.Jobs)
 
