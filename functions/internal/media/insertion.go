@@ -24,8 +24,8 @@ type Wire interface {
 // ErrSent is what a command failed with that may have been done.
 var ErrSent = errors.New("the command was sent")
 
-// insertion is the command to insert chunks of a file, in the bytes that go over the wire. What is uploaded is read into
-// its place there: the driver copies each document four times on its way, which takes as long as to send it.
+// insertion is the command to insert chunks of a file, in the bytes that go over the wire. What is uploaded is read
+// into its place there: the driver copies each document four times on its way, which takes as long as to send it.
 type insertion struct {
 	message  []byte
 	sequence int32 // where the length of the documents is

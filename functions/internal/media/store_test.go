@@ -56,7 +56,7 @@ func TestGridFSByWire(t *testing.T) {
 	t.Parallel()
 	testStore(t, func(t *testing.T) media.Store {
 		name := database(t).Name()
-		stores, err := mongodb.Open(mongodb.Config{URI: os.Getenv("TEST_MONGODB_URI"), Videos: name, MP3s: name, Database: name})
+		stores, err := mongodb.Open(mongodb.Config{URI: os.Getenv("TEST_MONGODB_URI"), Videos: name})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,9 +16,9 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/media"
 )
 
-// wire is the lower half of the driver, which finds the primary, logs in and keeps connections, without the upper, which
-// copies what it sends. The driver promises nothing of these packages from release to release, so no other file needs
-// them but that of a chunk's message. The connections are not the client's; there are none before the first message.
+// wire is the lower half of the driver, which finds the primary, logs in and keeps connections, without the upper,
+// which copies what it sends. The driver promises nothing of these packages from release to release, so no other file
+// needs them but that of a chunk's message. The connections are not the client's, and begin with the first message.
 type wire struct {
 	options *options.ClientOptions
 
