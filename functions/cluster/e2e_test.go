@@ -58,6 +58,7 @@ func TestCluster(t *testing.T) { //nolint:paralleltest // it has the cluster for
 		{"pod deleted", testDeleted},
 		{"pod killed", testKilled},
 		{"brokers killed", testBrokersKilled},
+		{"faults", testFaults},
 		{"kn service update", testUpdate},
 		{"scale without a revision", testScale},
 		{"traffic split and rollback", testSplit},
