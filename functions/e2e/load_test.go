@@ -83,10 +83,11 @@ func (l *load) uploads(t *testing.T) {
 		seconds, _ := strconv.ParseFloat(m[3], 64)
 		said[m[1]] = fmt.Sprintf("%s, %.0f", m[2], float64(1<<30)/1e6/seconds)
 	}
-	if len(said) != 4 {
-		t.Fatalf("BenchmarkTus measured %v, want sha256, tusd, folder and gridfs:\n%s", said, out)
+	if said["tusd"] == "" || said["folder"] == "" || said["gridfs"] == "" {
+		t.Fatalf("BenchmarkTus measured %v, want tusd, folder and gridfs:\n%s", said, out)
 	}
-	beside := fmt.Sprintf("tusd %s; SHA-256 alone, which tusd does not calculate, %s", said["tusd"], said["sha256"])
+	beside := fmt.Sprintf("tusd %s; nginx's WebDAV %s; SHA-256 alone, which those two do not calculate, %s", said["tusd"],
+		cmp.Or(said["nginx"], "is not here"), said["sha256"])
 	l.row("upload into a folder: CPU s a GiB, MB/s", beside, "%s", said["folder"])
 	l.row("upload into GridFS: CPU s a GiB, MB/s", beside, "%s", said["gridfs"])
 }

@@ -1,11 +1,14 @@
 package upload
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +16,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -27,8 +31,8 @@ import (
 )
 
 // BenchmarkTus uploads a GiB by curl in one request, and measures the server's CPU time and the time until all is on
-// the disk: ours, and tusd's handler with its own store of files, which calculates no SHA-256. What that costs is
-// measured alone.
+// the disk: ours, and beside it tusd's handler with its own store of files, and nginx's WebDAV where there is an nginx.
+// Those two calculate no SHA-256. What that costs is measured alone.
 func BenchmarkTus(b *testing.B) {
 	const size = 1 << 30
 	file := filepath.Join(b.TempDir(), "video.mp4")
@@ -36,7 +40,7 @@ func BenchmarkTus(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Run("sha256", func(b *testing.B) {
-		measure(b, func() {
+		measure(b, cpuTime, func() {
 			f, err := os.Open(file)
 			if err == nil {
 				_, err = io.Copy(sha256.New(), f)
@@ -56,20 +60,25 @@ func BenchmarkTus(b *testing.B) {
 		}
 		server := httptest.NewServer(http.StripPrefix(tusBase, h))
 		defer server.Close()
-		measure(b, func() {
-			id := path.Base(curlUpload(b, server.URL+tusBase, file, size))
-			f, err := os.OpenFile(filepath.Join(dir, id), os.O_RDWR, 0)
-			if err == nil {
-				err = errors.Join(f.Sync(), f.Close(), os.Remove(f.Name()))
-			}
+		measure(b, cpuTime, func() {
+			syncAndRemove(b, filepath.Join(dir, path.Base(curlUpload(b, server.URL+tusBase, file, size))))
+		})
+	})
+	b.Run("nginx", func(b *testing.B) {
+		dir := b.TempDir()
+		url, cpu := nginx(b, dir)
+		measure(b, cpu, func() {
+			out, err := exec.CommandContext(b.Context(), "curl", "-sS", "-f", "-T", file, "-H", "Expect:", url+"/video.mp4").
+				CombinedOutput()
 			if err != nil {
-				b.Fatal(err)
+				b.Fatalf("curl: %v %s", err, out)
 			}
+			syncAndRemove(b, filepath.Join(dir, "video.mp4"))
 		})
 	})
 	b.Run("folder", func(b *testing.B) {
 		s := newTusSetup(b, size)
-		measure(b, func() { s.drop(b, curlUpload(b, s.url+"/files", file, size)) })
+		measure(b, cpuTime, func() { s.drop(b, curlUpload(b, s.url+"/files", file, size)) })
 	})
 	b.Run("gridfs", func(b *testing.B) {
 		uri := os.Getenv("TEST_MONGODB_URI")
@@ -87,7 +96,7 @@ func BenchmarkTus(b *testing.B) {
 		server := httptest.NewServer(h)
 		defer server.Close()
 		s := &tusSetup{videos: stores.Videos}
-		measure(b, func() { s.drop(b, curlUpload(b, server.URL+"/files", file, size)) })
+		measure(b, cpuTime, func() { s.drop(b, curlUpload(b, server.URL+"/files", file, size)) })
 	})
 }
 
@@ -112,14 +121,84 @@ func writeNoise(name string, size int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// measure reports CPU time and time of a GiB.
-func measure(b *testing.B, once func()) {
+func syncAndRemove(b *testing.B, name string) {
 	b.Helper()
-	before := cpuTime(b)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), os.Remove(name))
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// nginx serves WebDAV in a folder, and tells the CPU time that it has used.
+func nginx(b *testing.B, dir string) (url string, cpu func(*testing.B) time.Duration) {
+	b.Helper()
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		b.Skip("there is no nginx")
+	}
+	l, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close() // nginx takes it
+	own := b.TempDir()
+	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+events {}
+http {
+  access_log off; client_max_body_size 0; client_body_temp_path %[2]s/part;
+  proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+  server { listen %[3]s; root %[2]s; dav_methods PUT; }
+}`, own, dir, address)
+	file := filepath.Join(own, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(program, "-c", file, "-p", own)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for deadline := time.Now().Add(time.Minute); ; {
+		c, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", address)
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("nginx: %v %s", err, &said)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return "http://" + address, func(b *testing.B) time.Duration {
+		b.Helper()
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		var ticks [2]int64 // utime and stime of proc_pid_stat(5), of 10 ms each
+		for i, field := range strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[11:13] {
+			if ticks[i], err = strconv.ParseInt(field, 10, 64); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return time.Duration(ticks[0]+ticks[1]) * 10 * time.Millisecond
+	}
+}
+
+// measure reports CPU time, which cpu reads, and time of a GiB.
+func measure(b *testing.B, cpu func(*testing.B) time.Duration, once func()) {
+	b.Helper()
+	before := cpu(b)
 	for b.Loop() {
 		once()
 	}
-	b.ReportMetric((cpuTime(b)-before).Seconds()/float64(b.N), "cpu-s/GiB")
+	b.ReportMetric((cpu(b)-before).Seconds()/float64(b.N), "cpu-s/GiB")
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/GiB")
 	b.ReportMetric(0, "ns/op")
 }
