@@ -101,11 +101,13 @@ type gridWriter struct {
 	ctx    context.Context // bounds the writes, as Store.Create says
 	bucket *GridFS
 	id     bson.ObjectID
-	next   int64        // number of the chunk that is being filled
-	filled *insertion   // has that chunk, and full ones before it
-	hashed int          // how many bytes of that chunk the sum has
-	hold   bool         // whether filled has reserved bytes
-	held   []*insertion // those that had them, for the last
+	next   int64         // number of the chunk that is being filled
+	start  int64         // of the first that it filled
+	mine   bson.ObjectID // and the id of that
+	filled *insertion    // has that chunk, and full ones before it
+	hashed int           // how many bytes of that chunk the sum has
+	hold   bool          // whether filled has reserved bytes
+	held   []*insertion  // those that had them, for the last
 
 	inserting sync.WaitGroup // of one insertion, which runs beside the writing
 	sent      *insertion     // that one, or one to fill again
@@ -225,6 +227,9 @@ func (w *gridWriter) ReadFrom(src io.Reader) (n int64, err error) {
 // seal ends the chunk that is being filled.
 func (w *gridWriter) seal() {
 	data := w.filled.last()
+	if w.mine.IsZero() {
+		w.start, w.mine = w.next, w.filled.id
+	}
 	w.hold = w.hold || w.overlaps(w.next*chunkSize, len(data))
 	w.hash(data[w.hashed:])
 	w.filled.end()
@@ -349,26 +354,54 @@ func (w *gridWriter) commit(ctx context.Context) error {
 }
 
 // commitTime bounds a Commit: half a minute, and a second for each 4 MiB of the file. A server that is busy with others
-// may be as slow as that when all of it is read, and some servers read it to count the chunks.
+// may be as slow as that when all of it is read, as check may.
 func commitTime(length int64) time.Duration {
 	const rate = 4 << 20 // bytes a second
 	return 30*time.Second + time.Duration(length/rate)*time.Second
 }
 
-// check sees that all chunks are there: [GridFS.Sweep] removes those of a writer that was silent for too long. With
-// reserved bytes it reads them all, since they cannot be hashed before those. The alternatives are no hash, or the MP3
-// in memory; and an MP3 is small beside the video that was read for it.
+// check sees that nobody took this writer for dead. [GridFS.Sweep] removes the chunks of one that was silent for too
+// long, beginning with the first; and a writer that resumes removes those behind the state, which is where this one
+// began. To count all chunks would take longer the longer the file is.
+//
+// With reserved bytes it reads the file, since it cannot be hashed before those. The alternatives are no hash, or the
+// MP3 in memory; and an MP3 is small beside the video that was read for it.
 func (w *gridWriter) check(ctx context.Context) error {
 	if w.to != 0 {
 		w.sum.Reset()
 		_, err := io.Copy(&w.sum, w.bucket.file(ctx, fileDoc{ID: w.id, Length: w.info.Length, ChunkSize: chunkSize}))
 		return err
 	}
-	n, err := w.bucket.chunks.CountDocuments(ctx, bson.M{"files_id": w.id})
-	if err == nil && n != w.next {
-		err = fmt.Errorf("%d of %d chunks are there", n, w.next)
+	if w.next == 0 {
+		return nil
 	}
-	return err
+	marks := []int64{0, w.next - 1}
+	if !w.mine.IsZero() {
+		marks = append(marks, w.start)
+	}
+	slices.Sort(marks)
+	marks = slices.Compact(marks)
+	var there []struct {
+		ID bson.ObjectID `bson:"_id"`
+		N  int64         `bson:"n"`
+	}
+	cur, err := w.bucket.chunks.Find(ctx, bson.M{"files_id": w.id, "n": bson.M{"$in": marks}},
+		options.Find().SetProjection(bson.M{"_id": 1, "n": 1}))
+	if err == nil {
+		err = cur.All(ctx, &there)
+	}
+	if err != nil {
+		return err
+	}
+	if len(there) != len(marks) {
+		return fmt.Errorf("%d of the chunks %v are there", len(there), marks)
+	}
+	for _, c := range there {
+		if c.N == w.start && !w.mine.IsZero() && c.ID != w.mine {
+			return fmt.Errorf("another writer has written chunk %d", c.N)
+		}
+	}
+	return nil
 }
 
 func (w *gridWriter) Abort(ctx context.Context) error {

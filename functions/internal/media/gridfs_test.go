@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/soundstrip/soundstrip/functions/internal/media"
@@ -304,4 +305,55 @@ func retained() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// A writer that another took for dead cannot commit: of neither's chunks a file would be whole.
+func TestGridFSCommitOfTheDead(t *testing.T) {
+	t.Parallel()
+	content := noise(30*chunk + 9)
+	for _, tt := range []struct {
+		name string
+		by   func(t *testing.T, db *mongo.Database, s *media.GridFS, id string, state []byte)
+	}{
+		{"swept", func(t *testing.T, _ *mongo.Database, s *media.GridFS, id string, _ []byte) {
+			if err := s.Delete(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"half of it swept", func(t *testing.T, db *mongo.Database, _ *media.GridFS, _ string, _ []byte) {
+			if _, err := db.Collection("fs.chunks").DeleteMany(t.Context(), bson.M{"n": bson.M{"$lt": 3}}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"resumed", func(t *testing.T, _ *mongo.Database, s *media.GridFS, id string, state []byte) {
+			resume(t, s, id, state)
+		}},
+		{"resumed, and written", func(t *testing.T, _ *mongo.Database, s *media.GridFS, id string, state []byte) {
+			w := resume(t, s, id, state)
+			write(t, w, content[5*chunk+4:12*chunk])
+			suspend(t, w)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := database(t)
+			s := media.NewGridFS(db, nil)
+			id := media.NewID()
+			w := resume(t, s, id, nil)
+			write(t, w, content[:5*chunk+4])
+			state := suspend(t, w)
+
+			w = resume(t, s, id, state)
+			write(t, w, content[5*chunk+4:22*chunk]) // two insertions: the first is done when the second begins
+			tt.by(t, db, s, id, state)
+			_, err := w.Write(content[22*chunk:])
+			if err == nil {
+				_, err = w.Commit(t.Context())
+			}
+			if err == nil {
+				t.Error("Commit succeeded")
+			}
+			wantGone(t, s, id)
+		})
+	}
 }

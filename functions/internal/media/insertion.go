@@ -28,11 +28,12 @@ var ErrSent = errors.New("the command was sent")
 // into its place there: the driver copies each document four times on its way, which takes as long as to send it.
 type insertion struct {
 	message  []byte
-	sequence int32 // where the length of the documents is
-	first    int   // where they begin
-	next     int64 // the number of the first chunk
-	data     []int // where the data of each chunk begin
-	doc      int32 // where the document begins that is being filled; 0 if none is
+	sequence int32         // where the length of the documents is
+	first    int           // where they begin
+	next     int64         // the number of the first chunk
+	data     []int         // where the data of each chunk begin
+	doc      int32         // where the document begins that is being filled; 0 if none is
+	id       bson.ObjectID // of the last chunk that was begun
 }
 
 // newInsertion begins a command for the collection, with the write concern that package mongodb gives its clients.
@@ -63,7 +64,8 @@ func (i *insertion) begin(file bson.ObjectID, n int64) {
 	}
 	m := slices.Grow(i.message, fields+chunkSize)
 	i.doc, m = bsoncore.AppendDocumentStart(m)
-	m = bsoncore.AppendObjectIDElement(m, "_id", bson.NewObjectID())
+	i.id = bson.NewObjectID()
+	m = bsoncore.AppendObjectIDElement(m, "_id", i.id)
 	m = bsoncore.AppendObjectIDElement(m, "files_id", file)
 	m = bsoncore.AppendInt32Element(m, "n", int32(n))
 	_, m = bsoncore.ReserveLength(bsoncore.AppendHeader(m, bsoncore.TypeBinary, "data"))
