@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -215,6 +216,9 @@ func TestRunErrors(t *testing.T) {
 	}{
 		{name: "feed fails", script: "exec cat >/dev/null", feed: func(io.Writer) error { return broken },
 			want: func(err error) bool { return errors.Is(err, broken) }},
+		{name: "feed's source is a connection that broke", script: "exec cat >/dev/null",
+			feed: func(io.Writer) error { return fmt.Errorf("read: %w", &net.OpError{Op: "write", Err: syscall.EPIPE}) },
+			want: func(err error) bool { return errors.Is(err, syscall.EPIPE) }},
 		{name: "out fails", script: "exec cat", feed: endless, out: func(io.Reader) error { return broken },
 			want: func(err error) bool { return errors.Is(err, broken) }},
 		{name: "it wants no more", script: "exit 0", feed: endless, want: func(err error) bool { return err == nil }},

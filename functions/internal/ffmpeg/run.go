@@ -88,9 +88,10 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 		if stdin == nil {
 			return nil
 		}
-		err := in.Feed(stdin)
+		to := &wanting{to: stdin}
+		err := in.Feed(to)
 		_ = stdin.Close()
-		if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) {
+		if to.enough {
 			return nil
 		}
 		return err
@@ -112,6 +113,19 @@ func (t *Tool) run(ctx context.Context, program string, in Input, args []string,
 		return exitError(state, used >= t.cpu, last.String())
 	}
 	return nil
+}
+
+// wanting is the input of a program. It knows whether the program wants no more. The error alone does not tell: that of
+// a file that is read over a connection may be EPIPE as well.
+type wanting struct {
+	to     io.Writer
+	enough bool
+}
+
+func (w *wanting) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.enough = w.enough || errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed)
+	return n, err
 }
 
 // exitError reads how a process ended that did not end well.
