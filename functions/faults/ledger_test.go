@@ -225,7 +225,7 @@ func (r *run) check(a *attempt, found []record, mails int) {
 	l := r.ledger
 	if len(found) == 0 {
 		if !a.deleted && !(a.asked) {
-			l.loses("%s (%s, answered %d): no job", a.name, a.way, a.status)
+			l.loses("%s (%s, answered %d, when %s): no job", a.name, a.way, a.status, a.fault)
 		}
 		return
 	}
@@ -245,7 +245,8 @@ func (r *run) check(a *attempt, found []record, mails int) {
 			r.sound(a, j)
 		}
 	default:
-		l.loses("%s (%s, answered %d) is %s: %v after %v", a.name, a.way, a.status, j.State, j.Error, j.Attempts)
+		l.loses("%s (%s, answered %d, when %s) is %s: %v after %v", a.name, a.way, a.status, a.fault, j.State, j.Error,
+			j.Attempts)
 	}
 }
 

@@ -27,16 +27,19 @@ type clip struct {
 	failing bool
 }
 
-// clips makes the videos: seconds of a tone that differ, and one without.
+// clips makes the videos: seconds of a tone that differ, and one without. The large one, of more than
+// a MB, is several chunks of GridFS.
 func clips(t *testing.T) []clip {
 	t.Helper()
 	dir := t.TempDir()
 	var all []clip
-	for name, args := range map[string]string{
-		"a.mp4":      "-f lavfi -i sine=f=440:d=1 -c:v mpeg4 -c:a aac",
-		"b.mkv":      "-f lavfi -i sine=f=880:d=2 -c:v mpeg4 -c:a ac3",
-		"silent.mp4": "-c:v mpeg4 -an",
+	for _, c := range [][2]string{
+		{"a.mp4", "-f lavfi -i sine=f=440:d=1 -c:v mpeg4 -c:a aac"},
+		{"b.mkv", "-f lavfi -i sine=f=880:d=2 -c:v mpeg4 -c:a ac3"},
+		{"large.mkv", "-f lavfi -i sine=f=660:d=2 -vf scale=320:240,noise=alls=100:allf=t -r 8 -c:v mpeg4 -q:v 2 -c:a ac3"},
+		{"silent.mp4", "-c:v mpeg4 -an"},
 	} {
+		name, args := c[0], c[1]
 		file := filepath.Join(dir, name)
 		line := "-v error -f lavfi -i testsrc2=s=160x120:r=5:d=2 " + args + " -threads 1 " + file
 		if out, err := exec.Command("ffmpeg", strings.Fields(line)...).CombinedOutput(); err != nil {
@@ -56,9 +59,10 @@ var ways = []string{"POST", "PUT", "tus", "tus cut"}
 
 // attempt is one upload as its client knows it.
 type attempt struct {
-	name string // of the file, which is no other's
-	clip clip
-	way  string
+	name  string // of the file, which is no other's
+	clip  clip
+	way   string
+	fault string // at whose time it was
 	// status is that of the answer; 0 when there was none, and the client does not know.
 	status int
 	job    string // its id, of a 2xx
@@ -79,6 +83,8 @@ type client struct {
 	url   string
 	token string
 	http  *http.Client
+
+	fault string // that is on
 
 	mu       sync.Mutex
 	attempts []*attempt
@@ -138,7 +144,8 @@ func (c *client) call(method, path string, body io.Reader, headers ...string) (i
 // upload uploads once. A 5xx or no answer is not tried again, but in the way of tus, which is there for that.
 func (c *client) upload(v clip, way string) *attempt {
 	c.mu.Lock()
-	a := &attempt{name: fmt.Sprintf("v%04d%s", len(c.attempts), filepath.Ext(v.name)), clip: v, way: way}
+	a := &attempt{name: fmt.Sprintf("v%04d%s", len(c.attempts), filepath.Ext(v.name)), clip: v, way: way,
+		fault: c.fault}
 	c.attempts = append(c.attempts, a)
 	c.mu.Unlock()
 	var status int
