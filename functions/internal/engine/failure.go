@@ -111,7 +111,8 @@ func (e *Engine) failure(ctx context.Context, err error) *Failure {
 	var stopped *ffmpeg.Stopped
 	var exit *ffmpeg.ExitError
 	switch {
-	case errors.As(err, &stopped) && errors.Is(err, context.DeadlineExceeded) && stopped.Busy:
+	// The cause of the end may be another deadline, as of a heartbeat: that is not the work's own.
+	case errors.As(err, &stopped) && errors.Is(ctx.Err(), context.DeadlineExceeded) && stopped.Busy:
 		return e.tooMuchWork(err)
 	case ctx.Err() != nil:
 		// Whatever it looks like: a read of the storage that was cancelled, a process that was killed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -292,6 +293,9 @@ func TestFailure(t *testing.T) {
 	lost, lose := context.WithCancelCause(t.Context())
 	lose(errLost)
 	broken := errors.New("broken")
+	errSilent := StorageFailure(fmt.Errorf("no heartbeat: %w", context.DeadlineExceeded))
+	silent, loseSilent := context.WithCancelCause(t.Context())
+	loseSilent(errSilent)
 	for _, tt := range []struct {
 		name    string
 		ctx     context.Context
@@ -304,6 +308,8 @@ func TestFailure(t *testing.T) {
 		{"waited until the deadline", over, &ffmpeg.Stopped{Cause: over.Err()}, Interrupted, true, over.Err()},
 		{"out of CPU time", t.Context(), &ffmpeg.ExitError{CPU: true}, Timeout, false, nil},
 		{"lost", lost, &ffmpeg.Stopped{Cause: errLost, Busy: true}, Interrupted, true, errLost},
+		{"worked until a heartbeat's deadline", silent, &ffmpeg.Stopped{Cause: errSilent, Busy: true}, Interrupted, true,
+			errSilent},
 		{"read failed because it is over", over, passing(broken, Storage, "x"), Interrupted, true, broken},
 		{"read failed", t.Context(), passing(broken, Storage, "x"), Storage, true, broken},
 		{"killed", t.Context(), &ffmpeg.ExitError{Killed: true}, Killed, true, nil},
