@@ -29,7 +29,7 @@ test: ## install and start what the tests need, on Debian, and run them all
 .PHONY: faults
 faults: ## kill, cut off and slow down all there is while videos are uploaded, and count what is lost; SEEDS=20 such runs
 	.ci/servers install
-	.ci/servers with go test -tags faults ./functions/faults -run TestFaults -count=1 -v -timeout 3h
+	CONSUMER_TIMEOUT=10000 .ci/servers with go test -tags faults ./functions/faults -run TestFaults -count=1 -v -timeout 3h
 
 .PHONY: fuzz
 fuzz: ## try all that reads bytes from outside with inputs that Go makes up, TIME=10s for each target

@@ -57,18 +57,15 @@ func TestFaults(t *testing.T) {
 				if !some.MatchString(f.name) || f.durable && !durable() {
 					continue
 				}
-				at := time.Now()
-				r.fault = f.name
 				r.ledger.allowed += f.mails
-				f.run(r)
-				if d := time.Since(at); testing.Verbose() {
-					t.Logf("%5.1f s %s", d.Seconds(), f.name)
-				}
+				r.timed(f.name, func() { f.run(r) })
 			}
-			r.quiet()
-			r.rest()
-			r.sys.sweepOnce(t, map[string]string{"SWEEP_GRACE": "1ms", "SWEEP_UNSENT": "1ms", "SWEEP_STUCK": "1ms"})
-			r.rest()
+			r.timed("what is on its way comes to its end", r.quiet)
+			r.timed("sweeps", func() {
+				r.rest()
+				r.sys.sweepOnce(t, map[string]string{"SWEEP_GRACE": "1ms", "SWEEP_UNSENT": "1ms", "SWEEP_STUCK": "1ms"})
+				r.rest()
+			})
 			l := r.count()
 			t.Logf("seed %d: %v, in %.0f s", seed, l, time.Since(began).Seconds())
 			for what, list := range map[string][]string{"lost": l.lost, "doubled": l.doubled, "unexpected": l.unexpected} {
@@ -77,6 +74,16 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// timed is one fault, or what comes after them, and logs how long that took.
+func (r *run) timed(what string, f func()) {
+	at := time.Now()
+	r.fault = what
+	f()
+	if d := time.Since(at); testing.Verbose() {
+		r.t.Logf("%5.1f s %s", d.Seconds(), what)
 	}
 }
 
@@ -181,11 +188,13 @@ func ended(p *service) {
 	p.t.Cleanup(func() { <-done })
 }
 
-func term(pattern string) *trap {
-	p := newTrap(pattern, ended)
+// passing has the message go on.
+func passing(p *trap) *trap {
 	p.pass = true
 	return p
 }
+
+func term(pattern string) *trap { return passing(newTrap(pattern, ended)) }
 
 var faults = slices.Concat(ofUpload, ofBroker, ofConvert, ofNotify, ofJobs, ofLogin, ofServers, ofEvents)
 
@@ -262,8 +271,7 @@ var ofBroker = []fault{
 	broker("broker dies before the POST of an event", "^deliver"),
 	{name: "both brokers die while a video is converted", run: func(r *run) {
 		trap := newTrap("^update jobs converting", func(*service) { r.sys.brokers[0].kill(); r.sys.brokers[1].kill() })
-		trap.pass = true
-		r.catch(mongoTapsOf(r.sys.converters), trap, func() { sendAny(r) })
+		r.catch(mongoTapsOf(r.sys.converters), passing(trap), func() { sendAny(r) })
 	}},
 	broker("broker dies before it publishes the reply", "^publish (mp3|soundstrip.notify)"),
 	broker("broker dies after the 2xx, before the ack", "^ack"),
@@ -311,8 +319,7 @@ var ofConvert = []fault{
 			<-on
 			p.signal(syscall.SIGCONT)
 		})
-		trap.pass = true
-		r.catch(mongoTapsOf(r.sys.converters), trap, func() {
+		r.catch(mongoTapsOf(r.sys.converters), passing(trap), func() {
 			if a != nil {
 				return
 			}
@@ -472,6 +479,15 @@ var ofServers = []fault{
 		r.brokersReady()
 	}},
 	line("RabbitMQ is away", amqpTaps, state{away: true}),
+	{name: "RabbitMQ takes an event back whose conversion takes long", run: func(r *run) {
+		if os.Getenv("CONSUMER_TIMEOUT") == "" {
+			return
+		}
+		trap := newTrap("^find fs.chunks", func(*service) {
+			r.catch(amqpTaps(r), passing(newTrap("^take back", func(*service) {})), func() {})
+		})
+		r.catch(mongoTapsOf(r.sys.converters), passing(trap), func() { sendAny(r) })
+	}},
 	line("RabbitMQ is silent", amqpTaps, state{silent: true}),
 	line("RabbitMQ is slow", amqpTaps, state{latency: 100 * time.Millisecond}),
 	resets("connections to RabbitMQ are reset", amqpTaps),
@@ -542,21 +558,46 @@ var ofEvents = []fault{
 	{name: "a rolling restart of everything", run: func(r *run) {
 		done := make(chan struct{})
 		go func() { defer close(done); r.some(4) }()
-		r.sys.roll(false)
+		r.sys.roll(r.sys.all(), thisRelease)
 		<-done
+	}},
+	{name: "clocks are 5 minutes apart", run: func(r *run) {
+		half := []*service{r.sys.login, r.sys.upload, r.sys.converters[0], r.sys.brokers[0]}
+		rest := slices.DeleteFunc(r.sys.all(), func(p *service) bool { return slices.Contains(half, p) })
+		for _, ahead := range [][]*service{half, rest} {
+			r.sys.roll(ahead, clockAhead)
+			r.clocksApart()
+			r.sys.roll(ahead, thisRelease)
+		}
 	}},
 	{name: "a rolling update from another release and back", run: func(r *run) {
 		if formerRef() == "" {
 			return
 		}
-		for _, former := range []bool{true, false} {
+		for _, build := range []string{otherRelease, thisRelease} {
 			done := make(chan struct{})
 			go func() { defer close(done); r.some(4) }()
-			r.sys.roll(former)
+			r.sys.roll(r.sys.all(), build)
 			<-done
 			r.some(2)
 		}
 	}},
+}
+
+// clocksApart sees that all goes on, and not after five minutes only.
+func (r *run) clocksApart() {
+	r.brokersReady()
+	token := r.client.login(user, "Admin123")
+	if status, text, _ := r.call(http.MethodGet, "/jobs", nil, "Authorization", "Bearer "+token); status != http.StatusOK {
+		r.ledger.wonders("%s: a new token was answered %d %s", r.fault, status, text)
+	}
+	for _, a := range r.some(3) {
+		if !a.acknowledged() {
+			r.ledger.wonders("%s: %s was answered %d", r.fault, a.way, a.status)
+		} else if !holds(func() bool { return r.ended(a) }) {
+			r.ledger.wonders("%s: job %s is %s", r.fault, a.job, r.stateOf(a))
+		}
+	}
 }
 
 func (r *run) brokersReady() {
@@ -595,8 +636,11 @@ func (r *run) ended(a *attempt) bool {
 func (r *run) whileConverting(what string) {
 	here, on := make(chan struct{}), make(chan struct{})
 	trap := newTrap("^find fs.chunks", func(*service) { close(here); <-on })
-	trap.pass = true
-	go r.catch(mongoTapsOf(r.sys.converters), trap, func() {})
+	caught := make(chan struct{})
+	go func() {
+		defer close(caught)
+		r.catch(mongoTapsOf(r.sys.converters), passing(trap), func() {})
+	}()
 	a := r.upload(r.soundClip(), "POST")
 	select {
 	case <-here:
@@ -605,6 +649,7 @@ func (r *run) whileConverting(what string) {
 		r.ledger.wonders("%s: the video was not converted", r.fault)
 	}
 	close(on)
+	<-caught // or it would disarm the trap of the next fault
 }
 
 // mail has something happen to the next mail, and waits for that.

@@ -188,12 +188,12 @@ func (s *system) beginSweep(t *testing.T, more map[string]string) <-chan struct{
 	return done
 }
 
-// roll ends every process and starts that of a release, one after the other.
-func (s *system) roll(former bool) {
-	for _, p := range s.all() {
+// roll ends some processes and starts those of a build, one after the other.
+func (s *system) roll(some []*service, build string) {
+	for _, p := range some {
 		p.end(syscall.SIGTERM)
 		p.mu.Lock()
-		p.former = former
+		p.build = build
 		p.mu.Unlock()
 		p.start()
 	}

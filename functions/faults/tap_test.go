@@ -319,11 +319,11 @@ func changed(set bson.Raw) string {
 	return name
 }
 
-// amqpProtocol knows the methods of a channel that matter: "publish KEY", "ack", and from the server "deliver" and
-// "confirm".
-var amqpProtocol = protocol{fromClient: frame("ack"), fromServer: frame("confirm")}
+// amqpProtocol knows the methods of a channel that matter: "publish KEY", "ack", and from the server "deliver",
+// "confirm", and "take back" when it ends a channel or a consumer.
+var amqpProtocol = protocol{fromClient: frame("ack", ""), fromServer: frame("confirm", "take back")}
 
-func frame(ack string) func(*bufio.Reader) ([]byte, string, error) {
+func frame(ack, end string) func(*bufio.Reader) ([]byte, string, error) {
 	return func(r *bufio.Reader) ([]byte, string, error) {
 		head, err := r.Peek(7)
 		if err != nil {
@@ -340,8 +340,12 @@ func frame(ack string) func(*bufio.Reader) ([]byte, string, error) {
 		if m[0] != 1 || size < 13 { // a frame of a method
 			return m, "", nil
 		}
-		const basic, publish, deliver, settled = 60, 40, 60, 80
-		if binary.BigEndian.Uint16(m[7:]) != basic {
+		const channel, closed = 20, 40
+		const basic, cancel, publish, deliver, settled = 60, 30, 40, 60, 80
+		switch class, method := binary.BigEndian.Uint16(m[7:]), binary.BigEndian.Uint16(m[9:]); {
+		case class == channel && method == closed, class == basic && method == cancel:
+			return m, end, nil
+		case class != basic:
 			return m, "", nil
 		}
 		switch binary.BigEndian.Uint16(m[9:]) {
