@@ -20,9 +20,14 @@ import (
 // MinSecret is the least length, in bytes, of the secret that signs posts of events (RFC 7518, section 3.2).
 const MinSecret = 32
 
-// signedFor is how long a signature on a post holds: long enough for the way and for clocks that differ, not for the
-// work.
-const signedFor = 2 * time.Minute
+const (
+	// signedFor is how long a signature on a post holds: long enough for the way, not for the work.
+	signedFor = 2 * time.Minute
+	// apart is how far the clocks of who signs and who verifies may be apart. Were it less, a machine whose clock is off
+	// would take no events, and they would become dead letters. Who repeats a post can repeat that event only, which is
+	// done once.
+	apart = 6 * time.Minute
+)
 
 const issuer = "soundstrip-events"
 
@@ -73,7 +78,7 @@ func hashOf(body []byte) string {
 // through.
 func Authenticated(secret []byte, audience string, next http.Handler) http.Handler {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Name}), jwt.WithIssuer(issuer),
-		jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second))
+		jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(apart))
 	return problem.Handler(func(w http.ResponseWriter, r *http.Request) error {
 		raw, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok {

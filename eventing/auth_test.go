@@ -39,6 +39,9 @@ func TestAuthenticated(t *testing.T) {
 	}
 	same := func(*jwt.RegisteredClaims) {}
 	hours := func(n int) *jwt.NumericDate { return jwt.NewNumericDate(time.Now().Add(time.Duration(n) * time.Hour)) }
+	minutes := func(n int) *jwt.NumericDate {
+		return jwt.NewNumericDate(time.Now().Add(time.Duration(n) * time.Minute))
+	}
 	good := authorized(secret, "convert")
 	for _, tt := range []struct {
 		name   string
@@ -67,6 +70,10 @@ func TestAuthenticated(t *testing.T) {
 		{name: "by another algorithm", header: signed(jwt.SigningMethodHS512, secret, claims(same)), want: 403},
 		{name: "signature cut off", header: good[:strings.LastIndex(good, ".")+1], want: 403},
 		{name: "signature changed", header: good[:len(good)-4] + "AAAA", want: 403},
+		{name: "by a clock that is 5 minutes ahead", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.IssuedAt, c.ExpiresAt = minutes(5), minutes(7) })), want: 200},
+		{name: "by a clock that is 5 minutes behind", header: signed(jwt.SigningMethodHS256, secret,
+			claims(func(c *jwt.RegisteredClaims) { c.IssuedAt, c.ExpiresAt = minutes(-5), minutes(-3) })), want: 200},
 		{name: "expired", header: signed(jwt.SigningMethodHS256, secret,
 			claims(func(c *jwt.RegisteredClaims) { c.ExpiresAt = hours(-1) })), want: 403},
 		{name: "never expires", header: signed(jwt.SigningMethodHS256, secret,
