@@ -479,6 +479,14 @@ var ofServers = []fault{
 		r.some(2)
 		r.brokersReady()
 	}},
+	{name: "RabbitMQ's disk is full", run: func(r *run) {
+		r.some(2)
+		manage(r.t, "limit", "1000000000000000")
+		r.some(3, whole...)
+		manage(r.t, "limit", "200000000")
+		r.some(1)
+		r.brokersReady()
+	}},
 	line("RabbitMQ is away", amqpTaps, state{away: true}),
 	{name: "RabbitMQ is away for a minute", run: func(r *run) {
 		if r.seed%10 != 1 {

@@ -118,10 +118,15 @@ func (s *servers) management(t *testing.T, method, path string) []byte {
 // powerCut kills a server and starts it again on its files.
 func powerCut(t *testing.T, name string) {
 	t.Helper()
-	for _, args := range [][]string{{"kill", name}, {"start"}} {
-		if out, err := exec.Command("../../.ci/servers", args...).CombinedOutput(); err != nil {
-			t.Fatalf(".ci/servers %v: %v\n%s", args, err, out)
-		}
+	manage(t, "kill", name)
+	manage(t, "start")
+}
+
+// manage has .ci/servers do something.
+func manage(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("../../.ci/servers", args...).CombinedOutput(); err != nil {
+		t.Fatalf(".ci/servers %v: %v\n%s", args, err, out)
 	}
 }
 
