@@ -114,7 +114,7 @@ func (r *run) some(n int, among ...string) (all []*attempt) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for range n {
-		v, way := r.clips[r.rand.IntN(len(r.clips))], among[r.rand.IntN(len(among))]
+		v, way := r.anyClip(), among[r.rand.IntN(len(among))]
 		wg.Go(func() {
 			a := r.upload(v, way)
 			mu.Lock()
@@ -152,10 +152,19 @@ func (r *run) catch(taps []*tap, trap *trap, provoke func()) {
 	}
 }
 
-// soundClip is a video that can be converted.
+// anyClip is a small video.
+func (r *run) anyClip() clip {
+	for {
+		if c := r.clips[r.rand.IntN(len(r.clips))]; !c.long {
+			return c
+		}
+	}
+}
+
+// soundClip is one that can be converted.
 func (r *run) soundClip() clip {
 	for {
-		if c := r.clips[r.rand.IntN(len(r.clips))]; !c.failing {
+		if c := r.anyClip(); !c.failing {
 			return c
 		}
 	}
@@ -314,6 +323,8 @@ var ofConvert = []fault{
 	{name: "convert is frozen until another has its job", run: func(r *run) {
 		var a *attempt
 		frozen, on := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(on) })
+		r.t.Cleanup(release)
 		trap := newTrap("^update jobs converted", func(p *service) {
 			p.signal(syscall.SIGSTOP)
 			close(frozen)
@@ -337,8 +348,13 @@ var ofConvert = []fault{
 				r.sys.sweepOnce(r.t, map[string]string{"SWEEP_STUCK": "1ms"})
 				return r.stateOf(a) == "notified"
 			})
-			close(on)
+			release()
 		})
+	}},
+	{name: "no heartbeat of convert is answered while ffmpeg works", run: func(r *run) {
+		long := r.clips[slices.IndexFunc(r.clips, func(c clip) bool { return c.long })]
+		trap := passing(newTrap("^update jobs $", func(*service) { <-time.After(lease) }))
+		r.catch(mongoTapsOf(r.sys.converters), trap, func() { r.upload(long, "POST") })
 	}},
 	{name: "a job is cancelled while it is converted", run: func(r *run) { r.whileConverting("cancel") }},
 	{name: "a job is deleted while it is converted", run: func(r *run) { r.whileConverting("delete") }},

@@ -102,6 +102,7 @@ func (s *servers) management(t *testing.T, method, path string) []byte {
 	}
 	password, _ := s.amqp.User.Password()
 	r.SetBasicAuth(s.amqp.User.Username(), password)
+	r.Close = true // RabbitMQ may be killed before the next
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Error(err)

@@ -123,6 +123,7 @@ type service struct {
 	cmd    *exec.Cmd
 	done   chan struct{}
 	killed bool // by us
+	frozen bool
 	build  string
 	log    bytes.Buffer
 }
@@ -248,6 +249,7 @@ func (s *service) end(signal syscall.Signal) {
 func (s *service) signal(signal syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.frozen = signal == syscall.SIGSTOP
 	_ = s.cmd.Process.Signal(signal)
 }
 

@@ -152,10 +152,20 @@ func (s *service) ready() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// oneOf shares connections out in turn, as Knative does requests.
+// oneOf shares connections out in turn, as Knative does requests. One that is frozen gets none, since Knative gives a
+// converter no second request before the first is answered.
 func oneOf(ps []*service) func() string {
 	var n atomic.Int64
-	return func() string { return ps[int(n.Add(1))%len(ps)].front.address() }
+	return func() string {
+		p := ps[int(n.Add(1))%len(ps)]
+		p.mu.Lock()
+		frozen := p.frozen
+		p.mu.Unlock()
+		if frozen {
+			p = ps[int(n.Add(1))%len(ps)]
+		}
+		return p.front.address()
+	}
 }
 
 func port(p *tap) string { return p.address()[strings.LastIndexByte(p.address(), ':')+1:] }

@@ -25,6 +25,7 @@ type clip struct {
 	name    string
 	bytes   []byte
 	failing bool
+	long    bool // takes seconds to convert, so that it is uploaded only where that matters
 }
 
 // clips makes the videos: seconds of a tone that differ, and one without. The large one, of more than
@@ -37,6 +38,7 @@ func clips(t *testing.T) []clip {
 		{"a.mp4", "-f lavfi -i sine=f=440:d=1 -c:v mpeg4 -c:a aac"},
 		{"b.mkv", "-f lavfi -i sine=f=880:d=2 -c:v mpeg4 -c:a ac3"},
 		{"large.mkv", "-f lavfi -i sine=f=660:d=2 -vf scale=320:240,noise=alls=100:allf=t -r 8 -c:v mpeg4 -q:v 2 -c:a ac3"},
+		{"long.mkv", "-f lavfi -i sine=f=330:d=300 -c:v mpeg4 -c:a ac3 -b:a 64k"},
 		{"silent.mp4", "-c:v mpeg4 -an"},
 	} {
 		name, args := c[0], c[1]
@@ -49,7 +51,7 @@ func clips(t *testing.T) []clip {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, clip{name, b, name == "silent.mp4"})
+		all = append(all, clip{name, b, name == "silent.mp4", name == "long.mkv"})
 	}
 	return all
 }
