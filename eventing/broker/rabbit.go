@@ -184,10 +184,11 @@ func (r *Rabbit) connect(ctx context.Context) (*session, error) {
 		publishers: make(chan *publisher, publishers),
 	}
 	err = r.declare(ctx, conn)
-	for i := 0; i < publishers && err == nil; i++ {
-		var p *publisher
-		p, err = newPublisher(conn, len(r.triggers))
-		s.publishers <- p
+	if err == nil {
+		s.outlet, err = newOutlet(conn, publishers*len(r.triggers))
+	}
+	for range publishers {
+		s.publishers <- new(publisher)
 	}
 	if err != nil {
 		s.close()
@@ -337,7 +338,7 @@ func (c boundedConn) Write(p []byte) (int, error) {
 }
 
 // publishers is how many sends may wait for their confirms at a time.
-const publishers = 16
+const publishers = 64
 
 // session is one connection, and what ends with it. A delivery of one session is never settled on another.
 type session struct {
@@ -345,6 +346,7 @@ type session struct {
 	closed     chan *amqp.Error
 	flow       chan amqp.Blocking
 	blocked    atomic.Bool
+	outlet     *outlet
 	publishers chan *publisher // those not in use
 }
 

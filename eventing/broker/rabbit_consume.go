@@ -87,7 +87,7 @@ func (s *session) dealWith(
 	if err != nil {
 		return err
 	}
-	o := outgoing{key: queue, message: again(d)}
+	o := outgoing{target{key: queue}, again(d)}
 	if f == Keep {
 		o.key += deadSuffix
 		for _, name := range []string{reasonHeader, triggerHeader} {
@@ -200,7 +200,7 @@ func (m *rabbitMessage) Retry(ctx context.Context, after time.Duration, attempts
 	if tried := here(ctx); tried != "" {
 		message.Headers[triedHeader] = tried
 	}
-	o := outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Prefix), message: message}
+	o := outgoing{target{key: m.from.trigger.queue(m.from.rabbit.config.Prefix)}, message}
 	if after > 0 {
 		i, _ := slices.BinarySearch(retryDelays, min(after, MaxDelay))
 		o.exchange = m.from.rabbit.retryQueue(retryDelays[i])
@@ -215,7 +215,7 @@ func (m *rabbitMessage) Bury(ctx context.Context, reason string) error {
 	}
 	message.Headers[reasonHeader] = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	message.Headers[triggerHeader] = m.from.trigger.Name
-	return m.move(ctx, outgoing{key: m.from.trigger.queue(m.from.rabbit.config.Prefix) + deadSuffix, message: message})
+	return m.move(ctx, outgoing{target{key: m.from.trigger.queue(m.from.rabbit.config.Prefix) + deadSuffix}, message})
 }
 
 // move acknowledges the message once RabbitMQ has confirmed its copy.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -14,8 +15,8 @@ import (
 
 // outgoing is one message to send.
 type outgoing struct {
-	exchange, key string
-	message       amqp.Publishing
+	target
+	message amqp.Publishing
 }
 
 // Publish sends the event to the queues of the triggers that want it, as the old system's JSON where the trigger is a
@@ -36,7 +37,7 @@ func (r *Rabbit) Publish(ctx context.Context, e event.Event) (err error) {
 		if !t.Matches(e) {
 			continue
 		}
-		o := outgoing{key: t.queue(r.config.Prefix), message: message}
+		o := outgoing{target{key: t.queue(r.config.Prefix)}, message}
 		if t.Legacy {
 			if o.message, err = encodeLegacy(e); err != nil {
 				return err
@@ -71,44 +72,71 @@ func (s *session) send(ctx context.Context, out []outgoing) error {
 	select {
 	case p := <-s.publishers:
 		defer func() { s.publishers <- p }()
-		if p.ch.IsClosed() { // someone has deleted an exchange: a new connection begins with declaring everything
+		if s.outlet.ch.IsClosed() { // someone has deleted an exchange: a new connection begins with declaring everything
 			s.close()
 			return errors.New("RabbitMQ has closed the channel")
 		}
-		return p.send(ctx, out)
+		return p.send(ctx, s.outlet, out)
 	case <-ctx.Done():
 		return fmt.Errorf("RabbitMQ does not confirm: %w", ctx.Err())
 	}
 }
 
-// publisher is a channel in confirm mode that one sender uses at a time, so that the returns on it can be told.
-type publisher struct {
-	ch       *amqp.Channel
+// outlet is the channel, in confirm mode, on which all of a session is published: RabbitMQ takes less than on several,
+// and confirms several messages at a time.
+type outlet struct {
+	ch *amqp.Channel
+
+	mu       sync.Mutex
 	returns  chan amqp.Return
-	awaiting []*amqp.DeferredConfirmation
+	returned map[target]int // how many messages have come back from where they should have gone
 }
 
-// newPublisher opens a channel for sends of up to so many messages.
-func newPublisher(conn *amqp.Connection, batch int) (*publisher, error) {
+// target is an exchange and a routing key.
+type target struct{ exchange, key string }
+
+// newOutlet opens a channel for so many messages whose confirms are waited for.
+func newOutlet(conn *amqp.Connection, most int) (*outlet, error) {
 	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Confirm(false)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open channel: %w", err)
 	}
-	if err := ch.Confirm(false); err != nil {
-		return nil, fmt.Errorf("open channel: %w", err)
-	}
-	// The library waits for us to take a return, so all of a send must fit.
-	return &publisher{ch: ch, returns: ch.NotifyReturn(make(chan amqp.Return, batch))}, nil
+	// The library waits for us to take a return, so those of all must fit.
+	return &outlet{ch: ch, returns: ch.NotifyReturn(make(chan amqp.Return, most)), returned: map[target]int{}}, nil
 }
 
-func (p *publisher) send(ctx context.Context, out []outgoing) error {
+// returnedOf gives how many messages for each of the targets have come back. RabbitMQ returns a message before it
+// confirms it.
+func (o *outlet) returnedOf(out []outgoing) []int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.returns) > 0 {
+		r := <-o.returns
+		o.returned[target{r.Exchange, r.RoutingKey}]++
+	}
+	n := make([]int, len(out))
+	for i, m := range out {
+		n[i] = o.returned[m.target]
+	}
+	return n
+}
+
+// publisher is a place among those who wait for confirms: one sender has it at a time.
+type publisher struct{ awaiting []*amqp.DeferredConfirmation }
+
+// send publishes and waits for the confirms. When a message has come back meanwhile from where one of out was to go, it
+// fails, though it may have been another sender's.
+func (p *publisher) send(ctx context.Context, o *outlet, out []outgoing) error {
 	// The sender before may not have waited for its confirms.
 	if _, err := p.wait(ctx); err != nil {
 		return err
 	}
-	p.returned()
-	for _, o := range out {
-		c, err := p.ch.PublishWithDeferredConfirm(o.exchange, o.key, true, false, o.message)
+	before := o.returnedOf(out)
+	for _, m := range out {
+		c, err := o.ch.PublishWithDeferredConfirm(m.exchange, m.key, true, false, m.message)
 		if err != nil {
 			return err
 		}
@@ -121,11 +149,9 @@ func (p *publisher) send(ctx context.Context, out []outgoing) error {
 	if !acked {
 		return errors.New("RabbitMQ did not take the message, or the connection was lost before it could say so")
 	}
-	for _, r := range p.returned() { // RabbitMQ returns a message before it confirms it
-		for _, o := range out {
-			if o.exchange == r.Exchange && o.key == r.RoutingKey {
-				err = errors.Join(err, fmt.Errorf("exchange %q, key %q: %w", o.exchange, o.key, errNoQueue))
-			}
+	for i, n := range o.returnedOf(out) {
+		if n > before[i] {
+			err = errors.Join(err, fmt.Errorf("exchange %q, key %q: %w", out[i].exchange, out[i].key, errNoQueue))
 		}
 	}
 	return err
@@ -143,18 +169,4 @@ func (p *publisher) wait(ctx context.Context) (acked bool, err error) {
 		p.awaiting = p.awaiting[1:]
 	}
 	return acked, nil
-}
-
-func (p *publisher) returned() (rs []amqp.Return) {
-	for {
-		select {
-		case r, ok := <-p.returns:
-			if !ok {
-				return rs
-			}
-			rs = append(rs, r)
-		default:
-			return rs
-		}
-	}
 }

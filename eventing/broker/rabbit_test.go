@@ -221,6 +221,38 @@ func TestRabbitDeleted(t *testing.T) {
 	}
 }
 
+// TestRabbitDeletedUnderSenders is TestRabbitDeleted with many who publish at the same time.
+func TestRabbitDeletedUnderSenders(t *testing.T) {
+	t.Parallel()
+	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
+	if _, err := r.admin.QueueDelete(r.prefix+".convert", false, false, false); err != nil {
+		t.Fatalf("QueueDelete() = %v", err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	for i := range 2 * publishers {
+		wg.Go(func() {
+			id := strconv.Itoa(i)
+			if r.Publish(testContext(t), newEvent(t, id, "a.x")) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				taken[id] = true
+			}
+		})
+	}
+	wg.Wait()
+	if len(taken) == 2*publishers {
+		t.Error("every Publish() without the queue = nil, want errors")
+	}
+	publish(t, r, newEvent(t, "last", "a.x"))
+	for s := subscribe(t, r, "convert"); len(taken) > 0; {
+		m := next(t, s)
+		ack(t, m)
+		delete(taken, m.Event().ID())
+	}
+}
+
 func TestRabbitQueueDeletedUnderWorker(t *testing.T) {
 	t.Parallel()
 	r := newRabbit(t, Triggers{trigger("convert", "a.x")})
