@@ -129,27 +129,27 @@ func (d *Dispatcher) handle(ctx context.Context, t Trigger, g *gate, m Message) 
 }
 
 func (d *Dispatcher) settle(ctx context.Context, t Trigger, g *gate, m Message, v verdict) error {
-	log := slog.With("status", v.status)
+	ctx = eventing.WithAttrs(ctx, slog.Int("status", v.status))
 	spent := m.Attempts() + 1
 	switch {
 	case v.kind == done:
-		log.InfoContext(ctx, "event delivered", "reply", v.reply != nil)
+		slog.InfoContext(ctx, "event delivered", "reply", v.reply != nil)
 		return m.Ack(ctx)
 	case v.kind == rejected, v.kind == failed && spent > t.Delivery.retry():
-		log.ErrorContext(ctx, "event not delivered: dead letter", "reason", v.reason)
+		slog.ErrorContext(ctx, "event not delivered: dead letter", "reason", v.reason)
 		d.measures.dead.Add(ctx, 1, attribute.String("trigger", t.Name))
 		return d.bury(ctx, t, m, v)
 	case v.kind == failed:
 		wait := max(v.after, t.Delivery.backoff(spent))
-		log.WarnContext(ctx, "event not delivered: again later", "reason", v.reason, "wait", wait)
+		slog.WarnContext(ctx, "event not delivered: again later", "reason", v.reason, "wait", wait)
 		return m.Retry(ctx, wait, spent)
 	case v.kind == busy:
 		wait := max(v.after, t.Delivery.backoff(1))
-		log.InfoContext(ctx, "event not delivered: another worker has the job", "reason", v.reason, "wait", wait)
+		slog.InfoContext(ctx, "event not delivered: another worker has the job", "reason", v.reason, "wait", wait)
 		return m.Retry(ctx, wait, m.Attempts())
 	default:
 		wait := g.shut(v.after)
-		log.WarnContext(ctx, "event not delivered: the subscriber is down", "reason", v.reason, "wait", wait)
+		slog.WarnContext(ctx, "event not delivered: the subscriber is down", "reason", v.reason, "wait", wait)
 		return m.Retry(ctx, wait, m.Attempts())
 	}
 }

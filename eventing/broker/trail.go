@@ -49,6 +49,9 @@ func messaging(system, operation, destination string, e event.Event) []attribute
 // publishing begins the span of an event that is published, and goes to no one queue.
 func publishing(ctx context.Context, system string, e event.Event) (context.Context, trace.Span) {
 	const operation = "send"
+	if span := trace.SpanFromContext(ctx); !span.IsRecording() {
+		return ctx, span // as Child has it, and without the attributes
+	}
 	return telemetry.Child(ctx, operation+" "+e.Type(), trace.SpanKindProducer,
 		messaging(system, operation, e.Type(), e)...)
 }
@@ -59,6 +62,9 @@ func processing(ctx context.Context, t Trigger, m Message) (context.Context, tra
 	const operation = "process"
 	e, trail := m.Event(), m.Trail()
 	ctx = eventing.WithTraceOf(ctx, e)
+	if !telemetry.Tracing() {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	if at := contextOf(trail.Published); at.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, at)
 	}

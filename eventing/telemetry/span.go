@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -77,7 +78,8 @@ type Traced struct{ Base http.RoundTripper }
 func (t Traced) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, span := Child(r.Context(), r.Method, trace.SpanKindClient, attribute.String("http.request.method", r.Method),
 		attribute.String("server.address", r.URL.Hostname()))
-	r = r.Clone(ctx) // a RoundTripper does not change its request
+	r = r.WithContext(ctx) // a RoundTripper does not change its request
+	r.Header = maps.Clone(r.Header)
 	Propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
 	resp, err := t.Base.RoundTrip(r)
 	if err == nil {
