@@ -46,7 +46,7 @@ func Authorize(r *http.Request, secret []byte, audience string) error {
 	var body []byte
 	if r.Body != nil {
 		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
+		if body, err = readAll(r.Body, r.ContentLength); err != nil {
 			return fmt.Errorf("sign event for %s: %w", audience, err)
 		}
 		_ = r.Body.Close() // it was only read
@@ -99,7 +99,7 @@ func Authenticated(secret []byte, audience string, next http.Handler) http.Handl
 		// What versions until November 2026 signed has no hash. They are gone when all is deployed, and so are their
 		// signatures, 2 minutes later.
 		if said.Body != "" {
-			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxEvent))
+			body, err := readAll(http.MaxBytesReader(w, r.Body, MaxEvent), r.ContentLength)
 			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 				return problem.New(problem.TooLarge, "the event is larger than %d bytes", MaxEvent)
 			}

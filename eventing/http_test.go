@@ -355,7 +355,7 @@ func TestReplyInModeOfRequest(t *testing.T) {
 		t.Errorf("Content-Type = %q, ce-id = %q, want the event in the body alone", ct, structured.Header.Get("Ce-Id"))
 	}
 	for _, resp := range []*http.Response{binary, structured} {
-		e, err := eventing.Reply(t.Context(), resp)
+		e, err := eventing.Reply(resp)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("Reply = %v, status %d", err, resp.StatusCode)
 		}
@@ -396,7 +396,7 @@ func TestReply(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := eventing.Reply(t.Context(), tt.resp)
+			e, err := eventing.Reply(tt.resp)
 			if (e != nil) != tt.has || (err != nil) != tt.bad {
 				t.Errorf("Reply = %v, %v, want an event: %v, an error: %v", e, err, tt.has, tt.bad)
 			}

@@ -50,7 +50,7 @@ func TraceID(ctx context.Context) string {
 func WithTraceOf(ctx context.Context, e event.Event) context.Context {
 	carrier := propagation.MapCarrier{}
 	for _, name := range telemetry.Propagator.Fields() {
-		carrier[name], _ = e.Extensions()[name].(string)
+		carrier[name] = extension(e, name)
 	}
 	of := trace.SpanContextFromContext(telemetry.Propagator.Extract(context.Background(), carrier))
 	have := trace.SpanContextFromContext(ctx)
@@ -66,7 +66,7 @@ func WithTraceOf(ctx context.Context, e event.Event) context.Context {
 
 // SetTrace writes the context's trace on e, which begins here, unless e has one.
 func SetTrace(ctx context.Context, e *event.Event) {
-	if _, has := e.Extensions()["traceparent"]; has {
+	if extension(*e, "traceparent") != "" {
 		return
 	}
 	carrier := propagation.MapCarrier{}

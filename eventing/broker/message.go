@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"mime"
 	"strings"
@@ -49,28 +48,18 @@ func encode(e event.Event) (amqp.Publishing, error) {
 	if len(e.Type()) > maxShort {
 		return reject("type of the event is longer than %d bytes", maxShort)
 	}
-	ec := e.Context.AsV1()
-	values := maps.Clone(ec.Extensions)
-	if values == nil {
-		values = map[string]any{}
-	}
-	for _, a := range spec.V1.Attributes() {
-		if v := a.Get(ec); v != nil && a.Kind() != spec.DataContentType {
-			values[a.Name()] = v
-		}
-	}
-	headers, size := amqp.Table{}, 0
-	for name, v := range values {
-		s, err := types.Format(v)
-		if err != nil {
-			return reject("attribute %s of the event: %w", name, err)
-		}
+	headers, size, long := amqp.Table{}, 0, false
+	err := eventing.Attributes(e, func(name, value string) {
 		name = "cloudEvents_" + name
-		if len(name) > maxShort {
-			return reject("an attribute of the event has a name longer than %d bytes", maxShort-len("cloudEvents_"))
-		}
-		headers[name] = s
-		size += len(name) + len(s)
+		headers[name] = value
+		size += len(name) + len(value)
+		long = long || len(name) > maxShort
+	})
+	if err != nil {
+		return reject("%w", err)
+	}
+	if long {
+		return reject("an attribute of the event has a name longer than %d bytes", maxShort-len("cloudEvents_"))
 	}
 	if size > maxHeaders {
 		return reject("the attributes of the event take more than %d bytes", maxHeaders)

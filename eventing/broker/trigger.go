@@ -189,9 +189,11 @@ func matches(e event.Event, wants map[string]string, ok func(have, want string) 
 
 // attributeOf gives the canonical string of an attribute or extension.
 func attributeOf(e event.Event, name string) (string, bool) {
-	v := e.Extensions()[name]
+	var v any
 	if a := spec.V1.Attribute(name); a != nil {
 		v = a.Get(e.Context)
+	} else {
+		v = e.Extensions()[name]
 	}
 	if v == nil {
 		return "", false

@@ -63,7 +63,7 @@ func (d *Dispatcher) post(ctx context.Context, t Trigger, e event.Event) verdict
 		return v
 	}
 	defer resp.Body.Close()
-	return judge(ctx, resp, time.Since(begun))
+	return judge(resp, time.Since(begun))
 }
 
 // request makes a signed post of the event, which takes the event's trace along.
@@ -75,7 +75,7 @@ func (d *Dispatcher) request(ctx context.Context, target, audience string, e eve
 	return r, eventing.Authorize(r, d.secret, audience)
 }
 
-func judge(ctx context.Context, resp *http.Response, took time.Duration) verdict {
+func judge(resp *http.Response, took time.Duration) verdict {
 	v := verdict{kind: kindOf(resp.StatusCode, took), status: resp.StatusCode}
 	v.after = eventing.RetryAfterOf(resp.Header, time.Now())
 	if v.kind != done {
@@ -84,7 +84,7 @@ func judge(ctx context.Context, resp *http.Response, took time.Duration) verdict
 		return v
 	}
 	var err error
-	if v.reply, err = eventing.Reply(ctx, resp); err != nil {
+	if v.reply, err = eventing.Reply(resp); err != nil {
 		return verdict{kind: failed, status: v.status, reason: err.Error()}
 	}
 	return v

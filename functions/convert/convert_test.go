@@ -144,7 +144,7 @@ func (b *bench) post(ctx context.Context, t testing.TB, e event.Event) (*http.Re
 	if resp.StatusCode != http.StatusOK {
 		return resp, nil
 	}
-	reply, err := eventing.Reply(t.Context(), resp)
+	reply, err := eventing.Reply(resp)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -338,7 +338,7 @@ func post(ctx context.Context, url, id string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	reply, err := eventing.Reply(ctx, resp)
+	reply, err := eventing.Reply(resp)
 	if err == nil && (reply == nil || reply.Type() != eventing.TypeAudioConverted) {
 		err = fmt.Errorf("convert answered %s %v, want %s", resp.Status, reply, eventing.TypeAudioConverted)
 	}

@@ -56,7 +56,7 @@ func TestEvents(t *testing.T) {
 					if got := strings.HasPrefix(resp.Header.Get("Content-Type"), "application/cloudevents+json"); got != structured {
 						t.Errorf("Content-Type = %q, want the mode of the request", resp.Header.Get("Content-Type"))
 					}
-					e, err := eventing.Reply(t.Context(), resp)
+					e, err := eventing.Reply(resp)
 					if err != nil || e == nil {
 						t.Fatalf("Reply() = %v, %v", e, err)
 					}

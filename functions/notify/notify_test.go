@@ -198,7 +198,7 @@ func post(t *testing.T, h http.Handler, e event.Event) (status int, reply *event
 	h.ServeHTTP(w, r)
 	resp := w.Result()
 	if resp.StatusCode == http.StatusOK {
-		if reply, err = eventing.Reply(t.Context(), resp); err != nil || reply == nil {
+		if reply, err = eventing.Reply(resp); err != nil || reply == nil {
 			t.Fatalf("reply = %v, %v", reply, err)
 		}
 	}

@@ -144,7 +144,7 @@ func TestEvents(t *testing.T) {
 // checkReply checks the event that answers, and gives its id.
 func checkReply(t *testing.T, resp *http.Response, want string) string {
 	t.Helper()
-	e, err := eventing.Reply(t.Context(), resp)
+	e, err := eventing.Reply(resp)
 	if err != nil || e == nil {
 		t.Fatalf("Reply() = %v, %v", e, err)
 	}
