@@ -108,12 +108,12 @@ func (l *load) grow(t *testing.T, store string, jobs job.Store) {
 					t.Fatalf("%s of %s with %d jobs: %v", w.name, store, to, err)
 				}
 			}
-			median := quantile(took, 0.5)
+			quick := quantile(took, 0.1) // what else the machine does adds to the others, and with them to their median
 			if from == 0 {
-				first[w.name] = median
+				first[w.name] = quick
 			}
-			said = append(said, fmt.Sprintf("%s %.2f (%.2f)", w.name, median, median/first[w.name]))
+			said = append(said, fmt.Sprintf("%s %.2f (%.2f)", w.name, quick, quick/first[w.name]))
 		}
-		l.row(fmt.Sprintf("%s with %d jobs: median ms (to that of 10,000)", store, to), "", "%s", strings.Join(said, ", "))
+		l.row(fmt.Sprintf("%s with %d jobs: ms, of the quick ones (to that of 10,000)", store, to), "", "%s", strings.Join(said, ", "))
 	}
 }
