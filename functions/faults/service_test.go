@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -87,7 +86,11 @@ const (
 // buildAhead makes the binaries whose clock is ahead, by another time.Now: Go asks the kernel's page for the time, and
 // none of what changes a clock for one process reaches that.
 func buildAhead() error {
-	now, ours := filepath.Join(runtime.GOROOT(), "src/time/time.go"), filepath.Join(bin, "time.go")
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	now, ours := filepath.Join(strings.TrimSpace(string(root)), "src/time/time.go"), filepath.Join(bin, "time.go")
 	source, err := os.ReadFile(now)
 	if err != nil {
 		return err
