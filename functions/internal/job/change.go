@@ -223,14 +223,18 @@ func (s steps) Heartbeat(ctx context.Context, id string, epoch int, ttl time.Dur
 // Finish is of [Store].
 func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, error) {
 	repeated := func(r *record) bool { return r.MP3 != nil && r.MP3.FID == mp3.FID }
-	moved := false
-	j, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
-		r.endAttempt(now, "")
-		r.Progress, r.Notice, mp3.Notice = 100, mp3.Notice, ""
-		r.MP3 = &mp3
-		r.Lease.Until = time.Time{}
-		moved = true
-		return r.move(finished)
+	moved := true
+	j, err := s.first(ctx, id, usualFinish(epoch, mp3), func() (Job, error) {
+		moved = false
+		return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+			r.endAttempt(now, "")
+			made := mp3
+			r.Progress, r.Notice, made.Notice = 100, mp3.Notice, ""
+			r.MP3 = &made
+			r.Lease.Until = time.Time{}
+			moved = true
+			return r.move(finished)
+		})
 	})
 	if err == nil && moved && s.turns != nil {
 		if err := s.turns.made(ctx, j.Owner, mp3.Duration); err != nil {
@@ -243,24 +247,28 @@ func (s steps) Finish(ctx context.Context, id string, epoch int, mp3 MP3) (Job, 
 // Fail is of [Store].
 func (s steps) Fail(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error) {
 	repeated := func(r *record) bool { return r.State == Failed }
-	return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
-		r.endAttempt(now, f.Message)
-		r.Error = &f
-		r.Lease.Until = time.Time{}
-		return r.move(failed)
+	return s.first(ctx, id, usualFail(epoch, f), func() (Job, error) {
+		return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+			r.endAttempt(now, f.Message)
+			r.Error = &f
+			r.Lease.Until = time.Time{}
+			return r.move(failed)
+		})
 	})
 }
 
 // Release is of [Store].
 func (s steps) Release(ctx context.Context, id string, epoch int, reason string) error {
 	repeated := func(r *record) bool { return r.State == Queued }
-	_, err := s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
-		r.endAttempt(now, reason)
-		if n := len(r.Attempts); n > 0 {
-			r.Attempts[n-1].Released = true
-		}
-		r.Lease.Until = time.Time{}
-		return r.move(released)
+	_, err := s.first(ctx, id, usualRelease(epoch, reason), func() (Job, error) {
+		return s.held(ctx, id, epoch, repeated, func(r *record, now time.Time) error {
+			r.endAttempt(now, reason)
+			if n := len(r.Attempts); n > 0 {
+				r.Attempts[n-1].Released = true
+			}
+			r.Lease.Until = time.Time{}
+			return r.move(released)
+		})
 	})
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/soundstrip/soundstrip/eventing"
 )
 
 // usual is the change that a step usually makes, as MongoDB makes it by itself: of a job that matches when, it sets the
@@ -57,6 +59,53 @@ func usualHeartbeat(epoch int, ttl time.Duration, progress int) usual {
 		when: bson.M{"lease.epoch": epoch, "state": Converting},
 		set: bson.M{"lease.until": later(ttl),
 			"progress": bson.M{"$max": bson.A{"$progress", min(progress, most)}}},
+		news: true,
+	}
+}
+
+// ending is the attempt of an epoch, as it ends, among the others. The rest is what else is to be said of it.
+func ending(epoch int, reason string, rest ...bson.E) bson.M {
+	end := bson.D{{Key: "to", Value: "$$NOW"}}
+	if reason != "" {
+		end = append(end, bson.E{Key: "error", Value: as(reason)})
+	}
+	end = append(end, rest...)
+	return bson.M{"$map": bson.M{"input": "$attempts", "in": bson.M{"$cond": bson.A{
+		bson.M{"$eq": bson.A{"$$this.epoch", epoch}}, bson.M{"$mergeObjects": bson.A{"$$this", end}}, "$$this"}}}}
+}
+
+// usualEnd is for a job of which the video is kept for a while, and the MP3 for as long as its owner likes.
+func usualEnd(epoch int, state State, attempts bson.M) usual {
+	due := bson.M{"$dateAdd": bson.M{"startDate": "$$NOW", "unit": "second", "amount": "$keep.video"}}
+	return usual{
+		when: bson.M{"lease.epoch": epoch, "state": Converting, "attempts.epoch": epoch, "keep.video": bson.M{"$gt": 0},
+			"keep.mp3": bson.M{"$exists": false}, "expires": bson.M{"$exists": false}},
+		set:  bson.M{"state": state, "lease.until": time.Time{}, "attempts": attempts, "video_expires": due, "due": due},
+		news: true,
+	}
+}
+
+func usualFinish(epoch int, mp3 MP3) usual {
+	u := usualEnd(epoch, Converted, ending(epoch, ""))
+	u.set["progress"], u.set["mp3"], u.set["notice"] = 100, as(mp3), "$$REMOVE"
+	if mp3.Notice != "" {
+		u.set["notice"] = as(mp3.Notice)
+	}
+	u.set["kept"] = bson.M{"$add": bson.A{"$video.length", mp3.Length}}
+	return u
+}
+
+func usualFail(epoch int, f eventing.Failure) usual {
+	u := usualEnd(epoch, Failed, ending(epoch, f.Message))
+	u.set["error"] = as(f)
+	return u
+}
+
+func usualRelease(epoch int, reason string) usual {
+	return usual{
+		when: bson.M{"lease.epoch": epoch, "state": Converting, "attempts.epoch": epoch},
+		set: bson.M{"state": Queued, "lease.until": time.Time{},
+			"attempts": ending(epoch, reason, bson.E{Key: "released", Value: true})},
 		news: true,
 	}
 }

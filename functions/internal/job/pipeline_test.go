@@ -10,6 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/soundstrip/soundstrip/eventing"
 )
 
 // TestUsual makes the same steps on two jobs, of which one is changed by the server itself where it takes pipelines.
@@ -55,7 +57,8 @@ func TestUsual(t *testing.T) {
 		run   func(m *Mongo, id string) error
 	}{
 		{"create", false, func(m *Mongo, id string) error {
-			_, err := m.Create(t.Context(), Job{ID: id, Owner: "$owner", Filename: "a.mp4", Video: Video{Length: 10}})
+			_, err := m.Create(t.Context(), Job{ID: id, Owner: "$owner", Filename: "a.mp4", Video: Video{Length: 10},
+				Keep: Retention{Video: 60}})
 			return err
 		}},
 		{"queued", true, func(m *Mongo, id string) error { return m.Queued(t.Context(), id) }},
@@ -66,8 +69,27 @@ func TestUsual(t *testing.T) {
 		{"heartbeat", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 50) }},
 		{"less", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 40) }},
 		{"most", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 100) }},
-		{"finish", false, func(m *Mongo, id string) error {
-			_, err := m.Finish(t.Context(), id, 1, MP3{FID: "65f0c0ffee0000000000000c", Length: 5, Duration: 1})
+		{"fail", true, func(m *Mongo, id string) error {
+			_, err := m.Fail(t.Context(), id, 1, eventing.Failure{Code: "$code", Message: "$why"})
+			return err
+		}},
+		{"retry", false, func(m *Mongo, id string) error {
+			_, err := m.Retry(t.Context(), id)
+			return err
+		}},
+		{"queued again", true, func(m *Mongo, id string) error { return m.Queued(t.Context(), id) }},
+		{"claimed again", true, func(m *Mongo, id string) error {
+			_, err := m.Claim(t.Context(), id, "$worker", time.Minute)
+			return err
+		}},
+		{"release", true, func(m *Mongo, id string) error { return m.Release(t.Context(), id, 3, "$later") }},
+		{"claimed by another", false, func(m *Mongo, id string) error {
+			_, err := m.Claim(t.Context(), id, "another", time.Minute)
+			return err
+		}},
+		{"finish", true, func(m *Mongo, id string) error {
+			_, err := m.Finish(t.Context(), id, 4,
+				MP3{FID: "65f0c0ffee0000000000000c", Length: 5, Duration: 1, Notice: "$notice"})
 			return err
 		}},
 		{"tell", true, func(m *Mongo, id string) error {
