@@ -104,7 +104,8 @@ func decodeBinary(h http.Header, body []byte) (event.Event, error) {
 		if len(values) != 1 {
 			return e, fmt.Errorf("header %s is given %d times, an attribute has one value", strings.ToLower(k), len(values))
 		}
-		v, err := values[0], error(nil)
+		v := values[0]
+		var err error
 		switch name = strings.ToLower(name); {
 		case !is:
 			err = e.Context.SetDataContentType(v)

@@ -114,6 +114,7 @@ func (l *load) grow(t *testing.T, store string, jobs job.Store) {
 			}
 			said = append(said, fmt.Sprintf("%s %.2f (%.2f)", w.name, quick, quick/first[w.name]))
 		}
-		l.row(fmt.Sprintf("%s with %d jobs: ms, of the quick ones (to that of 10,000)", store, to), "", "%s", strings.Join(said, ", "))
+		l.row(fmt.Sprintf("%s with %d jobs: ms, of the quick ones (to that of 10,000)", store, to), "", "%s",
+			strings.Join(said, ", "))
 	}
 }
