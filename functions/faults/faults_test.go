@@ -712,11 +712,19 @@ func (r *run) forgetTelling() {
 	}
 }
 
-// converted uploads a video and waits for its end.
+// converted uploads a video and waits for its end. A sweep sends its event, where brokers had no way to RabbitMQ yet.
 func (r *run) converted() *attempt {
 	var a *attempt
 	await(r.t, "an upload to be taken", func() bool { a = r.upload(r.soundClip(), "POST"); return a.acknowledged() })
-	await(r.t, "the job to end", func() bool { return r.stateOf(a) == "notified" })
+	state := ""
+	if !holds(func() bool {
+		if state = r.stateOf(a); state == "stored" {
+			r.sys.sweepOnce(r.t, nil)
+		}
+		return state == "notified"
+	}) {
+		r.t.Fatalf("gave up waiting: the job of %s is %s", a.name, state)
+	}
 	return a
 }
 
