@@ -147,6 +147,7 @@ type mailServer struct {
 	mu    sync.Mutex
 	mails []mail
 	next  func(conn net.Conn, kept bool) error // what happens to the next mail
+	turn  int                                  // of next
 }
 
 func newMailServer(t *testing.T) *mailServer {
@@ -170,12 +171,14 @@ func (m *mailServer) once(f func(conn net.Conn, kept bool) error) <-chan struct{
 	done := make(chan struct{})
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.turn++
+	mine := m.turn
 	m.next = func(conn net.Conn, kept bool) error {
 		err := f(conn, kept)
 		if kept || err != nil {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			if m.next != nil {
+			if m.next != nil && m.turn == mine { // or the mail began in the fault before
 				m.next = nil
 				close(done)
 			}
