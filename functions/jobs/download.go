@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/soundstrip/soundstrip/eventing/problem"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
@@ -125,8 +128,20 @@ func serveFile(w http.ResponseWriter, r *http.Request, f media.File, name, sha25
 	h.Set("ETag", `"`+cmp.Or(sha256, f.Info().ID)+`"`)
 	h.Set("Cache-Control", "private, no-cache") // kept by the browser, shown again only to who may have it
 	h.Set("X-Content-Type-Options", "nosniff")
-	http.ServeContent(w, r, "", f.Info().Uploaded, f)
+	serveContent(w, r, f.Info().Uploaded, f)
 }
+
+// serveContent is [http.ServeContent], which gives the last no bytes as a range that ends before it begins. Such a range
+// cannot be satisfied (RFC 9110, section 14.1.2), as one that begins behind all files.
+func serveContent(w http.ResponseWriter, r *http.Request, modified time.Time, content io.ReadSeeker) {
+	if pieces := r.Header.Get("Range"); lastNone.MatchString(pieces) {
+		r = r.Clone(r.Context())
+		r.Header.Set("Range", lastNone.ReplaceAllString(pieces, "${1}9223372036854775807-"))
+	}
+	http.ServeContent(w, r, "", modified, content)
+}
+
+var lastNone = regexp.MustCompile(`([=,]\s*)-0+\b`)
 
 // attachment names a file in a Content-Disposition (RFC 6266, appendix D). The name is in ASCII, for clients such as
 // curl that know nothing else, and in UTF-8 when that differs.

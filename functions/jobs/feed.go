@@ -127,7 +127,7 @@ func (s *server) feed(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", `"`+hashOf(string(text))+`"`)
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+	serveContent(w, r, time.Time{}, bytes.NewReader(text))
 	return nil
 }
 

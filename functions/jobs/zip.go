@@ -48,7 +48,7 @@ func (s *server) zip(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", a.etag())
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
-	http.ServeContent(w, r, "", time.Time{}, a)
+	serveContent(w, r, time.Time{}, a)
 	if a.err != nil && r.Context().Err() == nil {
 		slog.ErrorContext(r.Context(), "zip broken off", "error", a.err)
 	}

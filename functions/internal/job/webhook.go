@@ -85,7 +85,7 @@ func isAddress(s string) bool {
 		return false
 	}
 	if u.Port() == "" {
-		return true
+		return !strings.HasSuffix(u.Host, ":")
 	}
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	return err == nil && (port == 80 || port == 443 || port >= 1024)
