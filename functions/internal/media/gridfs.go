@@ -40,9 +40,11 @@ func NewGridFS(db *mongo.Database, wire Wire) *GridFS {
 const (
 	// chunkSize is what GridFS drivers use by default, in bytes.
 	chunkSize = 255 << 10
-	// batch is how many chunks of that size are written together at most: about 2 MiB, because each write waits for the
+	// batch is how many chunks of that size are written together at most: 1.5 MiB, because each write waits for the
 	// journal. As many are filled meanwhile.
-	batch = 8
+	batch = 6
+	// inFlight is how many such writes are on their way at most: the server does one while the other is sent.
+	inFlight = 2
 	// ahead is how many are read together at most: about 1 MiB. More is no faster and costs memory.
 	ahead = 4
 )
@@ -109,9 +111,14 @@ type gridWriter struct {
 	hold   bool          // whether filled has reserved bytes
 	held   []*insertion  // those that had them, for the last
 
-	inserting sync.WaitGroup // of one insertion, which runs beside the writing
-	sent      *insertion     // that one, or one to fill again
-	insertErr error          // and how it ended
+	sent  []sending    // what is inserted beside the writing: the first of them was sent first
+	spare []*insertion // to fill again
+}
+
+// sending is an insertion on its way, and how it ends.
+type sending struct {
+	*insertion
+	ended chan error
 }
 
 // Create is of [Store].
@@ -237,35 +244,45 @@ func (w *gridWriter) seal() {
 	w.hashed = 0
 }
 
-// flush begins to insert the chunks that are full, when those before are there.
+// flush begins to insert the chunks that are full, when no more than one other insertion is on its way.
 func (w *gridWriter) flush(ctx context.Context) error {
-	if err := w.settle(); err != nil || len(w.filled.data) == 0 {
+	if len(w.filled.data) == 0 {
+		return nil
+	}
+	if err := w.settle(inFlight - 1); err != nil {
 		return err
 	}
-	if w.hold || w.sent == nil {
-		another, err := newInsertion(w.bucket.chunks)
-		if err != nil {
+	w.sum.wait()
+	full := w.filled
+	if n := len(w.spare); n > 0 {
+		w.filled, w.spare = w.spare[n-1], w.spare[:n-1]
+	} else {
+		var err error
+		if w.filled, err = newInsertion(w.bucket.chunks); err != nil {
 			return err
 		}
-		if w.hold {
-			w.held, w.filled, w.hold = append(w.held, w.filled), another, false
-			return nil
-		}
-		w.sent = another
 	}
-	w.sent, w.filled = w.filled, w.sent
-	w.inserting.Go(func() { w.insertErr = w.bucket.insert(ctx, w.sent) })
+	if w.hold {
+		w.held, w.hold = append(w.held, full), false
+		return nil
+	}
+	s := sending{full, make(chan error, 1)}
+	w.sent = append(w.sent, s)
+	go func() { s.ended <- w.bucket.insert(ctx, s.insertion) }()
 	return nil
 }
 
-// settle waits for the insertion and the hash, so that the buffers can be filled again.
-func (w *gridWriter) settle() error {
-	w.inserting.Wait()
-	w.sum.wait()
-	if w.sent != nil {
-		w.sent.reset()
+// settle waits until no more than n insertions are on their way. When one has failed it waits for all.
+func (w *gridWriter) settle(n int) error {
+	var err error
+	for len(w.sent) > n || err != nil && len(w.sent) > 0 {
+		s := w.sent[0]
+		w.sent = w.sent[1:]
+		err = errors.Join(err, <-s.ended)
+		s.reset()
+		w.spare = append(w.spare, s.insertion)
 	}
-	return w.insertErr
+	return err
 }
 
 func (w *gridWriter) Reserve(n int) error {
@@ -293,7 +310,7 @@ func (w *gridWriter) Patch(p []byte) error {
 
 func (w *gridWriter) Suspend(ctx context.Context) ([]byte, error) {
 	if w.err != nil {
-		_ = w.settle() // nothing goes on behind a writer that has ended
+		_ = w.settle(0) // nothing goes on behind a writer that has ended
 		return nil, w.err
 	}
 	tail := bytes.Clone(w.filled.last())
@@ -301,7 +318,7 @@ func (w *gridWriter) Suspend(ctx context.Context) ([]byte, error) {
 	if err := w.flush(ctx); err != nil {
 		return nil, w.fail("suspend", err)
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(0); err != nil {
 		return nil, w.fail("suspend", err)
 	}
 	_, _ = w.sum.Write(tail[w.hashed:]) // has no error
@@ -329,7 +346,7 @@ func (w *gridWriter) commit(ctx context.Context) error {
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(0); err != nil {
 		return err
 	}
 	for _, i := range w.held {
@@ -337,7 +354,7 @@ func (w *gridWriter) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	w.filled, w.sent, w.held = nil, nil, nil
+	w.filled, w.held, w.spare = nil, nil, nil
 	if err := w.check(ctx); err != nil {
 		return err
 	}
@@ -409,8 +426,8 @@ func (w *gridWriter) Abort(ctx context.Context) error {
 		return nil
 	}
 	w.err = errClosed
-	_ = w.settle() // or what is being inserted would stay
-	w.filled, w.sent, w.held = nil, nil, nil
+	_ = w.settle(0) // or what is being inserted would stay
+	w.filled, w.held, w.spare = nil, nil, nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	// The file's document as well: a Commit that failed may have stored it before its answer was lost.

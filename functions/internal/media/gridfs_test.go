@@ -344,7 +344,13 @@ func TestGridFSCommitOfTheDead(t *testing.T) {
 			state := suspend(t, w)
 
 			w = resume(t, s, id, state)
-			write(t, w, content[5*chunk+4:22*chunk]) // two insertions: the first is done when the second begins
+			write(t, w, content[5*chunk+4:22*chunk])
+			for n := int64(0); n < 5+12; { // until both insertions are there
+				var err error
+				if n, err = db.Collection("fs.chunks").CountDocuments(t.Context(), bson.M{}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			tt.by(t, db, s, id, state)
 			_, err := w.Write(content[22*chunk:])
 			if err == nil {

@@ -62,7 +62,11 @@ func (i *insertion) begin(file bson.ObjectID, n int64) {
 	if len(i.data) == 0 {
 		i.next = n
 	}
-	m := slices.Grow(i.message, fields+chunkSize)
+	more := 1
+	if len(i.data) == 1 {
+		more = batch - 1 // a file of several chunks soon has as many
+	}
+	m := slices.Grow(i.message, more*(fields+chunkSize))
 	i.doc, m = bsoncore.AppendDocumentStart(m)
 	i.id = bson.NewObjectID()
 	m = bsoncore.AppendObjectIDElement(m, "_id", i.id)

@@ -669,7 +669,7 @@ func testReadAt(t *testing.T, s media.Store) {
 func testSweepUncommitted(t *testing.T, s media.Store) {
 	kept := put(t, s, "", noise(chunk))
 	id, w := begin(t, s, "ann")
-	write(t, w, noise(17*chunk))
+	write(t, w, noise(25*chunk))
 	// Nobody aborts it: that is a process that died.
 	if n, err := s.Sweep(t.Context(), time.Now().Add(-time.Hour), knowsNone); n != 0 || err != nil {
 		t.Errorf("Sweep of what is an hour old = %d, %v, want 0", n, err)
