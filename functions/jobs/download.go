@@ -131,8 +131,8 @@ func serveFile(w http.ResponseWriter, r *http.Request, f media.File, name, sha25
 	serveContent(w, r, f.Info().Uploaded, f)
 }
 
-// serveContent is [http.ServeContent], which gives the last no bytes as a range that ends before it begins. Such a range
-// cannot be satisfied (RFC 9110, section 14.1.2), as one that begins behind all files.
+// serveContent is [http.ServeContent], which gives the last no bytes as a range that ends before it begins. Such a
+// range cannot be satisfied (RFC 9110, section 14.1.2), as one that begins behind all files.
 func serveContent(w http.ResponseWriter, r *http.Request, modified time.Time, content io.ReadSeeker) {
 	if pieces := r.Header.Get("Range"); lastNone.MatchString(pieces) {
 		r = r.Clone(r.Context())
