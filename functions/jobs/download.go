@@ -141,7 +141,7 @@ func serveContent(w http.ResponseWriter, r *http.Request, modified time.Time, co
 	http.ServeContent(w, r, "", modified, content)
 }
 
-var lastNone = regexp.MustCompile(`([=,]\s*)-0+\b`)
+var lastNone = regexp.MustCompile(`([=,]\s*)-\s*[+]?0+\b`)
 
 // attachment names a file in a Content-Disposition (RFC 6266, appendix D). The name is in ASCII, for clients such as
 // curl that know nothing else, and in UTF-8 when that differs.

@@ -29,7 +29,7 @@ func FuzzRange(f *testing.F) {
 	}
 	for _, seed := range []string{"bytes=5-9", "bytes=9995-", "bytes=-3", "bytes=0-0,9999-", "bytes=10000-",
 		"bytes=0-99,50-149,-10000", "bytes=44-5043,1045-6044", "bytes=9223372036854775807-", "bytes=-9223372036854775808",
-		"BYTES=1-2", "bytes=2-1"} {
+		"BYTES=1-2", "bytes=2-1", "bytes=-0,-0", "bytes=-+00", "bytes=0-1, - 0"} {
 		f.Add(seed, "", false)
 		f.Add(seed, `"c0ffee"`, true)
 	}
