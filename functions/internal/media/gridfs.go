@@ -252,7 +252,6 @@ func (w *gridWriter) flush(ctx context.Context) error {
 	if err := w.settle(inFlight - 1); err != nil {
 		return err
 	}
-	w.sum.wait()
 	full := w.filled
 	if n := len(w.spare); n > 0 {
 		w.filled, w.spare = w.spare[n-1], w.spare[:n-1]
@@ -279,6 +278,7 @@ func (w *gridWriter) settle(n int) error {
 		s := w.sent[0]
 		w.sent = w.sent[1:]
 		err = errors.Join(err, <-s.ended)
+		w.sum.wait() // which reads what is to be filled again
 		s.reset()
 		w.spare = append(w.spare, s.insertion)
 	}
@@ -392,10 +392,7 @@ func (w *gridWriter) check(ctx context.Context) error {
 	if w.next == 0 {
 		return nil
 	}
-	marks := []int64{0, w.next - 1}
-	if !w.mine.IsZero() {
-		marks = append(marks, w.start)
-	}
+	marks := []int64{0, w.start, w.next - 1}
 	slices.Sort(marks)
 	marks = slices.Compact(marks)
 	var there []struct {

@@ -124,19 +124,20 @@ func (i *insertion) reset() { i.message, i.data, i.doc = i.message[:i.first], i.
 // insert inserts the chunks, by the wire if there is one. What may have been done by it is looked at, and the driver
 // does the rest: it knows when to try again, and what an error is called.
 func (s *GridFS) insert(ctx context.Context, i *insertion) error {
-	docs := i.documents()
-	if s.wire != nil {
-		m := bsoncore.UpdateLength(i.message, i.sequence, int32(len(i.message))-i.sequence)
-		binary.LittleEndian.PutUint32(m[4:], uint32(wiremessage.NextRequestID()))
-		err := s.wire.RoundTrip(ctx, bsoncore.UpdateLength(m, 0, int32(len(m))))
-		if !errors.Is(err, ErrSent) || ctx.Err() != nil {
-			return err
-		}
-		if docs, err = s.without(ctx, docs); err != nil || len(docs) == 0 {
-			return err
-		}
+	if s.wire == nil {
+		_, err := s.chunks.InsertMany(ctx, i.documents())
+		return err
 	}
-	_, err := s.chunks.InsertMany(ctx, docs)
+	m := bsoncore.UpdateLength(i.message, i.sequence, int32(len(i.message))-i.sequence)
+	binary.LittleEndian.PutUint32(m[4:], uint32(wiremessage.NextRequestID()))
+	err := s.wire.RoundTrip(ctx, bsoncore.UpdateLength(m, 0, int32(len(m))))
+	if !errors.Is(err, ErrSent) || ctx.Err() != nil {
+		return err
+	}
+	docs, err := s.without(ctx, i.documents())
+	if err == nil && len(docs) > 0 {
+		_, err = s.chunks.InsertMany(ctx, docs)
+	}
 	return err
 }
 
