@@ -276,6 +276,22 @@ func (m *Mongo) id(ctx context.Context, filter bson.M, sort bson.D) (string, err
 }
 
 func (m *Mongo) next(ctx context.Context) (string, error) {
+	for {
+		owner, err := m.nextOwner(ctx)
+		if err != nil || owner == "" {
+			return "", err
+		}
+		id, err := m.id(ctx, bson.M{"waits": true, "owner": owner},
+			bson.D{{Key: "video.length", Value: 1}, {Key: "_id", Value: 1}})
+		if err != nil || id != "" {
+			return id, err
+		}
+		// The owner's last one was taken in between, and others may have some that wait.
+	}
+}
+
+// nextOwner is whose turn it is of those who have a job that waits; empty when nobody has.
+func (m *Mongo) nextOwner(ctx context.Context) (string, error) {
 	type owner struct {
 		Name  string `bson:"_id"`
 		First string `bson:"first"`
@@ -288,8 +304,11 @@ func (m *Mongo) next(ctx context.Context) (string, error) {
 	if err == nil {
 		err = cur.All(ctx, &waiting)
 	}
-	if err != nil || len(waiting) == 0 {
-		return "", err
+	if err != nil {
+		return "", fmt.Errorf("look for owners whose jobs wait: %w", err)
+	}
+	if len(waiting) == 0 {
+		return "", nil
 	}
 	owners := make([]string, len(waiting))
 	for i, w := range waiting {
@@ -312,8 +331,7 @@ func (m *Mongo) next(ctx context.Context) (string, error) {
 	turn := slices.MinFunc(waiting, func(a, b owner) int {
 		return cmp.Or(cmp.Compare(last[a.Name], last[b.Name]), cmp.Compare(a.First, b.First))
 	})
-	return m.id(ctx, bson.M{"waits": true, "owner": turn.Name},
-		bson.D{{Key: "video.length", Value: 1}, {Key: "_id", Value: 1}})
+	return turn.Name, nil
 }
 
 func (m *Mongo) had(ctx context.Context, owner string) error {
