@@ -134,10 +134,12 @@ const maxSilence = time.Hour
 
 // Resent is of [Store].
 func (s steps) Resent(ctx context.Context, id string) error {
-	_, err := s.change(ctx, id, func(r *record, now time.Time) error {
-		_ = r.move(resent) // in any other state it stays
-		r.Since = now.Add(min(now.Sub(r.Updated), maxSilence))
-		return nil
+	_, err := s.first(ctx, id, usualResent(), func() (Job, error) {
+		return s.change(ctx, id, func(r *record, now time.Time) error {
+			_ = r.move(resent) // in any other state it stays
+			r.Since = now.Add(min(now.Sub(r.Updated), maxSilence))
+			return nil
+		})
 	})
 	return err
 }
@@ -275,19 +277,25 @@ func (s steps) Release(ctx context.Context, id string, epoch int, reason string)
 
 // GiveUp is of [Store].
 func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error) {
-	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if err := r.take(givenUp, now); err != nil {
-			return err
-		}
-		r.revoke(now, f.Message)
-		r.Error = &f
-		return nil
+	return s.first(ctx, id, usualGiveUp(f), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, now time.Time) error {
+			if err := r.take(givenUp, now); err != nil {
+				return err
+			}
+			r.revoke(now, f.Message)
+			r.Error = &f
+			return nil
+		})
 	})
 }
 
 // HandOver is of [Store].
 func (s steps) HandOver(ctx context.Context, id string) (Job, error) {
-	return s.step(ctx, id, func(r *record, _ time.Time) error { return r.move(handedOver) })
+	return s.first(ctx, id, usualHandOver(), func() (Job, error) {
+		return s.first(ctx, id, usualHandOverMP3(), func() (Job, error) {
+			return s.step(ctx, id, func(r *record, _ time.Time) error { return r.move(handedOver) })
+		})
+	})
 }
 
 // Tell is of [Store].
@@ -328,24 +336,28 @@ func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) erro
 
 // Cancel is of [Store].
 func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
-	return s.step(ctx, id, func(r *record, now time.Time) error {
-		if err := r.move(cancelled); err != nil {
-			return err
-		}
-		r.revoke(now, "cancelled")
-		return nil
+	return s.first(ctx, id, usualCancel(), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, now time.Time) error {
+			if err := r.move(cancelled); err != nil {
+				return err
+			}
+			r.revoke(now, "cancelled")
+			return nil
+		})
 	})
 }
 
 // Retry is of [Store].
 func (s steps) Retry(ctx context.Context, id string) (Job, error) {
-	return s.step(ctx, id, func(r *record, _ time.Time) error {
-		if err := r.move(retried); err != nil {
-			return err
-		}
-		r.Progress, r.Attempts, r.Error, r.Turn = 0, nil, nil, ""
-		r.Round++
-		r.Lease.Epoch++
-		return nil
+	return s.first(ctx, id, usualRetry(), func() (Job, error) {
+		return s.step(ctx, id, func(r *record, _ time.Time) error {
+			if err := r.move(retried); err != nil {
+				return err
+			}
+			r.Progress, r.Attempts, r.Error, r.Turn = 0, nil, nil, ""
+			r.Round++
+			r.Lease.Epoch++
+			return nil
+		})
 	})
 }

@@ -2,6 +2,8 @@ package job
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -36,7 +38,6 @@ func TestUsual(t *testing.T) {
 	})
 	quick, slow := NewMongo(db), NewMongo(db)
 	slow.pipelines.asked = true
-	const a, b = "65f0c0ffee0000000000000a", "65f0c0ffee0000000000000b"
 	document := func(m *Mongo, id string) bson.M {
 		t.Helper()
 		var d bson.M
@@ -45,85 +46,115 @@ func TestUsual(t *testing.T) {
 		}
 		delete(d, "_id")
 		delete(d, "turn") // the same id
+		if mp3, ok := d["mp3"].(bson.D); ok && mp3[0].Key == "fid" {
+			d["mp3"] = mp3[1:]
+		}
 		return d
 	}
 	start := time.Now()
 	near := cmp.Comparer(func(x, y bson.DateTime) bool { // of some seconds; a zero time is not
 		return x.Time().Sub(y.Time()).Abs() < time.Since(start)+time.Second
 	})
-	for _, step := range []struct {
+	type step struct {
 		name  string
 		usual bool
 		run   func(m *Mongo, id string) error
-	}{
-		{"create", false, func(m *Mongo, id string) error {
-			_, err := m.Create(t.Context(), Job{ID: id, Owner: "$owner", Filename: "a.mp4", Video: Video{Length: 10},
-				Keep: Retention{Video: 60}})
+	}
+	ctx := t.Context()
+	create := func(keep Retention) step {
+		return step{"create", false, func(m *Mongo, id string) error {
+			_, err := m.Create(ctx, Job{ID: id, Owner: "$owner", Filename: "a.mp4", Video: Video{Length: 10}, Keep: keep})
 			return err
-		}},
-		{"queued", true, func(m *Mongo, id string) error { return m.Queued(t.Context(), id) }},
-		{"claim", true, func(m *Mongo, id string) error {
-			_, err := m.Claim(t.Context(), id, "$worker", time.Minute)
+		}}
+	}
+	is := func(_ Job, err error) error { return err }
+	queue := step{"queue", true, func(m *Mongo, id string) error { return m.Queued(ctx, id) }}
+	claim := step{"claim", true, func(m *Mongo, id string) error {
+		return is(m.Claim(ctx, id, "$worker", time.Minute))
+	}}
+	release := func(epoch int) step {
+		return step{"release", true, func(m *Mongo, id string) error { return m.Release(ctx, id, epoch, "$later") }}
+	}
+	heartbeat := func(progress int) step {
+		return step{"heartbeat", true, func(m *Mongo, id string) error {
+			return m.Heartbeat(ctx, id, 1, time.Hour, progress)
+		}}
+	}
+	finish := func(epoch int, usual bool) step {
+		return step{"finish", usual, func(m *Mongo, id string) error {
+			return is(m.Finish(ctx, id, epoch, MP3{FID: bson.NewObjectID().Hex(), Length: 5, Duration: 1, Notice: "$notice"}))
+		}}
+	}
+	failure := eventing.Failure{Code: "$code", Message: "$why"}
+	fail := step{"fail", true, func(m *Mongo, id string) error { return is(m.Fail(ctx, id, 1, failure)) }}
+	giveUp := step{"give up", true, func(m *Mongo, id string) error { return is(m.GiveUp(ctx, id, failure)) }}
+	cancel := step{"cancel", true, func(m *Mongo, id string) error { return is(m.Cancel(ctx, id)) }}
+	retry := step{"retry", true, func(m *Mongo, id string) error { return is(m.Retry(ctx, id)) }}
+	resend := step{"resend", true, func(m *Mongo, id string) error { return m.Resent(ctx, id) }}
+	handOver := step{"hand over", true, func(m *Mongo, id string) error { return is(m.HandOver(ctx, id)) }}
+	tell := func(ttl time.Duration) step {
+		return step{"tell", true, func(m *Mongo, id string) error { return is(m.Tell(ctx, id, ttl)) }}
+	}
+	notice := func(n Notice, done bool) step {
+		return step{"notice", true, func(m *Mongo, id string) error { return m.Noticed(ctx, id, n, done) }}
+	}
+	expire := func(usual bool) step {
+		return step{"expire", usual, func(m *Mongo, id string) error {
+			ended, err := m.expire(ctx, []Job{{ID: id}})
+			if err == nil && len(ended) != 1 {
+				err = errors.New("nothing is due")
+			}
 			return err
-		}},
-		{"heartbeat", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 50) }},
-		{"less", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 40) }},
-		{"most", true, func(m *Mongo, id string) error { return m.Heartbeat(t.Context(), id, 1, time.Hour, 100) }},
-		{"fail", true, func(m *Mongo, id string) error {
-			_, err := m.Fail(t.Context(), id, 1, eventing.Failure{Code: "$code", Message: "$why"})
+		}}
+	}
+	swept := step{"swept", true, func(m *Mongo, id string) error { return m.Swept(ctx, id) }}
+	past := func(fields ...string) step {
+		return step{"its time comes", false, func(m *Mongo, id string) error {
+			set := bson.M{}
+			for _, f := range fields {
+				set[f] = time.Now().Add(-time.Second)
+			}
+			_, err := m.jobs.UpdateByID(ctx, id, bson.M{"$set": set})
 			return err
-		}},
-		{"retry", false, func(m *Mongo, id string) error {
-			_, err := m.Retry(t.Context(), id)
-			return err
-		}},
-		{"queued again", true, func(m *Mongo, id string) error { return m.Queued(t.Context(), id) }},
-		{"claimed again", true, func(m *Mongo, id string) error {
-			_, err := m.Claim(t.Context(), id, "$worker", time.Minute)
-			return err
-		}},
-		{"release", true, func(m *Mongo, id string) error { return m.Release(t.Context(), id, 3, "$later") }},
-		{"claimed by another", false, func(m *Mongo, id string) error {
-			_, err := m.Claim(t.Context(), id, "another", time.Minute)
-			return err
-		}},
-		{"finish", true, func(m *Mongo, id string) error {
-			_, err := m.Finish(t.Context(), id, 4,
-				MP3{FID: "65f0c0ffee0000000000000c", Length: 5, Duration: 1, Notice: "$notice"})
-			return err
-		}},
-		{"tell", true, func(m *Mongo, id string) error {
-			_, err := m.Tell(t.Context(), id, time.Minute)
-			return err
-		}},
-		{"noticed", true, func(m *Mongo, id string) error {
-			return m.Noticed(t.Context(), id, Notice{Event: "$e", Channel: "webhook", Refused: "$no"}, false)
-		}},
-		{"done", true, func(m *Mongo, id string) error {
-			return m.Noticed(t.Context(), id, Notice{Event: "$e", Channel: "email"}, true)
-		}},
-		{"given back", true, func(m *Mongo, id string) error {
-			_, err := m.Tell(t.Context(), id, 0)
-			return err
-		}},
+		}}
+	}
+	once := func(s step) step { s.usual = false; return s }
+
+	for i, life := range [][]step{
+		{create(Retention{Video: 60}), queue, claim, heartbeat(50), heartbeat(40), heartbeat(100), fail, retry, queue, claim,
+			release(3), claim, finish(4, true), tell(time.Minute),
+			notice(Notice{Event: "$e", Channel: "webhook", Refused: "$no"}, false),
+			notice(Notice{Event: "$e", Channel: "email"}, true), tell(0)},
+		{create(Retention{Video: 60}), resend, resend, cancel, past("due", "video_expires"), expire(true), swept, swept},
+		{create(Retention{Video: 60}), cancel, retry, claim, cancel, retry, queue, claim, past("lease.until"), claim,
+			past("lease.until"), giveUp, past("due"), expire(true), expire(false), swept, retry},
+		{create(Retention{Video: 60}), queue, giveUp, retry, queue, handOver, retry, queue, claim, finish(4, true),
+			handOver, once(claim), cancel},
+		{create(Retention{Video: 60, MP3: 70}), queue, claim, finish(1, false), past("due", "video_expires"), expire(false),
+			swept, past("due", "expires"), expire(true), swept},
+		{create(Retention{}), once(cancel), once(swept), retry},
 	} {
-		made := false
-		quick.steps.usually = func(ctx context.Context, id string, u usual) (j Job, is bool, err error) {
-			j, is, err = quick.usually(ctx, id, u)
-			made = made || is
-			return j, is, err
-		}
-		if err := step.run(quick, a); err != nil {
-			t.Fatalf("%s: %v", step.name, err)
-		}
-		if err := step.run(slow, b); err != nil {
-			t.Fatalf("%s by comparing: %v", step.name, err)
-		}
-		if want := step.usual && quick.pipelines.taken; made != want {
-			t.Errorf("%s: the server made it by itself: %v, want %v", step.name, made, want)
-		}
-		if diff := cmp.Diff(document(slow, b), document(quick, a), near); diff != "" {
-			t.Errorf("%s (-by comparing +by the server):\n%s", step.name, diff)
+		a, b := fmt.Sprintf("65f0c0ffee000000000000%da", i), fmt.Sprintf("65f0c0ffee000000000000%db", i)
+		for n, step := range life {
+			name := fmt.Sprintf("life %d, step %d, %s", i, n, step.name)
+			made := false
+			quick.steps.usually = func(ctx context.Context, id string, u usual) (j Job, is bool, err error) {
+				j, is, err = quick.usually(ctx, id, u)
+				made = made || is
+				return j, is, err
+			}
+			if err := step.run(quick, a); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := step.run(slow, b); err != nil {
+				t.Fatalf("%s by comparing: %v", name, err)
+			}
+			if want := step.usual && quick.pipelines.taken; made != want {
+				t.Errorf("%s: the server made it by itself: %v, want %v", name, made, want)
+			}
+			if diff := cmp.Diff(document(slow, b), document(quick, a), near); diff != "" {
+				t.Errorf("%s (-by comparing +by the server):\n%s", name, diff)
+			}
 		}
 	}
 	t.Logf("the server takes update pipelines: %v", quick.pipelines.taken)

@@ -132,20 +132,14 @@ func (r *record) nextDue() *time.Time {
 func (s steps) expire(ctx context.Context, due []Job) ([]Job, error) {
 	var ended []Job
 	for _, j := range due {
-		still := false
-		j, err := s.step(ctx, j.ID, func(r *record, now time.Time) error {
-			if still = r.State.Finished() && r.Due != nil && !r.Due.After(now); !still {
-				return errSame
-			}
-			if r.Expires != nil && !r.Expires.After(now) && r.State != Expired {
-				r.Video.Deleted = true
-				return r.move(expired)
-			}
-			if r.Video.Deleted { // by a sweep that did not come to its end
-				return errSame
-			}
-			r.Video.Deleted = true
-			return nil
+		still := true
+		j, err := s.first(ctx, j.ID, usualExpire(), func() (Job, error) {
+			return s.first(ctx, j.ID, usualExpireVideo(), func() (Job, error) {
+				return s.step(ctx, j.ID, func(r *record, now time.Time) (err error) {
+					still, err = r.expire(now)
+					return err
+				})
+			})
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return ended, err
@@ -157,11 +151,28 @@ func (s steps) expire(ctx context.Context, due []Job) ([]Job, error) {
 	return ended, nil
 }
 
+// expire marks what has ended, and reports whether anything has.
+func (r *record) expire(now time.Time) (due bool, err error) {
+	switch {
+	case !r.State.Finished(), r.Due == nil, r.Due.After(now):
+		return false, errSame
+	case r.Expires != nil && !r.Expires.After(now) && r.State != Expired:
+		r.Video.Deleted = true
+		return true, r.move(expired)
+	case r.Video.Deleted: // by a sweep that did not come to its end
+		return true, errSame
+	}
+	r.Video.Deleted = true
+	return true, nil
+}
+
 // Swept is of [Store].
 func (s steps) Swept(ctx context.Context, id string) error {
-	_, err := s.change(ctx, id, func(r *record, _ time.Time) error {
-		r.Due = r.nextDue()
-		return nil
+	_, err := s.first(ctx, id, usualSwept(), func() (Job, error) {
+		return s.change(ctx, id, func(r *record, _ time.Time) error {
+			r.Due = r.nextDue()
+			return nil
+		})
 	})
 	return err
 }

@@ -103,7 +103,7 @@ func isOver(err error) bool { return errors.Is(err, ErrState) || errors.Is(err, 
 
 // claimWaiting is claim for a job that nobody has begun with; ErrState for another.
 func (s steps) claimWaiting(ctx context.Context, id, turn, worker string, ttl time.Duration) (Job, error) {
-	return s.first(ctx, id, usualClaim(turn, worker, ttl), func() (Job, error) {
+	return s.first(ctx, id, usualClaimWaiting(turn, worker, ttl), func() (Job, error) {
 		return s.step(ctx, id, func(r *record, now time.Time) error {
 			if !r.Waits {
 				return ErrState
