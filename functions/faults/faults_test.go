@@ -503,6 +503,31 @@ var ofServers = []fault{
 		r.some(1)
 		r.brokersReady()
 	}},
+	{name: "MongoDB's disk is full", durable: true, mails: 2, run: func(r *run) {
+		r.whileFull("mongo", func() {
+			for range 10 { // into the room that it has set aside
+				v := r.soundClip()
+				v.bytes = slices.Concat(v.bytes, make([]byte, 8<<20))
+				r.upload(v, whole[r.rand.IntN(2)])
+			}
+		})
+	}},
+	{name: "MariaDB's disk is full", durable: true, run: func(r *run) {
+		filler := r.sys.vhost + ".filler"
+		r.sys.exec(r.t, "CREATE TABLE "+filler+" (b LONGBLOB)")
+		r.whileFull("mariadb", func() {
+			for n := 1 << 20; n > 0; n /= 16 { // until there is no room for a byte
+				for err := error(nil); err == nil; {
+					_, err = r.sys.sql.Exec("INSERT INTO "+filler+" VALUES (REPEAT('x', ?))", n)
+				}
+			}
+			r.some(2)
+			if r.client.login(user, "Admin123") == "" && r.sys.sql.Ping() == nil { // it may have ended for want of room
+				r.ledger.wonders("%s: there is no login", r.fault)
+			}
+		})
+		r.sys.exec(r.t, "DROP TABLE "+filler)
+	}},
 	line("RabbitMQ is away", amqpTaps, state{away: true}),
 	{name: "RabbitMQ is away for a minute", run: func(r *run) {
 		if r.seed%10 != 1 {
@@ -538,6 +563,20 @@ var ofServers = []fault{
 	withMails(line("MongoDB is away", mongoTaps, state{away: true}), 2),
 	line("MongoDB takes 2 s", mongoTaps, state{latency: 400 * time.Millisecond}),
 	withMails(resets("connections to MongoDB are reset", mongoTaps), 4),
+}
+
+// whileFull leaves a server no room to write meanwhile. It is started anew then: WiredTiger, for one, ends by this.
+func (r *run) whileFull(server string, meanwhile func()) {
+	if os.Getenv("DISKS") == "" {
+		return
+	}
+	r.some(1)
+	manage(r.t, "full", server)
+	meanwhile()
+	manage(r.t, "room", server)
+	powerCut(r.t, server)
+	await(r.t, "a login", func() bool { return r.client.login(user, "Admin123") != "" })
+	await(r.t, "an upload", func() bool { return r.upload(r.soundClip(), "POST").acknowledged() })
 }
 
 func withMails(f fault, n int) fault { f.mails = n; return f }
