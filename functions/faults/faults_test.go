@@ -47,10 +47,7 @@ func TestFaults(t *testing.T) {
 		t.Run("seed "+strconv.Itoa(seed), func(t *testing.T) {
 			began := time.Now()
 			name := "faults_" + strings.ToLower(bson.NewObjectID().Hex())
-			r := &run{t: t, seed: seed, rand: rand.New(rand.NewPCG(uint64(seed), 0)), clips: made,
-				sounds: map[string]string{}, ledger: &ledger{}}
-			r.sys = deploy(t, name)
-			r.client = newClient(t, r.sys.gateway.address())
+			r := newRun(t, seed, made, deploy(t, name))
 			r.before()
 			table := slices.Clone(faults)
 			r.rand.Shuffle(len(table), func(i, j int) { table[i], table[j] = table[j], table[i] })
@@ -67,14 +64,26 @@ func TestFaults(t *testing.T) {
 				r.sys.sweepOnce(t, map[string]string{"SWEEP_GRACE": "1ms", "SWEEP_UNSENT": "1ms", "SWEEP_STUCK": "1ms"})
 				r.rest()
 			})
-			l := r.count()
-			t.Logf("seed %d: %v, in %.0f s", seed, l, time.Since(began).Seconds())
-			for what, list := range map[string][]string{"lost": l.lost, "doubled": l.doubled, "unexpected": l.unexpected} {
-				for _, text := range list {
-					t.Errorf("%s: %s", what, text)
-				}
-			}
+			r.report()
+			t.Logf("in %.0f s", time.Since(began).Seconds())
 		})
+	}
+}
+
+func newRun(t *testing.T, seed int, clips []clip, sys *system) *run {
+	t.Helper()
+	return &run{t: t, seed: seed, rand: rand.New(rand.NewPCG(uint64(seed), 0)), clips: clips,
+		sounds: map[string]string{}, ledger: &ledger{}, sys: sys, client: newClient(t, sys.gateway.address())}
+}
+
+// report counts, and fails when what was promised does not hold.
+func (r *run) report() {
+	l := r.count()
+	r.t.Logf("seed %d: %v", r.seed, l)
+	for what, list := range map[string][]string{"lost": l.lost, "doubled": l.doubled, "unexpected": l.unexpected} {
+		for _, text := range list {
+			r.t.Errorf("%s: %s", what, text)
+		}
 	}
 }
 

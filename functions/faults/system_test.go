@@ -33,8 +33,14 @@ const (
 
 func deploy(t *testing.T, name string) *system {
 	t.Helper()
-	s := &system{servers: newServers(t, name)}
-	s.exec(t, "INSERT INTO "+name+".user (email, password) VALUES (?, 'Admin123')", user)
+	servers := newServers(t, name)
+	servers.exec(t, "INSERT INTO "+name+".user (email, password) VALUES (?, 'Admin123')", user)
+	return deployOn(t, servers)
+}
+
+func deployOn(t *testing.T, servers *servers) *system {
+	t.Helper()
+	s := &system{servers: servers}
 	secret := map[string]string{"EVENT_SECRET": events}
 	tokens := map[string]string{"JWT_SECRET": strings.Repeat("token-", 8)}
 	links := map[string]string{"LINK_SECRET": strings.Repeat("link-", 8)}
@@ -69,7 +75,7 @@ func deploy(t *testing.T, name string) *system {
 	s.login.mysql = newTap(t, s.login, mysqlProtocol, func() string { return s.mysql.Addr })
 	s.login.env = with(tokens, secret, sink, public, map[string]string{
 		"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": port(s.login.mysql), "MYSQL_USER": s.mysql.User,
-		"MYSQL_PASSWORD": s.mysql.Passwd, "MYSQL_DB": name,
+		"MYSQL_PASSWORD": s.mysql.Passwd, "MYSQL_DB": s.vhost,
 	})
 	delete(s.login.env, "LOGIN_URL")
 	s.validate.env = tokens
