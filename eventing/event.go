@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -175,6 +176,15 @@ func New(source, job string, round int, p Payload) (event.Event, error) {
 		return event.Event{}, fmt.Errorf("make event %s of job %s: %w", p.Type(), job, err)
 	}
 	return e, nil
+}
+
+// Round is that with which [New] made the event; 1 for one that was made by somebody else.
+func Round(e event.Event) int {
+	s, ours := strings.CutPrefix(e.ID(), e.Subject()+"/"+e.Type()+"/")
+	if n, err := strconv.Atoi(s); ours && err == nil {
+		return n
+	}
+	return 1
 }
 
 // NewReply makes the event that answers cause with p, about what cause is about: one cause and payload type always make

@@ -130,6 +130,12 @@ func TestNew(t *testing.T) {
 	if a.ID() == c.ID() || a.ID() == d.ID() {
 		t.Errorf("ids %q, %q, %q, want three: another round and another type are other events", a.ID(), c.ID(), d.ID())
 	}
+	if n := eventing.Round(c); n != 2 {
+		t.Errorf("Round(%s) = %d, want 2", c.ID(), n)
+	}
+	if c.SetID("7"); eventing.Round(c) != 1 {
+		t.Errorf("Round of another's event = %d, want 1", eventing.Round(c))
+	}
 	if _, err := eventing.New("/a", "job", 1, eventing.VideoUploaded{}); err == nil {
 		t.Error("New makes an event without a reference")
 	}

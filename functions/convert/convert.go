@@ -96,7 +96,7 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 		return nil, eventing.Reject(fmt.Errorf("event %s is about %q and has video_fid %q: want one id of a video", e.ID(),
 			e.Subject(), p.VideoFID))
 	}
-	j, err := f.claim(ctx, p)
+	j, err := f.claim(ctx, p, job.Turn(p.VideoFID, eventing.Round(e)))
 	busy := (*job.BusyError)(nil)
 	switch {
 	case errors.As(err, &busy):
@@ -114,14 +114,14 @@ func (f *function) convert(ctx context.Context, e event.Event) (*event.Event, er
 
 // claim takes the job whose turn it is. A video without one came by the old queue, or from a gateway that keeps no
 // jobs: the event is all that is known of it, and a job is made of that.
-func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job, error) {
-	j, err := f.jobs.Take(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+func (f *function) claim(ctx context.Context, p eventing.VideoUploaded, turn string) (job.Job, error) {
+	j, err := f.jobs.Take(ctx, turn, f.worker, f.cfg.Lease)
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
 	video, err := f.videos.Open(ctx, p.VideoFID)
 	if errors.Is(err, media.ErrNotFound) {
-		return f.jobs.TakeNext(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+		return f.jobs.TakeNext(ctx, turn, f.worker, f.cfg.Lease)
 	}
 	if err != nil {
 		return job.Job{}, fmt.Errorf("look for video %s: %w", p.VideoFID, err)
@@ -148,7 +148,7 @@ func (f *function) claim(ctx context.Context, p eventing.VideoUploaded) (job.Job
 	if _, err := f.jobs.Adopt(ctx, adopted); err != nil {
 		return job.Job{}, err
 	}
-	return f.jobs.Take(ctx, p.VideoFID, f.worker, f.cfg.Lease)
+	return f.jobs.Take(ctx, turn, f.worker, f.cfg.Lease)
 }
 
 // reply gives the event that tells how a job ended, the same each time; none when nobody waits for one.

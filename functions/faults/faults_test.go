@@ -593,11 +593,11 @@ func withMails(f fault, n int) fault { f.mails = n; return f }
 
 var ofEvents = []fault{
 	{name: "the same event ten times at once, and again when all is done", run: func(r *run) {
-		a := r.upload(r.soundClip(), "POST")
-		if !a.acknowledged() {
-			r.ledger.wonders("%s: the upload was answered %d", r.fault, a.status)
-			return
-		}
+		var a *attempt
+		await(r.t, "an upload", func() bool { // after what an earlier fault has ended
+			a = r.upload(r.soundClip(), "POST")
+			return a.acknowledged()
+		})
 		repeat := func() {
 			r.brokersReady() // after what an earlier fault did to RabbitMQ
 			var wg sync.WaitGroup

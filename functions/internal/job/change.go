@@ -29,7 +29,7 @@ type record struct {
 	Due     *time.Time `bson:"due,omitempty"`     // when something of the job is to be deleted
 	Waits   bool       `bson:"waits"`             // for its turn: see [Store.Take]
 	Kept    int64      `bson:"kept"`              // bytes of its files
-	Turn    string     `bson:"turn,omitempty"`    // the job whose event it was taken for: see [Store.Take]
+	Turn    string     `bson:"turn,omitempty"`    // that it was taken in: see [Store.Take]
 	Rest    bson.M     `bson:",inline"`           // fields that a newer version of us wrote
 }
 

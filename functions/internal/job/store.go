@@ -33,8 +33,8 @@ type Store interface {
 	// Claim gives an unfinished or HandedOver job to the worker: Converting, with a new epoch, a lease that runs for ttl,
 	// and an attempt begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
-	// Take gives the worker the job whose turn it is, for an event about the job turn. An event is not for its own job: it
-	// is a turn. Owners have turns one after the other, however many jobs each has, and the shortest video of an owner is
+	// Take gives the worker the job whose turn it is, for an event (see [Turn]). An event is not for its own job: it is a
+	// turn. Owners have turns one after the other, however many jobs each has, and the shortest video of an owner is
 	// first. A turn is for one job: who comes again with the event, because the first one died or gave the job back, gets
 	// the same, and ErrState with it when it has ended and its owner is not told yet. It is the event's own job that was
 	// tried before, and when none waits: a job waits when its event is sent, which leaves it Queued, until somebody begins

@@ -119,6 +119,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"expire", testExpire},
 		{"take", testTake},
 		{"take when one is not sent", testTakeStored},
+		{"take anew", testTakeAnew},
 		{"usage", testUsage},
 		{"take by many", testTakeByMany},
 		{"changed", testChanged},

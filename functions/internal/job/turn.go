@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,6 +23,15 @@ type turns interface {
 	had(ctx context.Context, owner string) error
 	// made records for how long the sound is that was made for the owner today.
 	made(ctx context.Context, owner string, seconds float64) error
+}
+
+// Turn names the turn that an event about a job is: by the job, and by the round that the event begins, when it is not
+// the first. What was taken in the turn of one round is not to be answered for in that of another.
+func Turn(job string, round int) string {
+	if round <= 1 {
+		return job
+	}
+	return job + "/" + strconv.Itoa(round)
 }
 
 // takeTries bounds how often another worker may take the job whose turn it is before us.
@@ -41,31 +52,25 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 			return j, err
 		}
 	}
-	own, err := s.turns.Get(ctx, turn)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	// The worker before us may have died when the job had ended, and nobody heard of that.
+	if id, err = s.turns.answered(ctx, turn); err != nil {
 		return Job{}, err
 	}
-	// The worker before us may have died when the job had ended, and nobody heard of that. In a later round of its own job
-	// the event is another.
-	if own.Round <= 1 {
-		id, err := s.turns.answered(ctx, turn)
-		if err != nil {
-			return Job{}, err
-		}
-		if id != "" {
-			return s.claim(ctx, id, turn, worker, ttl)
-		}
+	if id != "" {
+		return s.claim(ctx, id, turn, worker, ttl)
 	}
+	id, _, _ = strings.Cut(turn, "/")
+	own, err := s.turns.Get(ctx, id)
 	if err != nil {
 		return Job{}, err
 	}
 	if own.State == Stored { // here is its event
-		if err := s.Queued(ctx, turn); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := s.Queued(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
 			return Job{}, err
 		}
 	}
 	if !own.State.Finished() && len(own.Attempts) > 0 {
-		j, err := s.claim(ctx, turn, turn, worker, ttl)
+		j, err := s.claim(ctx, id, turn, worker, ttl)
 		if !isOver(err) && !errors.As(err, new(*BusyError)) {
 			return j, err
 		}
@@ -74,7 +79,7 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 	if !errors.Is(err, ErrNotFound) {
 		return j, err
 	}
-	return s.claim(ctx, turn, turn, worker, ttl)
+	return s.claim(ctx, id, turn, worker, ttl)
 }
 
 // TakeNext is of [Store].

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/soundstrip/soundstrip/eventing"
 	"github.com/soundstrip/soundstrip/functions/internal/job"
 )
 
@@ -108,6 +109,41 @@ func testTake(t *testing.T, s job.Store) {
 	}
 	_, err = s.Take(ctx, gone, "w", running)
 	wantBusy(t, "Take again in the turn of a job that is deleted", err)
+}
+
+// testTakeAnew: the event of a later round is another turn than that of the first, in which another job was taken whose
+// owner is not told yet. It is answered for the job that was taken in it, as the first one is.
+func testTakeAnew(t *testing.T, s job.Store) {
+	ctx := t.Context()
+	ann := queue(t, s, "ann", 2, 1)
+	long, short := ann[0], ann[1]
+	if j := take(t, s, long); j.ID != short {
+		t.Fatalf("Take(%s) gives %s, want the shorter %s", long, j.ID, short)
+	}
+	if _, err := s.Finish(ctx, short, 1, job.MP3{FID: newID()}); err != nil {
+		t.Fatal(err)
+	}
+	failure := eventing.Failure{Code: "no_audio", Message: "no sound"}
+	if _, err := s.Fail(ctx, take(t, s, short).ID, 1, failure); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Retry(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	anew := job.Turn(long, 2)
+	j := take(t, s, anew)
+	if j.ID != long {
+		t.Fatalf("Take(%s) gives %s, want its own job", anew, j.ID)
+	}
+	if _, err := s.Fail(ctx, long, j.Lease.Epoch, failure); err != nil {
+		t.Fatal(err)
+	}
+	queue(t, s, "bob", 1)
+	j, err := s.Take(ctx, anew, "w", running)
+	wantErr(t, "Take in a turn whose job has ended", err, job.ErrState)
+	if j.ID != long {
+		t.Errorf("Take(%s) when its job has ended gives %q, want that", anew, j.ID)
+	}
 }
 
 // testTakeStored: a job whose event was not sent takes no other's turn, and has its own when its event comes.
