@@ -141,6 +141,9 @@ func (e *Engine) convertPlan(ctx context.Context, p *plan, o eventing.Options, o
 	if p.rate > maxRate {
 		return Result{}, unsupported(fmt.Errorf("%d samples a second", p.rate))
 	}
+	if p.channels > maxChannels {
+		return Result{}, unsupported(fmt.Errorf("%d channels", p.channels))
+	}
 	x, expected, err := e.encoding(p, o)
 	if err != nil {
 		return Result{}, err
@@ -168,6 +171,9 @@ func (e *Engine) convertPlan(ctx context.Context, p *plan, o eventing.Options, o
 	heard := out.info.Samples
 	if gaps != nil {
 		heard -= int64(gaps.Delay + gaps.Padding)
+	}
+	if heard <= 0 {
+		return Result{}, emptySound()
 	}
 	r.Duration = out.duration(heard)
 	r.Notice = notice(p, x, o, out, r.Duration)
@@ -260,6 +266,9 @@ var rates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 // million, ffmpeg takes more than a gigabyte of memory.
 const maxRate = 4_000_000
 
+// maxChannels is as many as ffmpeg mixes (SWR_CH_MAX of libswresample).
+const maxChannels = 64
+
 // rateFor is the rate that an MP3 of a sound must have so that it loses none of its highs, or the highest; 0 when it is
 // the sound's own, or that is not known.
 func rateFor(rate int) int {
@@ -316,7 +325,7 @@ func (e *Engine) check(p *plan, x ffmpeg.Encoding, out *output) error {
 	case made == 0 && x.Start > p.preroll:
 		return outOfRange()
 	case made == 0:
-		return permanent(nil, NoAudio, "the video's track of sound is empty: there is nothing to convert")
+		return emptySound()
 	}
 	return nil
 }

@@ -82,6 +82,10 @@ func noAudio() *Failure {
 	return permanent(nil, NoAudio, "the video has no track of sound: there is nothing to convert")
 }
 
+func emptySound() *Failure {
+	return permanent(nil, NoAudio, "the video's track of sound is empty: there is nothing to convert")
+}
+
 func outOfRange() *Failure {
 	return permanent(nil, OutOfRange, "there is no sound between the start and the end that were asked for: choose others")
 }

@@ -48,6 +48,7 @@ func TestConvertRefuses(t *testing.T) {
 	avi := video(t, "pcm.avi", "-c:a", "pcm_s16le")
 	wav := video(t, "sound.wav", "-map", "1:a")
 	flv := video(t, "aac.flv", "-c:v", "flv", "-c:a", "aac")
+	sound := video(t, "sound.mp3", "-map", "1:a", "-c:a", "libmp3lame")
 	silent := makeFile(t, "silent.mp4", "-f", "lavfi", "-i", picture, "-c:v", "mpeg4")
 	silentMKV := makeFile(t, "silent.mkv", "-f", "lavfi", "-i", picture, "-c:v", "mpeg4")
 	small := testConfig
@@ -84,6 +85,8 @@ func TestConvertRefuses(t *testing.T) {
 		{name: "start after the end", data: cut(fast, 1), options: eventing.Options{Start: 10}, want: OutOfRange},
 		{name: "start after the end of what has no length", data: cut(flv, 1), options: eventing.Options{Start: 10},
 			want: OutOfRange},
+		{name: "cut mp3 of which nothing can be heard", data: func(t *testing.T) []byte { return read(t, sound)[:600] },
+			options: eventing.Options{Partial: true}, want: NoAudio},
 		{name: "too long by the index", config: short, data: cut(fast, 1), want: TooLong},
 		{name: "too long by the sound", config: short, data: cut(flv, 1), want: TooLong},
 		{name: "too long in fragments", config: short, data: cut(frag, 1), want: TooLong},
@@ -108,15 +111,28 @@ func TestConvertRefuses(t *testing.T) {
 	}
 }
 
-// TestAbsurdRate: ffmpeg does not get to make fewer of a thousand million samples a second, which takes a gigabyte.
-func TestAbsurdRate(t *testing.T) {
+// TestAbsurd: ffmpeg does not get to make fewer of a thousand million samples a second, which takes a gigabyte, or of
+// tens of thousands of channels, which take more arguments than a program may have.
+func TestAbsurd(t *testing.T) {
 	t.Parallel()
-	b := read(t, video(t, "sound.wav", "-map", "1:a"))
-	binary.LittleEndian.PutUint32(b[24:], 1_000_000_007)
-	_, _, err := convert(t, newEngine(t, testConfig), b, eventing.Options{})
-	exit := (*ffmpeg.ExitError)(nil)
-	if f := failureIn(t, err); f.Code != Unsupported || f.Passing || errors.As(err, &exit) {
-		t.Errorf("Convert = %v, want %s, before ffmpeg is run", f, Unsupported)
+	sound := video(t, "sound.wav", "-map", "1:a")
+	for name, harm := range map[string]func(b []byte){
+		"rate": func(b []byte) { binary.LittleEndian.PutUint32(b[24:], 1_000_000_007) },
+		"channels": func(b []byte) { // of a format that nobody knows
+			binary.LittleEndian.PutUint16(b[20:], 0)
+			binary.LittleEndian.PutUint16(b[22:], 45_144)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := read(t, sound)
+			harm(b)
+			_, _, err := convert(t, newEngine(t, testConfig), b, eventing.Options{})
+			exit := (*ffmpeg.ExitError)(nil)
+			if f := failureIn(t, err); f.Code != Unsupported || f.Passing || errors.As(err, &exit) {
+				t.Errorf("Convert = %v, want %s, before ffmpeg is run", f, Unsupported)
+			}
+		})
 	}
 }
 

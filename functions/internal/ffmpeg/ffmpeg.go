@@ -89,6 +89,10 @@ func (t *Tool) Check(ctx context.Context) error {
 	return nil
 }
 
+// maxBlock is how many bytes ffmpeg may allocate at once: the index of a day of AAC takes 90 MB. A header may say that
+// there are millions of packets, and memory for these is taken before they are looked for.
+const maxBlock = "134217728"
+
 // Input is what a run reads.
 type Input struct {
 	Demuxers string                // the only ones allowed, by ffmpeg's names
@@ -106,7 +110,7 @@ func (in Input) args(level string) []string {
 		protocol, url = "file", "file:/dev/stdin"
 	}
 	args := []string{"-hide_banner", "-v", level, "-protocol_whitelist", protocol, "-format_whitelist", in.Demuxers,
-		"-max_streams", "64"}
+		"-max_streams", "64", "-max_alloc", maxBlock}
 	if in.Decoder != "" {
 		args = append(args, "-c:a", in.Decoder)
 	}
