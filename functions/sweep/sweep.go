@@ -46,6 +46,7 @@ type Uploads interface {
 	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
 	Expired(ctx context.Context, limit int) ([]job.Upload, error)
 	Lock(ctx context.Context, id string, lease time.Duration) (job.Upload, error)
+	Unlock(ctx context.Context, id string, epoch int) error
 	Delete(ctx context.Context, id string) error
 }
 
@@ -157,25 +158,44 @@ func (s *Sweeper) endUploads(ctx context.Context, r *Report) error {
 		}
 		before := r.Uploads
 		for _, u := range due {
-			if _, err := s.uploads.Lock(ctx, u.ID, lease); moved(err) {
+			locked, err := s.uploads.Lock(ctx, u.ID, lease)
+			switch {
+			case moved(err):
 				continue
-			} else if err != nil {
+			case err != nil:
+				return err
+			case !locked.Expires.Equal(u.Expires): // its client came back meanwhile, maybe with the last byte
+				err = s.uploads.Unlock(ctx, u.ID, locked.Lease.Epoch)
+			default:
+				err = s.endUpload(ctx, locked, r)
+			}
+			if err != nil {
 				return err
 			}
-			if !u.Progress.Done || u.Partial {
-				if err := s.videos.Delete(ctx, u.ID); err != nil {
-					return err
-				}
-			}
-			if err := s.uploads.Delete(ctx, u.ID); err != nil {
-				return err
-			}
-			r.Uploads++
 		}
 		if r.Uploads == before {
 			return nil // others are at it
 		}
 	}
+}
+
+// endUpload removes one that the sweep holds. One that is not recorded as done may have a job nevertheless: whoever
+// made that died before the record.
+func (s *Sweeper) endUpload(ctx context.Context, u job.Upload, r *Report) error {
+	jobs, err := s.jobs.Keeps(ctx, []string{u.ID})
+	if err != nil {
+		return err
+	}
+	if !jobs[u.ID] && (!u.Progress.Done || u.Partial) {
+		if err := s.videos.Delete(ctx, u.ID); err != nil {
+			return err
+		}
+	}
+	if err := s.uploads.Delete(ctx, u.ID); err != nil {
+		return err
+	}
+	r.Uploads++
+	return nil
 }
 
 // expire deletes the files whose time is up.

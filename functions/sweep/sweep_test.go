@@ -506,6 +506,64 @@ func TestSweepUploads(t *testing.T) {
 	}
 }
 
+// TestSweepUploadThatDied: who received the last byte of an upload made its job, and died before it could record that.
+// Its client never came back.
+func TestSweepUploadThatDied(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, soon)
+	id := s.begin(t, -time.Second, false, false)
+	if _, err := s.jobs.Create(t.Context(), job.Job{ID: id, Owner: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Sweep(t.Context()); err != nil || r.Uploads != 1 {
+		t.Errorf("Sweep = %+v, %v, want 1 upload", r, err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "videos", id+".data")); err != nil {
+		t.Errorf("the video of a job after Sweep: %v", err)
+	}
+}
+
+// meanwhile are uploads of which a client goes on with one between the look that finds its time up and the lock.
+type meanwhile struct {
+	*job.SQLiteUploads
+	do func()
+}
+
+func (m meanwhile) Lock(ctx context.Context, id string, lease time.Duration) (job.Upload, error) {
+	m.do()
+	return m.SQLiteUploads.Lock(ctx, id, lease)
+}
+
+// TestSweepUploadThatGoesOn: the client was answered that all of its video is there.
+func TestSweepUploadThatGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, soon)
+	ctx := t.Context()
+	id := s.begin(t, -time.Second, false, false)
+	sweeper := sweep.New(s.jobs, meanwhile{s.uploads, func() {
+		u, err := s.uploads.Lock(ctx, id, running)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.jobs.Create(ctx, job.Job{ID: id, Owner: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		u.Progress = job.Progress{Offset: u.Length, Done: true}
+		if err := errors.Join(s.uploads.Save(ctx, u, time.Hour), s.uploads.Unlock(ctx, id, u.Lease.Epoch)); err != nil {
+			t.Fatal(err)
+		}
+	}}, s.videos, s.mp3s, s.events, soon)
+	if r, err := sweeper.Sweep(ctx); err != nil || r.Uploads != 0 {
+		t.Errorf("Sweep = %+v, %v, want no upload", r, err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "videos", id+".data")); err != nil {
+		t.Errorf("the video of an upload that was answered 204, after Sweep: %v", err)
+	}
+	if u, err := s.uploads.Lock(ctx, id, running); err != nil || !u.Progress.Done {
+		t.Errorf("the upload after Sweep = %+v, %v, want it done and free", u.Progress, err)
+	}
+}
+
 // While nobody can say which jobs there are, no file is removed.
 func TestSweepWithoutJobs(t *testing.T) {
 	t.Parallel()
