@@ -144,21 +144,17 @@ func (u *uploader) holdKey(ctx context.Context, id string, epoch int) {
 	}
 }
 
-// ended gives the key back: for good when there is a job, and free when this was to make it and did not.
+// ended gives the key back, and records that there is a job when this has made it. The record of one that did not
+// stays: the job may be there, where it could be neither made nor removed for certain, and the key may be another
+// request's by now.
 func (u *uploader) ended(ctx context.Context, k *keyed, made bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
-	var err error
-	switch {
-	case k.before != nil:
-	case made:
+	if made && k.before == nil {
 		k.record.Progress.Done = true
-		err = u.uploads.Save(ctx, k.record, keyFor)
-	default:
-		err = u.uploads.Delete(ctx, k.record.ID)
-	}
-	if err != nil {
-		slog.WarnContext(ctx, "Idempotency-Key not given back, until its lease ends", "error", err)
+		if err := u.uploads.Save(ctx, k.record, keyFor); err != nil {
+			slog.WarnContext(ctx, "job not recorded with its Idempotency-Key, which finds it all the same", "error", err)
+		}
 	}
 	u.unlock(ctx, k)
 }

@@ -248,3 +248,69 @@ func TestIdempotencyKeyJobFails(t *testing.T) {
 		t.Errorf("there are %d jobs, want 1", jobs)
 	}
 }
+
+// TestIdempotencyKeyJobUnknown: the answer of who was to make the job is lost, and the job cannot be removed. A request
+// that comes again gets that job, which has its video.
+func TestIdempotencyKeyJobUnknown(t *testing.T) {
+	t.Parallel()
+	s := newTusSetup(t, 1<<20)
+	s.jobs.after, s.jobs.deletes = 1, 1
+	id := ""
+	for i, want := range []int{503, 202} {
+		var status int
+		var said string
+		if status, id, said = s.put(t, "k", "/upload/a.mp4", owner, bytes.NewReader(video)); status != want {
+			t.Errorf("request %d = %d %s, want %d", i, status, said, want)
+		}
+	}
+	if jobs, _ := s.count(t); jobs != 1 {
+		t.Errorf("there are %d jobs, want 1", jobs)
+	}
+	f, err := s.videos.Open(t.Context(), id)
+	if err != nil {
+		t.Fatalf("the video of the job: %v", err)
+	}
+	_ = f.Close()
+}
+
+// TestIdempotencyKeyLost: a request whose lease has ended leaves the key to the one that has it now.
+func TestIdempotencyKeyLost(t *testing.T) {
+	t.Parallel()
+	s := newTusSetup(t, 1<<20)
+	body, sent := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		status, _, _ := s.put(t, "k", "/upload/a.mp4", owner, body)
+		done <- status
+	}()
+	if _, err := sent.Write(video[:9000]); err != nil {
+		t.Fatal(err)
+	}
+	var seen struct{ Used struct{ Uploads int } }
+	for seen.Used.Uploads == 0 { // while the key is not looked up
+		res := s.want(t, http.StatusOK, http.MethodGet, "/users/me/usage", nil, nil)
+		if err := json.NewDecoder(res.Body).Decode(&seen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for status := 0; status != 202; {
+		// As its lease ends when nobody prolongs it.
+		if err := s.uploads.Unlock(t.Context(), keyID(owner, "k"), 1); err != nil {
+			t.Fatal(err)
+		}
+		status, _, _ = s.put(t, "k", "/upload/a.mp4", owner, bytes.NewReader(video))
+	}
+	if _, err := sent.Write(video[9000:]); err != nil {
+		t.Fatal(err)
+	}
+	_ = sent.Close()
+	if status := <-done; status != 409 {
+		t.Errorf("the request that lost the key = %d, want 409", status)
+	}
+	if status, _, said := s.put(t, "k", "/upload/a.mp4", owner, bytes.NewReader(video)); status != 202 {
+		t.Errorf("the same request again = %d %s, want 202", status, said)
+	}
+	if jobs, _ := s.count(t); jobs != 1 {
+		t.Errorf("there are %d jobs, want 1", jobs)
+	}
+}

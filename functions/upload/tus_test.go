@@ -38,10 +38,19 @@ func (people) Verify(_ context.Context, raw string) (token.Claims, error) {
 	return claimsOf(raw), nil
 }
 
-// brittleJobs are jobs whose Create fails as often as fail says.
+// brittleJobs are jobs whose Create and Delete fail for a while.
 type brittleJobs struct {
 	job.Store
-	before, after int // how many calls are still to fail
+	before, after int // how many calls of Create are still to fail
+	deletes       int // and how many of Delete
+}
+
+func (b *brittleJobs) Delete(ctx context.Context, id string) error {
+	if b.deletes > 0 {
+		b.deletes--
+		return errStore
+	}
+	return b.Store.Delete(ctx, id)
 }
 
 func (b *brittleJobs) Create(ctx context.Context, j job.Job) (job.Job, error) {

@@ -363,11 +363,16 @@ func (u *uploader) abort(ctx context.Context, video media.Writer) {
 	}
 }
 
-// forget removes a video that has no job. It removes the job as well, since one whose creation failed may be there.
+// forget removes a video that has no job. It removes the job before, since one whose creation failed may be there: a
+// job that stays keeps its video.
 func (u *uploader) forget(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
-	if err := errors.Join(u.jobs.Delete(ctx, id), u.videos.Delete(ctx, id)); err != nil {
+	err := u.jobs.Delete(ctx, id)
+	if err == nil {
+		err = u.videos.Delete(ctx, id)
+	}
+	if err != nil {
 		slog.WarnContext(ctx, "video without a job not removed, left to sweep", "job", id, "error", err)
 	}
 }
