@@ -124,7 +124,7 @@ func (b *Backup) Pin(ctx context.Context, known Known) error {
 			b.Unfinished++
 			return err
 		},
-		remove: func(context.Context, string) error { return nil }, // it is left where it is
+		remove: func(context.Context, string) (bool, error) { return false, nil }, // it is left where it is
 	}
 	for _, id := range drafts {
 		if err == nil {

@@ -393,7 +393,9 @@ func (s *Folder) Sweep(ctx context.Context, before time.Time, known Known) (int,
 	if err != nil {
 		return 0, fmt.Errorf("sweep media: %w", err)
 	}
-	sw := sweeper{known: known, keep: s.settle, remove: s.Delete}
+	sw := sweeper{known: known, keep: s.settle, remove: func(ctx context.Context, id string) (bool, error) {
+		return true, s.Delete(ctx, id)
+	}}
 	for _, e := range entries {
 		if !ValidID(e.Name()) {
 			continue

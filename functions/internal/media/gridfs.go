@@ -460,18 +460,28 @@ func (s *GridFS) Delete(ctx context.Context, id string) error {
 	return s.delete(ctx, oid)
 }
 
-// delete makes the file invisible first, so that nobody meets one without its chunks.
+// delete removes a file. One that was not committed stays marked: the server may still do what a writer sent that got
+// no answer, or does not know yet that its file is gone. Sweep sees to that.
 func (s *GridFS) delete(ctx context.Context, id bson.ObjectID) error {
-	if _, err := s.files.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
-		return fmt.Errorf("delete file %s: %w", id.Hex(), err)
+	files, _, err := s.unmake(ctx, id)
+	if err == nil && files > 0 {
+		err = s.unmark(ctx, id)
 	}
-	if _, err := s.chunks.DeleteMany(ctx, bson.M{"files_id": id}); err != nil {
-		return fmt.Errorf("delete chunks of file %s: %w", id.Hex(), err)
+	return err
+}
+
+// unmake makes the file invisible first, so that nobody meets one without its chunks. It tells how many documents of
+// either kind there were.
+func (s *GridFS) unmake(ctx context.Context, id bson.ObjectID) (files, chunks int64, err error) {
+	res, err := s.files.DeleteOne(ctx, bson.M{"_id": id})
+	if err != nil {
+		return 0, 0, fmt.Errorf("delete file %s: %w", id.Hex(), err)
 	}
-	if _, err := s.drafts.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
-		return fmt.Errorf("delete file %s: %w", id.Hex(), err)
+	files = res.DeletedCount
+	if res, err = s.chunks.DeleteMany(ctx, bson.M{"files_id": id}); err != nil {
+		return 0, 0, fmt.Errorf("delete chunks of file %s: %w", id.Hex(), err)
 	}
-	return nil
+	return files, res.DeletedCount, nil
 }
 
 // mark keeps the id of a file that is begun in fs.drafts, until Sweep has seen that it is complete and somebody's: so
@@ -481,9 +491,16 @@ func (s *GridFS) mark(ctx context.Context, id bson.ObjectID) error {
 	return err
 }
 
+func (s *GridFS) unmark(ctx context.Context, id bson.ObjectID) error {
+	if _, err := s.drafts.DeleteOne(ctx, bson.M{"_id": id}); err != nil {
+		return fmt.Errorf("unmark file %s: %w", id.Hex(), err)
+	}
+	return nil
+}
+
 // Sweep is of [Store].
 func (s *GridFS) Sweep(ctx context.Context, before time.Time, known Known) (int, error) {
-	sw := sweeper{known: known, keep: s.settle, remove: s.Delete}
+	sw := sweeper{known: known, keep: s.settle, remove: s.purge}
 	var drafts []struct {
 		ID bson.ObjectID `bson:"_id"`
 	}
@@ -540,13 +557,26 @@ func (s *GridFS) sweepSome(ctx context.Context, sw *sweeper, ids []bson.ObjectID
 	return nil
 }
 
+// purge is called for a file that nobody knows, and tells whether anything of it was there.
+func (s *GridFS) purge(ctx context.Context, file string) (there bool, err error) {
+	id, err := bson.ObjectIDFromHex(file)
+	if err != nil {
+		return false, err
+	}
+	files, chunks, err := s.unmake(ctx, id)
+	if err == nil {
+		err = s.unmark(ctx, id)
+	}
+	return files+chunks > 0, err
+}
+
 // settle is called for a file that somebody knows. One that is complete needs no look any more.
 func (s *GridFS) settle(ctx context.Context, file Info) error {
 	id, err := bson.ObjectIDFromHex(file.ID)
 	if err == nil && file.Uploaded.IsZero() {
 		err = s.mark(ctx, id)
 	} else if err == nil {
-		_, err = s.drafts.DeleteOne(ctx, bson.M{"_id": id})
+		err = s.unmark(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("sweep file %s: %w", file.ID, err)

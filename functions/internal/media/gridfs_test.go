@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"runtime"
 	"strings"
@@ -241,6 +242,62 @@ func TestGridFSAbortWaits(t *testing.T) {
 	}
 	if n, err := db.Collection("fs.chunks").CountDocuments(t.Context(), bson.M{}); n != 0 || err != nil {
 		t.Errorf("%d chunks of aborted files are left, %v", n, err)
+	}
+}
+
+// What a writer sent, and had no answer to, the server may do when the file is aborted: a sweep finds it.
+func TestGridFSSweepsWhatComesLate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		late func(t *testing.T, db *mongo.Database, id string, docs []bson.Raw)
+	}{
+		{"chunks", func(t *testing.T, db *mongo.Database, _ string, docs []bson.Raw) {
+			insert(t.Context(), t, db, docs)
+		}},
+		{"the file's document", func(t *testing.T, db *mongo.Database, id string, _ []bson.Raw) {
+			oid, err := bson.ObjectIDFromHex(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Collection("fs.files").InsertOne(t.Context(), bson.M{"_id": oid, "length": 8 * chunk,
+				"chunkSize": chunk, "uploadDate": time.Now(), "metadata": bson.M{"owner": "ann"}}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := database(t)
+			ctx, leave := context.WithCancel(t.Context())
+			var docs []bson.Raw
+			s := media.NewGridFS(db, wire(func(_ context.Context, message []byte) error {
+				_, docs = parse(t, bytes.Clone(message))
+				leave()
+				return errors.Join(media.ErrSent, ctx.Err())
+			}))
+			id := media.NewID()
+			w, err := s.Create(ctx, media.Info{ID: id, Owner: "ann"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = w.Write(noise(8 * chunk)) // fails, or what follows does
+			if err := w.Abort(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if len(docs) == 0 {
+				t.Fatal("nothing was sent")
+			}
+			tt.late(t, db, id, docs)
+			if n, err := s.Sweep(t.Context(), inAnHour(), knowsNone); n != 1 || err != nil {
+				t.Errorf("Sweep = %d, %v, want 1", n, err)
+			}
+			for _, name := range []string{"fs.files", "fs.chunks", "fs.drafts"} {
+				if n, err := db.Collection(name).CountDocuments(t.Context(), bson.M{}); n != 0 || err != nil {
+					t.Errorf("%d documents are left in %s, %v", n, name, err)
+				}
+			}
+		})
 	}
 }
 

@@ -15,7 +15,7 @@ const sweepBatch = 500
 type sweeper struct {
 	known   Known
 	keep    func(ctx context.Context, file Info) error
-	remove  func(ctx context.Context, id string) error
+	remove  func(ctx context.Context, id string) (there bool, err error)
 	files   []Info // not asked about yet
 	removed int
 }
@@ -42,10 +42,13 @@ func (s *sweeper) flush(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := s.remove(ctx, f.ID); err != nil {
+		there, err := s.remove(ctx, f.ID)
+		if err != nil {
 			return err
 		}
-		s.removed++
+		if there {
+			s.removed++
+		}
 	}
 	s.files = s.files[:0]
 	return nil
