@@ -134,7 +134,7 @@ func (q *SQLite) Subscribe(_ context.Context, trigger string) (Subscription, err
 }
 
 // Dead asks for the fate of each of the trigger's dead letters. Another process may serve from the database meanwhile,
-// and takes what returns when it looks the next time.
+// and takes what returns when it looks the next time. What somebody else returned is no dead letter any more.
 func (q *SQLite) Dead(ctx context.Context, trigger string, fate func(DeadLetter) (Fate, error)) error {
 	if _, err := q.triggers.find(trigger); err != nil {
 		return err
@@ -153,10 +153,11 @@ func (q *SQLite) Dead(ctx context.Context, trigger string, fate func(DeadLetter)
 		switch f {
 		case Keep:
 		case Return:
-			_, err = q.db.ExecContext(ctx, `UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE id = ?`,
+			_, err = q.db.ExecContext(ctx,
+				`UPDATE queue SET dead = NULL, attempts = 0, due = ? WHERE id = ? AND dead IS NOT NULL`,
 				time.Now().UnixMilli(), m.id)
 		case Drop:
-			_, err = q.db.ExecContext(ctx, `DELETE FROM queue WHERE id = ?`, m.id)
+			_, err = q.db.ExecContext(ctx, `DELETE FROM queue WHERE id = ? AND dead IS NOT NULL`, m.id)
 		}
 		if err != nil {
 			return fmt.Errorf("dead letter of %s: %w", trigger, err)

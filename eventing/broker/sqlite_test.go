@@ -91,6 +91,36 @@ func TestSQLiteUnreadable(t *testing.T) {
 	}
 }
 
+// TestSQLiteDeadAtOnce has one operator drop a dead letter that another returns meanwhile: it is delivered.
+func TestSQLiteDeadAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, fate := range []Fate{Return, Drop} {
+		q := newSQLite(t, Triggers{trigger("convert", "a.x")})
+		publish(t, q, newEvent(t, "1", "a.x"))
+		s := subscribe(t, q, "convert")
+		if err := next(t, s).Bury(testContext(t), "because"); err != nil {
+			t.Fatalf("Bury() = %v", err)
+		}
+		if err := q.Dead(testContext(t), "convert", func(DeadLetter) (Fate, error) {
+			if n, err := replay(t, q, "convert"); n != 1 || err != nil {
+				t.Errorf("Replay() = %d, %v, want 1", n, err)
+			}
+			if err := next(t, s).Retry(testContext(t), 0, 1); err != nil {
+				t.Errorf("Retry() = %v", err)
+			}
+			return fate, nil
+		}); err != nil {
+			t.Errorf("Dead() = %v", err)
+		}
+		if d, err := q.Depth(testContext(t), "convert"); d.Live != 1 || err != nil {
+			t.Fatalf("Depth() = %+v, %v, want 1 that lives", d, err)
+		}
+		if m := next(t, s); m.Event().ID() != "1" || m.Attempts() != 1 {
+			t.Errorf("Next() = %s, %d attempts, want 1 that was tried once", m.Event().ID(), m.Attempts())
+		}
+	}
+}
+
 // TestSQLiteTriggerLeaves opens the queue without a trigger that had messages: they are told of and kept.
 func TestSQLiteTriggerLeaves(t *testing.T) {
 	t.Parallel()
