@@ -177,6 +177,12 @@ func (x *exchange) fail(err error) error {
 	return handler.NewError("ERR_SOUNDSTRIP", "see the answer", x.status)
 }
 
+// begins reports whether the request begins an upload, and only its answer tells the client which. In the drafts of
+// IETF a 104 has told it.
+func (x *exchange) begins() bool {
+	return x.request.PathValue("id") == "" && x.request.Header.Get("Tus-Resumable") != ""
+}
+
 // Unwrap is for http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 

@@ -270,9 +270,22 @@ func (t *tus) save(ctx context.Context, u job.Upload) error {
 // FinishUpload is of tusd's Upload. It is called when the last byte is kept.
 func (u tusUpload) FinishUpload(ctx context.Context) error {
 	if err := u.t.finish(ctx, u.Upload); err != nil {
+		if u.x.begins() {
+			u.t.takeBack(ctx, u.ID)
+		}
 		return u.x.fail(err)
 	}
 	return nil
+}
+
+// takeBack removes an upload that its client does not know of, because the request that began it fails: with its job,
+// which may have been made. The client begins another one.
+func (t *tus) takeBack(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
+	if t.forget(ctx, id) {
+		t.discard(ctx, id)
+	}
 }
 
 // finish stores the video of a complete upload and makes its job, exactly once: whatever was done of it before is not
@@ -366,7 +379,7 @@ func (t *tus) AsConcatableUpload(u handler.Upload) handler.ConcatableUpload { re
 // ConcatUploads is of tusd's ConcatableUpload. The parts stay for as long as they live.
 func (u tusUpload) ConcatUploads(ctx context.Context, parts []handler.Upload) error {
 	if err := u.concat(ctx, parts); err != nil {
-		u.t.discard(ctx, u.ID)
+		u.t.takeBack(ctx, u.ID)
 		return u.x.fail(err)
 	}
 	return nil

@@ -549,6 +549,45 @@ func TestTusJobFails(t *testing.T) {
 	}
 }
 
+// TestTusJobFailsAtOnce has the last step fail of an upload that the client learns of by its end only: it sends the
+// same again, and there is one job.
+func TestTusJobFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		prepare func(t *testing.T, s *tusSetup) (body []byte, h headers)
+	}{
+		{"creation with upload", func(*testing.T, *tusSetup) ([]byte, headers) {
+			h := metadata("filename", "a.mp4")
+			h["Upload-Length"] = strconv.Itoa(len(video))
+			return video, h
+		}},
+		{"concatenation", func(t *testing.T, s *tusSetup) ([]byte, headers) {
+			h := metadata("filename", "a.mp4")
+			h["Upload-Concat"] = "final;"
+			for _, piece := range [][]byte{video[:9000], video[9000:]} {
+				path := s.begin(t, len(piece), headers{"Upload-Concat": "partial"})
+				s.patch(t, path, 0, piece)
+				h["Upload-Concat"] += path + " "
+			}
+			return nil, h
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newTusSetup(t, 1<<30)
+			body, h := tt.prepare(t, s)
+			s.jobs.after = 1
+			s.want(t, http.StatusServiceUnavailable, http.MethodPost, "/files", body, h)
+			if jobs, _ := s.count(t); jobs != 0 {
+				t.Errorf("there are %d jobs of an upload that was refused, want none", jobs)
+			}
+			path := s.want(t, http.StatusCreated, http.MethodPost, "/files", body, h).Header.Get("Location")
+			s.wantJob(t, path, video)
+		})
+	}
+}
+
 func TestTusRefuses(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20

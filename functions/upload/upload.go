@@ -364,8 +364,8 @@ func (u *uploader) abort(ctx context.Context, video media.Writer) {
 }
 
 // forget removes a video that has no job. It removes the job before, since one whose creation failed may be there: a
-// job that stays keeps its video.
-func (u *uploader) forget(ctx context.Context, id string) {
+// job that stays keeps its video. It reports whether both are gone.
+func (u *uploader) forget(ctx context.Context, id string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
 	err := u.jobs.Delete(ctx, id)
@@ -375,4 +375,5 @@ func (u *uploader) forget(ctx context.Context, id string) {
 	if err != nil {
 		slog.WarnContext(ctx, "video without a job not removed, left to sweep", "job", id, "error", err)
 	}
+	return err == nil
 }
