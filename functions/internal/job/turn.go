@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -95,7 +96,10 @@ func (s steps) TakeNext(ctx context.Context, turn, worker string, ttl time.Durat
 		j, err := s.claimWaiting(ctx, id, turn, worker, ttl)
 		switch {
 		case err == nil:
-			return j, s.turns.had(ctx, j.Owner)
+			if err := s.turns.had(ctx, j.Owner); err != nil { // the worker has the job all the same
+				slog.WarnContext(ctx, "turn not recorded: the owner may have the next one, too", "job", j.ID, "error", err)
+			}
+			return j, nil
 		case !isOver(err) && !errors.As(err, new(*BusyError)):
 			return j, err
 		}

@@ -87,3 +87,31 @@ func TestTakeMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// forgetful are turns of which none is recorded.
+type forgetful struct{ turns }
+
+func (forgetful) had(context.Context, string) error { return errors.New("the store is away") }
+
+// TestTakeNotRecorded: a worker that has a job by now is told so, or nobody would work on it while its lease runs.
+func TestTakeNotRecorded(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s, err := NewSQLite(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Create(ctx, Job{ID: "a", Owner: "ann"})
+	if err = errors.Join(err, s.Queued(ctx, "a")); err != nil {
+		t.Fatal(err)
+	}
+	forgets := steps{change: s.change, turns: forgetful{s}}
+	if j, err := forgets.Take(ctx, "a", "w", time.Minute); err != nil || j.ID != "a" {
+		t.Errorf("Take(a) = %q, %v, want a", j.ID, err)
+	}
+}
