@@ -230,7 +230,7 @@ func (s *server) retry(w http.ResponseWriter, r *http.Request) error {
 	video, err := s.videos.Open(r.Context(), j.ID)
 	switch {
 	case errors.Is(err, media.ErrNotFound):
-		return problem.New(problem.Gone, "the video is not kept any more: upload it again")
+		return notKept()
 	case err != nil:
 		return unavailable(fmt.Errorf("open video %s: %w", j.ID, err))
 	}
@@ -238,6 +238,9 @@ func (s *server) retry(w http.ResponseWriter, r *http.Request) error {
 	started, err := s.jobs.Retry(r.Context(), j.ID)
 	switch {
 	case errors.Is(err, job.ErrState):
+		if now, err := s.jobs.Get(r.Context(), j.ID); err == nil && now.Video.Deleted { // by a sweep, meanwhile
+			return notKept()
+		}
 		return notRetryable(j.State)
 	case err != nil:
 		return fault("retry", j.ID, err)
@@ -245,6 +248,10 @@ func (s *server) retry(w http.ResponseWriter, r *http.Request) error {
 	started = job.Emit(r.Context(), source, started, s.jobs, s.events)
 	writeJSON(w, http.StatusAccepted, viewOf(started))
 	return nil
+}
+
+func notKept() error {
+	return problem.New(problem.Gone, "the video is not kept any more: upload it again")
 }
 
 func notRetryable(state job.State) error {

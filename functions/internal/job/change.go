@@ -351,6 +351,9 @@ func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
 func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 	return s.first(ctx, id, usualRetry(), func() (Job, error) {
 		return s.step(ctx, id, func(r *record, _ time.Time) error {
+			if r.Video.Deleted {
+				return ErrState
+			}
 			if err := r.move(retried); err != nil {
 				return err
 			}

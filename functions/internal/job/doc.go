@@ -30,7 +30,7 @@
 //	GiveUp   stored, queued, converting                           failed      sweep         no lease runs
 //	Noticed  converted, handed_over                               notified    notify        every channel is done
 //	Cancel   stored, queued, converting                           cancelled   the owner
-//	Retry    failed, cancelled, handed_over                       stored      the owner
+//	Retry    failed, cancelled, handed_over                       stored      the owner     the video is kept
 //	Expire   converted, notified, failed, cancelled, handed_over  expired     sweep         its time is up
 //	HandOver queued, converted                                    handed_over sweep         nobody answered the event
 package job

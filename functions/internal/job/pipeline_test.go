@@ -127,7 +127,7 @@ func TestUsual(t *testing.T) {
 			notice(Notice{Event: "$e", Channel: "email"}, true), tell(0)},
 		{create(Retention{Video: 60}), resend, resend, cancel, past("due", "video_expires"), expire(true), swept, swept},
 		{create(Retention{Video: 60}), cancel, retry, claim, cancel, retry, queue, claim, past("lease.until"), claim,
-			past("lease.until"), giveUp, past("due"), expire(true), expire(false), swept, retry},
+			past("lease.until"), giveUp, past("due"), expire(true), expire(false), swept},
 		{create(Retention{Video: 60}), queue, giveUp, retry, queue, handOver, retry, queue, claim, finish(4, true),
 			handOver, once(claim), cancel},
 		{create(Retention{Video: 60, MP3: 70}), queue, claim, finish(1, false), past("due", "video_expires"), expire(false),

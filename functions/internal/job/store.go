@@ -67,8 +67,8 @@ type Store interface {
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)
-	// Retry starts a Failed, Cancelled or HandedOver job anew: Stored, in the next round, without attempts. ErrState
-	// otherwise.
+	// Retry starts a Failed, Cancelled or HandedOver job anew whose video is kept: Stored, in the next round, without
+	// attempts. ErrState otherwise.
 	Retry(ctx context.Context, id string) (Job, error)
 	// Delete forgets the job; one that is not there is no error.
 	Delete(ctx context.Context, id string) error

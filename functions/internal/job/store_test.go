@@ -868,6 +868,8 @@ func testExpire(t *testing.T, s job.Store) {
 	wantErr(t, "Swept", s.Swept(ctx, due), nil)
 	expire(map[string]bool{})
 	wantErr(t, "Swept of no job", s.Swept(ctx, newID()), job.ErrNotFound)
+	_, err := s.Retry(ctx, video)
+	wantErr(t, "Retry of a job whose video is deleted", err, job.ErrState)
 	wantState(t, s, due, job.Expired)
 	wantState(t, s, video, job.Cancelled)
 	wantState(t, s, unfinished, job.Stored)

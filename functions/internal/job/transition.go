@@ -29,7 +29,7 @@ var (
 	givenUp   = transition{"GiveUp", unfinished, Failed, "sweep", "no lease runs"}
 	noticed   = transition{"Noticed", []State{Converted, HandedOver}, Notified, "notify", "every channel is done"}
 	cancelled = transition{"Cancel", unfinished, Cancelled, "the owner", ""}
-	retried   = transition{"Retry", []State{Failed, Cancelled, HandedOver}, Stored, "the owner", ""}
+	retried   = transition{"Retry", []State{Failed, Cancelled, HandedOver}, Stored, "the owner", "the video is kept"}
 	expired   = transition{"Expire", []State{Converted, Notified, Failed, Cancelled, HandedOver}, Expired, "sweep",
 		"its time is up"}
 	handedOver = transition{"HandOver", []State{Queued, Converted}, HandedOver, "sweep", "nobody answered the event"}
