@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"golang.org/x/sync/singleflight"
 )
 
 // GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every
@@ -26,8 +27,8 @@ type GridFS struct {
 	wire          Wire              // for chunks; nil is the driver
 	drafts        *mongo.Collection // ours: see mark
 
-	mu      sync.Mutex
-	indexed bool
+	indexing singleflight.Group
+	indexed  atomic.Bool
 }
 
 // NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. Chunks
@@ -72,13 +73,22 @@ func (d fileDoc) info() Info {
 		Uploaded: d.UploadDate}
 }
 
-// index makes the specification's indexes before the first file is written, unless there are files already.
+// index makes the specification's indexes before the first file is written, unless there are files already. Those who
+// come meanwhile wait for the same attempt: while the server is away, one after the other would wait for all before it.
 func (s *GridFS) index(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.indexed {
+	if s.indexed.Load() {
 		return nil
 	}
+	attempt := s.indexing.DoChan("", func() (any, error) { return nil, s.makeIndexes(context.WithoutCancel(ctx)) })
+	select {
+	case made := <-attempt:
+		return made.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *GridFS) makeIndexes(ctx context.Context) error {
 	err := s.files.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		_, err = s.files.Indexes().CreateOne(ctx, mongo.IndexModel{
@@ -94,7 +104,7 @@ func (s *GridFS) index(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the indexes of GridFS: %w", err)
 	}
-	s.indexed = true
+	s.indexed.Store(true)
 	return nil
 }
 

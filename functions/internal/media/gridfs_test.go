@@ -9,6 +9,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/soundstrip/soundstrip/functions/internal/media"
+	"github.com/soundstrip/soundstrip/functions/internal/mongodb"
 )
 
 // What the driver's own bucket uploads is a file here, whatever its chunk size.
@@ -298,6 +300,57 @@ func TestGridFSSweepsWhatComesLate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// seen is a context that tells when somebody waits for its end.
+type seen struct {
+	context.Context
+
+	tell func()
+}
+
+func (s seen) Done() <-chan struct{} {
+	s.tell()
+	return s.Context.Done()
+}
+
+// While the server is away, nobody waits for as long as all those who came before.
+func TestGridFSAway(t *testing.T) {
+	t.Parallel()
+	client, err := mongodb.Connect(mongodb.Config{URI: "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=60000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := media.NewGridFS(client.Database("media"), nil)
+	create := func(ctx context.Context) <-chan error {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := s.Create(ctx, media.Info{ID: media.NewID()})
+			ended <- err
+		}()
+		return ended
+	}
+	waiting := make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	first := create(seen{ctx, sync.OnceFunc(func() { close(waiting) })})
+	<-waiting
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	select {
+	case err := <-create(gone):
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Create whose client has left = %v, want %v", err, context.Canceled)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Create whose client has left waits for another")
+	}
+	leave()
+	if err := client.Disconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-first; err == nil {
+		t.Error("Create without a server succeeded")
 	}
 }
 
