@@ -42,7 +42,7 @@ const shareLink = async (id) => (await import('./settings.js')).shareLink(id);
 
 export const titleOf = (j) => j.options?.title || j.filename || j.id;
 const running = (j) => groups.running.includes(j.state);
-const ready = (j) => groups.ready.includes(j.state) && j.mp3;
+const ready = (j) => [...groups.ready, 'handed_over'].includes(j.state) && j.mp3;
 
 function some(is) {
   for (const j of jobs.values()) if (is(j)) return true;

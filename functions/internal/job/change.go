@@ -156,6 +156,9 @@ func (s steps) claim(ctx context.Context, id, turn, worker string, ttl time.Dura
 }
 
 func (r *record) claim(turn, worker string, now time.Time, ttl time.Duration) error {
+	if r.handedMP3() {
+		return ErrState
+	}
 	if err := r.take(claimed, now); err != nil {
 		return err
 	}
@@ -351,7 +354,7 @@ func (s steps) Cancel(ctx context.Context, id string) (Job, error) {
 func (s steps) Retry(ctx context.Context, id string) (Job, error) {
 	return s.first(ctx, id, usualRetry(), func() (Job, error) {
 		return s.step(ctx, id, func(r *record, _ time.Time) error {
-			if r.Video.Deleted {
+			if r.handedMP3() || r.Video.Deleted { // or a sweep is about to do so
 				return ErrState
 			}
 			if err := r.move(retried); err != nil {

@@ -15,8 +15,8 @@
 //	failed      There will be no MP3. The owner may start the job anew.
 //	cancelled   The owner wanted no MP3 any more, and may start the job anew.
 //	expired     The files are gone. It is not left.
-//	handed_over An old program took the event, and nothing more was heard. The owner may start the job anew; a worker may
-//	            still claim it.
+//	handed_over An old program took the event, and nothing more was heard. Unless the MP3 is there, the owner may start
+//	            the job anew, and a worker may still claim it.
 //
 // The document is deleted by its owner only, in any state. These are all transitions, from the table in the code:
 //

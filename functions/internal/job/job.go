@@ -130,6 +130,10 @@ type Query struct {
 // November 2026, have it as their owner.
 func (j *Job) Addressee() string { return cmp.Or(j.Username, j.Owner) }
 
+// handedMP3 reports whether the job was handed over with its MP3, so that nothing is left to convert. Another MP3 would
+// take the place of that one, whose file nobody would know any more.
+func (j *Job) handedMP3() bool { return j.State == HandedOver && j.MP3 != nil }
+
 // Abandoned counts the attempts whose worker went away without a word.
 func (j *Job) Abandoned() (n int) {
 	for _, a := range j.Attempts {

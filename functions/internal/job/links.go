@@ -17,7 +17,7 @@ func (j *Job) Links() Links {
 	switch {
 	case !j.State.Finished():
 		l.MP3, l.Cancel = self+"/mp3", self+"/cancel"
-	case j.State.Retryable():
+	case j.State.Retryable() && !j.handedMP3():
 		l.Retry = self + "/retry"
 	case j.State != Expired:
 		l.MP3 = self + "/mp3"
@@ -25,5 +25,5 @@ func (j *Job) Links() Links {
 	return l
 }
 
-// Retryable reports whether a job in the state can be started anew.
+// Retryable reports whether a job in the state can be started anew, unless it was handed over with its MP3.
 func (s State) Retryable() bool { return slices.Contains(retried.from, s) }

@@ -30,8 +30,9 @@ type Store interface {
 	// Resent records that the event which the job owes was sent again: a Stored job becomes Queued, and Stuck leaves the
 	// job out for as long again as it has been unchanged, an hour at most.
 	Resent(ctx context.Context, id string) error
-	// Claim gives an unfinished or HandedOver job to the worker: Converting, with a new epoch, a lease that runs for ttl,
-	// and an attempt begun. *BusyError while another lease runs; ErrState when it is finished, with the job.
+	// Claim gives an unfinished job, or a HandedOver one that has no MP3, to the worker: Converting, with a new epoch, a
+	// lease that runs for ttl, and an attempt begun. *BusyError while another lease runs; ErrState when it is finished,
+	// with the job.
 	Claim(ctx context.Context, id, worker string, ttl time.Duration) (Job, error)
 	// Take gives the worker the job whose turn it is, for an event (see [Turn]). An event is not for its own job: it is a
 	// turn. Owners have turns one after the other, however many jobs each has, and the shortest video of an owner is
@@ -67,8 +68,8 @@ type Store interface {
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)
-	// Retry starts a Failed, Cancelled or HandedOver job anew whose video is kept: Stored, in the next round, without
-	// attempts. ErrState otherwise.
+	// Retry starts a Failed or Cancelled job anew, or a HandedOver one that has no MP3: Stored, in the next round, without
+	// attempts. ErrState otherwise, and when Expire has marked its video, with the job.
 	Retry(ctx context.Context, id string) (Job, error)
 	// Delete forgets the job; one that is not there is no error.
 	Delete(ctx context.Context, id string) error

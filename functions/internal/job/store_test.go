@@ -116,6 +116,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"retry", testRetry},
 		{"stuck", testStuck},
 		{"resent", testResent},
+		{"handed over", testHandedOver},
 		{"expire", testExpire},
 		{"take", testTake},
 		{"take when one is not sent", testTakeStored},
@@ -823,6 +824,38 @@ func testChanged(t *testing.T, s job.Store) {
 	}
 	if all := changed("", first.Created, 10); len(all) != 3 || all[2] != first.ID {
 		t.Errorf("Changed of everyone = %v, want three, %s last", all, first.ID)
+	}
+}
+
+// testHandedOver has an event come late, and the owner try again, when an old program has the job.
+func testHandedOver(t *testing.T, s job.Store) {
+	ctx := t.Context()
+	for _, made := range []bool{false, true} {
+		id, want := create(t, s).ID, error(nil)
+		wantErr(t, "Queued", s.Queued(ctx, id), nil)
+		if made {
+			_, err := s.Finish(ctx, id, claim(t, s, id, running).Lease.Epoch, job.MP3{FID: newID()})
+			wantErr(t, "Finish", err, nil)
+			want = job.ErrState // another MP3 would take the place of this one, whose file nobody would know any more
+		}
+		_, err := s.HandOver(ctx, id)
+		wantErr(t, "HandOver", err, nil)
+		before := get(t, s, id)
+		if l := before.Links(); (l.Retry == "") != made || (l.MP3 == "") == made {
+			t.Errorf("Links of a job that was handed over, with an MP3: %v, = %+v", made, l)
+		}
+		j, err := s.Claim(ctx, id, "w", over)
+		wantErr(t, fmt.Sprintf("Claim of a job that was handed over, with an MP3: %v,", made), err, want)
+		if diff := cmp.Diff(before, j); made && diff != "" {
+			t.Errorf("Claim gave another job (-want +got):\n%s", diff)
+		}
+		if !made {
+			wantErr(t, "Release", s.Release(ctx, id, j.Lease.Epoch, "away"), nil)
+			_, err = s.HandOver(ctx, id)
+			wantErr(t, "HandOver", err, nil)
+		}
+		_, err = s.Retry(ctx, id)
+		wantErr(t, fmt.Sprintf("Retry of a job that was handed over, with an MP3: %v,", made), err, want)
 	}
 }
 

@@ -129,11 +129,11 @@ func usualGiveUp(f eventing.Failure) usual {
 	return u
 }
 
-// usualRetry is for a job whose MP3 would be kept for as long as its owner likes.
+// usualRetry is for a job without an MP3, which would be kept for as long as its owner likes.
 func usualRetry() usual {
 	return usual{
 		when: bson.M{"state": bson.M{"$in": retried.from}, "keep.mp3": bson.M{"$exists": false},
-			"video.deleted": bson.M{"$exists": false}},
+			"video.deleted": bson.M{"$exists": false}, "mp3": bson.M{"$exists": false}},
 		set: bson.M{"state": Stored, "owes": true, "progress": 0, "round": bson.M{"$add": bson.A{"$round", 1}},
 			"lease.epoch": bson.M{"$add": bson.A{"$lease.epoch", 1}}, "attempts": "$$REMOVE", "error": "$$REMOVE",
 			"turn": "$$REMOVE", "video_expires": "$$REMOVE", "due": "$$REMOVE"},
