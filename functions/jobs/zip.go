@@ -86,14 +86,17 @@ func nobody() error {
 // withMP3 gives up to limit jobs of the owner that have an MP3, newest first.
 func (s *server) withMP3(ctx context.Context, owner string, limit int) ([]job.Job, error) {
 	var found []job.Job
-	for _, state := range []job.State{job.Converted, job.Notified} {
+	// In the order in which a job has them, so that none is missed that moves on meanwhile.
+	for _, state := range []job.State{job.Converted, job.HandedOver, job.Notified} {
 		some, err := s.jobs.List(ctx, job.Query{Owner: owner, State: state, Limit: limit})
 		if err != nil {
 			return nil, unavailable(fmt.Errorf("list jobs: %w", err))
 		}
 		found = append(found, some...)
 	}
+	found = slices.DeleteFunc(found, func(j job.Job) bool { return j.MP3 == nil })
 	slices.SortFunc(found, func(a, b job.Job) int { return cmp.Compare(b.ID, a.ID) })
+	found = slices.CompactFunc(found, func(a, b job.Job) bool { return a.ID == b.ID })
 	return found[:min(len(found), limit)], nil
 }
 

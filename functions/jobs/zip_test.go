@@ -65,6 +65,36 @@ func zipOfNames(t *testing.T) (s *setup, target string, want []string) {
 	return s, "/jobs/mp3s.zip?" + q.Encode(), want
 }
 
+// TestZipMeanwhile: each MP3 is there once, though a notice is recorded meanwhile, or an old program has the job.
+func TestZipMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSetup()
+	id := s.add(t, 1, "georgio", "handed over.mp4")
+	handed, looks := s.jobs.jobs[id], 0
+	handed.State = job.HandedOver
+	s.jobs.jobs[id] = handed
+	s.jobs.before = func(call, _ string) error {
+		if looks++; call == "List" && looks > 1 {
+			j := s.jobs.jobs[converted]
+			j.State = job.Notified
+			s.jobs.jobs[converted] = j
+		}
+		return nil
+	}
+	w := s.do("georgio", "GET", "/jobs/mp3s.zip?state=converted")
+	r, err := zip.NewReader(bytes.NewReader(w.Body.Bytes()), int64(w.Body.Len()))
+	if err != nil {
+		t.Fatalf("GET = %d, %v", w.Code, err)
+	}
+	var got []string
+	for _, f := range r.File {
+		got = append(got, f.Name)
+	}
+	if diff := gocmp.Diff([]string{"handed over.mp3", "my video.mp3"}, got); diff != "" {
+		t.Errorf("the archive has (-want +got):\n%s", diff)
+	}
+}
+
 func TestZip(t *testing.T) {
 	t.Parallel()
 	s, target, want := zipOfNames(t)
