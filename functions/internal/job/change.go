@@ -83,7 +83,7 @@ func begin(j Job) record {
 	r.setOwes()
 	r.setWaits()
 	r.Kept = r.kept()
-	r.Due = r.nextDue()
+	r.Due = r.nextDue(false)
 	return r
 }
 

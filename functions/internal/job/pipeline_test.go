@@ -133,6 +133,8 @@ func TestUsual(t *testing.T) {
 		{create(Retention{Video: 60, MP3: 70}), queue, claim, finish(1, false), past("due", "video_expires"), expire(false),
 			swept, past("due", "expires"), expire(true), swept},
 		{create(Retention{}), once(cancel), once(swept), retry},
+		{create(Retention{Video: 60}), queue, handOver, past("due", "video_expires"), expire(true), once(claim),
+			finish(1, true), past("due"), expire(false), swept},
 	} {
 		a, b := fmt.Sprintf("65f0c0ffee000000000000%da", i), fmt.Sprintf("65f0c0ffee000000000000%db", i)
 		for n, step := range life {

@@ -106,7 +106,8 @@ func (r *record) ended(now time.Time) {
 	if r.Keep.MP3 > 0 {
 		r.Expires = after(r.Keep.MP3)
 	}
-	r.Due = r.nextDue()
+	// A sweep that has marked the video, when the job had ended before, may have died before it deleted it.
+	r.Due = r.nextDue(false)
 }
 
 // begunAnew takes that back.
@@ -117,12 +118,12 @@ func (r *record) begunAnew() {
 	}
 }
 
-// nextDue is when something of the job is to be deleted; nil when nothing is.
-func (r *record) nextDue() *time.Time {
+// nextDue is when something of the job is to be deleted, of which the video may be gone; nil when nothing is.
+func (r *record) nextDue(gone bool) *time.Time {
 	switch {
 	case !r.State.Finished(), r.State == Expired:
 		return nil
-	case r.VideoExpires != nil && !r.Video.Deleted && (r.Expires == nil || r.VideoExpires.Before(*r.Expires)):
+	case r.VideoExpires != nil && !gone && (r.Expires == nil || r.VideoExpires.Before(*r.Expires)):
 		return r.VideoExpires
 	}
 	return r.Expires
@@ -170,7 +171,7 @@ func (r *record) expire(now time.Time) (due bool, err error) {
 func (s steps) Swept(ctx context.Context, id string) error {
 	_, err := s.first(ctx, id, usualSwept(), func() (Job, error) {
 		return s.change(ctx, id, func(r *record, _ time.Time) error {
-			r.Due = r.nextDue()
+			r.Due = r.nextDue(r.Video.Deleted)
 			return nil
 		})
 	})

@@ -91,7 +91,8 @@ func usualFinish(epoch int, mp3 MP3) usual {
 	if mp3.Notice != "" {
 		u.set["notice"] = as(mp3.Notice)
 	}
-	u.set["kept"] = bson.M{"$add": bson.A{"$video.length", mp3.Length}}
+	video := bson.M{"$cond": bson.A{"$video.deleted", int64(0), "$video.length"}}
+	u.set["kept"] = bson.M{"$add": bson.A{video, mp3.Length}}
 	return u
 }
 
