@@ -121,6 +121,7 @@ func testStore(t *testing.T, open func(t *testing.T) job.Store) {
 		{"take", testTake},
 		{"take when one is not sent", testTakeStored},
 		{"take anew", testTakeAnew},
+		{"take when one is handed over", testTakeHandedOver},
 		{"usage", testUsage},
 		{"take by many", testTakeByMany},
 		{"changed", testChanged},

@@ -70,7 +70,8 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 			return Job{}, err
 		}
 	}
-	if !own.State.Finished() && len(own.Attempts) > 0 {
+	// One that was handed over does not wait either: its event did, for longer than old programs are given.
+	if !own.State.Finished() && len(own.Attempts) > 0 || own.State == HandedOver {
 		j, err := s.claim(ctx, id, turn, worker, ttl)
 		if !isOver(err) && !errors.As(err, new(*BusyError)) {
 			return j, err

@@ -161,6 +161,19 @@ func testTakeStored(t *testing.T, s job.Store) {
 	}
 }
 
+// testTakeHandedOver: an event that comes when its job was handed over is that job's only one, whoever waits.
+func testTakeHandedOver(t *testing.T, s job.Store) {
+	ids := queue(t, s, "ann", 2, 1)
+	if _, err := s.HandOver(t.Context(), ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if j := take(t, s, id); j.ID != id {
+			t.Errorf("Take(%s) gives %s", id, j.ID)
+		}
+	}
+}
+
 // testTakeByMany: each job is taken once, and none is left.
 func testTakeByMany(t *testing.T, s job.Store) {
 	ids := append(queue(t, s, "ann", 3, 2, 1, 3, 2, 1), queue(t, s, "bob", 1, 2)...)
