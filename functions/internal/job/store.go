@@ -37,9 +37,9 @@ type Store interface {
 	// Take gives the worker the job whose turn it is, for an event (see [Turn]). An event is not for its own job: it is a
 	// turn. Owners have turns one after the other, however many jobs each has, and the shortest video of an owner is
 	// first. A turn is for one job: who comes again with the event, because the first one died or gave the job back, gets
-	// the same, and ErrState with it when it has ended and its owner is not told yet. It is the event's own job that was
-	// tried before or handed over, and when none waits: a job waits when its event is sent, which leaves it Queued, until
-	// somebody begins with it. Errors are as with Claim, of the event's own job where none waits.
+	// the same, and ErrState with it when it has just ended and its owner is not told yet. It is the event's own job that
+	// was tried before or handed over, and when none waits: a job waits when its event is sent, which leaves it Queued,
+	// until somebody begins with it. Errors are as with Claim, of the event's own job where none waits.
 	Take(ctx context.Context, turn, worker string, ttl time.Duration) (Job, error)
 	// TakeNext is Take for an event whose own job is deleted: its turn is for another that waits. ErrNotFound when none
 	// does.

@@ -35,6 +35,11 @@ func Turn(job string, round int) string {
 	return job + "/" + strconv.Itoa(round)
 }
 
+// answering is for how long an event that comes again is answered with what came of its turn. After that a sweep has
+// sent the answer, and the event, too: the job that it is about may wait without another, for as long as the owner of
+// the one before cannot be told. It is more than clocks should be apart.
+const answering = 10 * time.Minute
+
 // takeTries bounds how often another worker may take the job whose turn it is before us.
 const takeTries = 20
 
@@ -58,7 +63,10 @@ func (s steps) Take(ctx context.Context, turn, worker string, ttl time.Duration)
 		return Job{}, err
 	}
 	if id != "" {
-		return s.claim(ctx, id, turn, worker, ttl)
+		j, err := s.claim(ctx, id, turn, worker, ttl)
+		if !isOver(err) || time.Since(j.Updated) < answering {
+			return j, err
+		}
 	}
 	id, _, _ = strings.Cut(turn, "/")
 	own, err := s.turns.Get(ctx, id)

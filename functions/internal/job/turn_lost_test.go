@@ -10,6 +10,20 @@ import (
 	"github.com/soundstrip/soundstrip/functions/internal/sqlite"
 )
 
+func newSQLite(t *testing.T) *SQLite {
+	t.Helper()
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s, err := NewSQLite(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // meanwhile are turns where something else happens after a look that finds a job.
 type meanwhile struct {
 	turns
@@ -50,16 +64,7 @@ func TestTakeMeanwhile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ctx := t.Context()
-			db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = db.Close() })
-			s, err := NewSQLite(ctx, db)
-			if err != nil {
-				t.Fatal(err)
-			}
+			ctx, s := t.Context(), newSQLite(t)
 			for _, id := range []string{"a", "b"} {
 				_, err := s.Create(ctx, Job{ID: id, Owner: "ann"})
 				if err = errors.Join(err, s.Queued(ctx, id)); err != nil {
@@ -96,17 +101,8 @@ func (forgetful) had(context.Context, string) error { return errors.New("the sto
 // TestTakeNotRecorded: a worker that has a job by now is told so, or nobody would work on it while its lease runs.
 func TestTakeNotRecorded(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	db, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	s, err := NewSQLite(ctx, db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Create(ctx, Job{ID: "a", Owner: "ann"})
+	ctx, s := t.Context(), newSQLite(t)
+	_, err := s.Create(ctx, Job{ID: "a", Owner: "ann"})
 	if err = errors.Join(err, s.Queued(ctx, "a")); err != nil {
 		t.Fatal(err)
 	}
@@ -114,4 +110,35 @@ func TestTakeNotRecorded(t *testing.T) {
 	if j, err := forgets.Take(ctx, "a", "w", time.Minute); err != nil || j.ID != "a" {
 		t.Errorf("Take(a) = %q, %v, want a", j.ID, err)
 	}
+}
+
+// TestTakeUntold has an event lost, and the owner of the job that it was about not be told: the job in whose turn that
+// one was taken has another when a sweep sends its event again.
+func TestTakeUntold(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), newSQLite(t)
+	for i, id := range []string{"a", "b"} {
+		_, err := s.Create(ctx, Job{ID: id, Owner: "ann", Video: Video{Length: int64(2 - i)}})
+		if err = errors.Join(err, s.Queued(ctx, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take := func(want string, wantErr error) {
+		t.Helper()
+		if j, err := s.Take(ctx, "a", "w", time.Minute); j.ID != want || !errors.Is(err, wantErr) {
+			t.Errorf("Take(a) = %s, %v, want %s, %v", j.ID, err, want, wantErr)
+		}
+	}
+	take("b", nil)
+	if _, err := s.Finish(ctx, "b", 1, MP3{FID: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	take("b", ErrState)
+	if _, err := s.change(ctx, "b", func(r *record, now time.Time) error {
+		r.Updated = now.Add(-answering)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	take("a", nil)
 }
