@@ -150,7 +150,7 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 	case j.State == job.Notified:
 	case len(f.pending(j, ended.ID())) == 0:
 		// Every channel has told it. The job does not say so, because the last channel then is not configured any more.
-		n := job.Notice{Event: ended.ID(), Channel: f.channels[0].Name()}
+		n := job.Notice{Event: ended.ID(), Channel: f.channels[0].Name(), Round: j.Round}
 		if err := f.record(ctx, j.ID, n, true); err != nil {
 			return nil, eventing.RetryAfter(retryAfter, err)
 		}
@@ -270,7 +270,7 @@ func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, err
 		failed, left = errors.New("the job went on meanwhile"), nil
 	}
 	for i, c := range left {
-		n := job.Notice{Event: id, Channel: c.Name()}
+		n := job.Notice{Event: id, Channel: c.Name(), Round: j.Round}
 		err := c.Tell(ctx, Outcome{ID: id, Job: j, Links: f.cfg.links(j)})
 		f.count(ctx, c.Name(), err)
 		if refused := (*RefusedError)(nil); errors.As(err, &refused) {

@@ -647,6 +647,37 @@ func TestNextRound(t *testing.T) {
 	}
 }
 
+// TestNextRoundMeanwhile: a failure is told slowly, and its owner starts the job anew, which comes to an MP3 before
+// that is on record. The MP3 is told as well.
+func TestNextRoundMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), t.Context()
+	j := s.job0(t, job.Failed)
+	c := &channel{name: "email", tell: func(n int, _ notify.Outcome) error {
+		if n > 1 {
+			return nil
+		}
+		_, err := s.Retry(ctx, j.ID)
+		claimed, claimErr := s.Claim(ctx, j.ID, "w", time.Minute)
+		_, finishErr := s.Finish(ctx, j.ID, claimed.Lease.Epoch, job.MP3{FID: media.NewID()})
+		if err := errors.Join(err, claimErr, finishErr); err != nil {
+			t.Error(err)
+		}
+		return nil
+	}}
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
+	if status, _, _ := post(t, h, event0(t, j)); status != 200 {
+		t.Fatalf("answer = %d, want 200", status)
+	}
+	made, err := s.Get(ctx, j.ID)
+	if err != nil || made.State != job.Converted {
+		t.Fatalf("the job is %s, %v, want converted", made.State, err)
+	}
+	if status, _, _ := post(t, h, event0(t, made)); status != 200 || len(c.told) != 2 || c.told[1].ID == c.told[0].ID {
+		t.Errorf("answer = %d, told %d times, want 200, twice with ids of their own", status, len(c.told))
+	}
+}
+
 // TestGoesOnMeanwhile: a job that its owner starts anew while the event is looked at is not told about.
 func TestGoesOnMeanwhile(t *testing.T) {
 	t.Parallel()

@@ -214,7 +214,7 @@ func TestSweepJobs(t *testing.T) {
 			if _, err := s.jobs.Fail(ctx, id, s.claim(t, id, running).Lease.Epoch, failure); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.jobs.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email"}, true); err != nil {
+			if err := s.jobs.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email", Round: 1}, true); err != nil {
 				t.Fatal(err)
 			}
 		}, "", job.Failed},

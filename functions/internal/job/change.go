@@ -319,7 +319,7 @@ func (s steps) Noticed(ctx context.Context, id string, n Notice, done bool) erro
 	_, err := s.first(ctx, id, usualNoticed(n, done), func() (Job, error) {
 		return s.step(ctx, id, func(r *record, now time.Time) error {
 			told := r.Told(n.Event, n.Channel)
-			done := done && (slices.Contains(noticed.from, r.State) || r.State == Failed && r.Owes)
+			done := done && n.Round == r.Round && (slices.Contains(noticed.from, r.State) || r.State == Failed && r.Owes)
 			if told && !done {
 				return errSame
 			}

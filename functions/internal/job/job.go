@@ -103,6 +103,7 @@ type Notice struct {
 	Channel string    `bson:"channel" json:"channel"`
 	At      time.Time `bson:"at" json:"at"`
 	Refused string    `bson:"refused,omitempty" json:"refused,omitempty"` // why it was not, and will not be, sent
+	Round   int       `bson:"-" json:"-"`                                 // of the job that was told of
 }
 
 // What a store answers instead of a job.

@@ -64,7 +64,8 @@ type Store interface {
 	// another has it.
 	Tell(ctx context.Context, id string, ttl time.Duration) (Job, error)
 	// Noticed records a notice, once. With done its owner knows all there is to know: a Converted job becomes Notified,
-	// as does a HandedOver one, and neither it nor a Failed one owes an event any more.
+	// as does a HandedOver one, and neither it nor a Failed one owes an event any more. A notice of an earlier round is
+	// about none of that.
 	Noticed(ctx context.Context, id string, n Notice, done bool) error
 	// Cancel ends an unfinished job: Cancelled. ErrState when it is finished.
 	Cancel(ctx context.Context, id string) (Job, error)

@@ -621,8 +621,9 @@ func testNoticed(t *testing.T, s job.Store) {
 		{job.Notice{Event: "e1", Channel: "webhook", Refused: "gone"}, false, 1, job.Converted},
 		{job.Notice{Event: "e1", Channel: "webhook"}, false, 1, job.Converted},
 		{job.Notice{Event: "e1", Channel: "email"}, false, 2, job.Converted},
-		{job.Notice{Event: "e1", Channel: "email"}, true, 2, job.Notified},
-		{job.Notice{Event: "e2", Channel: "email"}, true, 3, job.Notified},
+		{job.Notice{Event: "e0", Channel: "email"}, true, 3, job.Converted}, // of a round before
+		{job.Notice{Event: "e1", Channel: "email", Round: 1}, true, 3, job.Notified},
+		{job.Notice{Event: "e2", Channel: "email", Round: 1}, true, 4, job.Notified},
 	}
 	for _, tt := range tests {
 		if err := s.Noticed(ctx, id, tt.notice, tt.done); err != nil {
@@ -704,17 +705,17 @@ func testStuck(t *testing.T, s job.Store) {
 	step(true, func(id string) error { claim(t, s, id, running); return s.Release(ctx, id, 1, "r") })
 	step(true, finish)
 	step(false, func(id string) error {
-		return errors.Join(finish(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email"}, true))
+		return errors.Join(finish(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email", Round: 1}, true))
 	})
 	step(true, fail)
 	step(true, func(id string) error {
 		return errors.Join(fail(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "webhook"}, false))
 	})
 	step(false, func(id string) error {
-		return errors.Join(fail(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email"}, true))
+		return errors.Join(fail(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email", Round: 1}, true))
 	})
 	step(true, func(id string) error {
-		err := errors.Join(fail(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email"}, true))
+		err := errors.Join(fail(id), s.Noticed(ctx, id, job.Notice{Event: "e", Channel: "email", Round: 1}, true))
 		_, err2 := s.Retry(ctx, id)
 		return errors.Join(err, err2, fail(id))
 	})

@@ -83,7 +83,7 @@ func testTake(t *testing.T, s job.Store) {
 	if j.ID != got[0] {
 		t.Errorf("Take in a turn whose job has ended gives %q, want %s", j.ID, got[0])
 	}
-	if err := s.Noticed(ctx, got[0], job.Notice{Event: "1", Channel: "email"}, true); err != nil {
+	if err := s.Noticed(ctx, got[0], job.Notice{Event: "1", Channel: "email", Round: 1}, true); err != nil {
 		t.Fatal(err)
 	}
 	// A repeat of an event whose turn is over is a turn as well, where somebody waits.

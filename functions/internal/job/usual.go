@@ -201,6 +201,7 @@ func usualNoticed(n Notice, done bool) usual {
 		news: true,
 	}
 	if done {
+		u.when["round"] = n.Round
 		u.set["state"], u.set["owes"] = Notified, false
 	}
 	return u
