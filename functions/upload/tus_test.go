@@ -588,6 +588,37 @@ func TestTusJobFailsAtOnce(t *testing.T) {
 	}
 }
 
+// brittleUploads cannot be recorded as done at first.
+type brittleUploads struct {
+	job.Uploads
+	fails int // how often
+}
+
+func (b *brittleUploads) Save(ctx context.Context, u job.Upload, ttl time.Duration) error {
+	if u.Progress.Done && b.fails > 0 {
+		b.fails--
+		return errStore
+	}
+	return b.Uploads.Save(ctx, u, ttl)
+}
+
+// TestTusNotRecorded: an upload whose job is made is answered so, though it cannot be recorded. The record follows.
+func TestTusNotRecorded(t *testing.T) {
+	t.Parallel()
+	s := newTusSetup(t, 1<<30)
+	s.uploads = &brittleUploads{s.uploads, 1}
+	s.serve(t, s.videos, Config{MaxBytes: 1 << 30, Expires: time.Hour})
+	path := s.begin(t, len(video), nil)
+	s.patch(t, path, 0, video)
+	if got := s.offset(t, path); got != len(video) {
+		t.Errorf("the offset is %d, want %d", got, len(video))
+	}
+	s.wantJob(t, path, video)
+	if u, err := s.uploads.Get(t.Context(), strings.TrimPrefix(path, "/files/")); err != nil || !u.Progress.Done {
+		t.Errorf("the upload is %+v, %v, want it done", u.Progress, err)
+	}
+}
+
 func TestTusRefuses(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
