@@ -31,7 +31,7 @@ type Jobs interface {
 	Keeps(ctx context.Context, ids []string) (map[string]bool, error)
 	Stuck(ctx context.Context, unsent, silent time.Duration, limit int) ([]job.Job, error)
 	Resent(ctx context.Context, id string) error
-	GiveUp(ctx context.Context, id string, f eventing.Failure) (job.Job, error)
+	GiveUp(ctx context.Context, id string, epoch int, f eventing.Failure) (job.Job, error)
 	HandOver(ctx context.Context, id string) (job.Job, error)
 	Expire(ctx context.Context, limit int) ([]job.Job, error)
 	Swept(ctx context.Context, id string) error
@@ -307,7 +307,7 @@ func (s *Sweeper) advance(ctx context.Context, j job.Job, r *Report) error {
 		return err
 	}
 	if f := s.failure(j); f != nil {
-		given, err := s.jobs.GiveUp(ctx, j.ID, *f)
+		given, err := s.jobs.GiveUp(ctx, j.ID, j.Lease.Epoch, *f)
 		if moved(err) {
 			return nil
 		}

@@ -279,9 +279,12 @@ func (s steps) Release(ctx context.Context, id string, epoch int, reason string)
 }
 
 // GiveUp is of [Store].
-func (s steps) GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error) {
-	return s.first(ctx, id, usualGiveUp(f), func() (Job, error) {
+func (s steps) GiveUp(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error) {
+	return s.first(ctx, id, usualGiveUp(epoch, f), func() (Job, error) {
 		return s.step(ctx, id, func(r *record, now time.Time) error {
+			if r.Lease.Epoch != epoch {
+				return ErrState
+			}
 			if err := r.take(givenUp, now); err != nil {
 				return err
 			}

@@ -87,7 +87,9 @@ func TestUsual(t *testing.T) {
 	}
 	failure := eventing.Failure{Code: "$code", Message: "$why"}
 	fail := step{"fail", true, func(m *Mongo, id string) error { return is(m.Fail(ctx, id, 1, failure)) }}
-	giveUp := step{"give up", true, func(m *Mongo, id string) error { return is(m.GiveUp(ctx, id, failure)) }}
+	giveUp := func(epoch int) step {
+		return step{"give up", true, func(m *Mongo, id string) error { return is(m.GiveUp(ctx, id, epoch, failure)) }}
+	}
 	cancel := step{"cancel", true, func(m *Mongo, id string) error { return is(m.Cancel(ctx, id)) }}
 	retry := step{"retry", true, func(m *Mongo, id string) error { return is(m.Retry(ctx, id)) }}
 	resend := step{"resend", true, func(m *Mongo, id string) error { return m.Resent(ctx, id) }}
@@ -128,8 +130,8 @@ func TestUsual(t *testing.T) {
 			notice(Notice{Event: "$e", Channel: "email", Round: 2}, true), tell(0)},
 		{create(Retention{Video: 60}), resend, resend, cancel, past("due", "video_expires"), expire(true), swept, swept},
 		{create(Retention{Video: 60}), cancel, retry, claim, cancel, retry, queue, claim, past("lease.until"), claim,
-			past("lease.until"), giveUp, past("due"), expire(true), expire(false), swept},
-		{create(Retention{Video: 60}), queue, giveUp, retry, queue, handOver, retry, queue, handOver, once(claim),
+			past("lease.until"), giveUp(7), past("due"), expire(true), expire(false), swept},
+		{create(Retention{Video: 60}), queue, giveUp(0), retry, queue, handOver, retry, queue, handOver, once(claim),
 			finish(4, true), handOver},
 		{create(Retention{Video: 60, MP3: 70}), queue, claim, finish(1, false), past("due", "video_expires"), expire(false),
 			swept, past("due", "expires"), expire(true), swept},

@@ -55,8 +55,9 @@ type Store interface {
 	// Release gives the job back after a passing failure: Queued, without a lease, the attempt ended with the reason.
 	// Errors as with Finish.
 	Release(ctx context.Context, id string, epoch int, reason string) error
-	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, *BusyError while a lease runs.
-	GiveUp(ctx context.Context, id string, f eventing.Failure) (Job, error)
+	// GiveUp is Fail for an unfinished job that nobody holds. ErrState when it is finished, or has another epoch because
+	// somebody has claimed or begun it anew since it was looked at; *BusyError while a lease runs.
+	GiveUp(ctx context.Context, id string, epoch int, f eventing.Failure) (Job, error)
 	// HandOver leaves a Queued or Converted job to an old program that has taken its event, of which nothing more may be
 	// heard: HandedOver. ErrState otherwise.
 	HandOver(ctx context.Context, id string) (Job, error)

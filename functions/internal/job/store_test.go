@@ -242,7 +242,7 @@ func testNotFound(t *testing.T, s job.Store) {
 		"Queued":  func() error { return s.Queued(ctx, id) },
 		"Resent":  func() error { return s.Resent(ctx, id) },
 		"Claim":   func() error { _, err := s.Claim(ctx, id, "w", running); return err },
-		"GiveUp":  func() error { _, err := s.GiveUp(ctx, id, failure); return err },
+		"GiveUp":  func() error { _, err := s.GiveUp(ctx, id, 0, failure); return err },
 		"Tell":    func() error { _, err := s.Tell(ctx, id, running); return err },
 		"Noticed": func() error { return s.Noticed(ctx, id, job.Notice{}, true) },
 		"Cancel":  func() error { _, err := s.Cancel(ctx, id); return err },
@@ -527,7 +527,7 @@ func testLost(t *testing.T, s job.Store) {
 			}
 			return errors.Join(err, s.Queued(ctx, id))
 		}},
-		{"to the sweeper", func(id string) error { _, err := s.GiveUp(ctx, id, failure); return err }},
+		{"to the sweeper", func(id string) error { _, err := s.GiveUp(ctx, id, 1, failure); return err }},
 		{"to a delete", func(id string) error { return s.Delete(ctx, id) }},
 	}
 	for _, tt := range tests {
@@ -550,17 +550,20 @@ func testLost(t *testing.T, s job.Store) {
 func testGiveUp(t *testing.T, s job.Store) {
 	id, ctx := create(t, s).ID, t.Context()
 	claim(t, s, id, running)
-	_, err := s.GiveUp(ctx, id, failure)
+	_, err := s.GiveUp(ctx, id, 1, failure)
 	wantBusy(t, "GiveUp while a lease runs", err)
 	wantState(t, s, id, job.Converting)
 	if err := s.Heartbeat(ctx, id, 1, over, 0); err != nil {
 		t.Fatal(err)
 	}
-	j, err := s.GiveUp(ctx, id, failure)
+	_, err = s.GiveUp(ctx, id, 0, failure)
+	wantErr(t, "GiveUp of a job that another has held since", err, job.ErrState)
+	wantState(t, s, id, job.Converting)
+	j, err := s.GiveUp(ctx, id, 1, failure)
 	if err != nil || j.State != job.Failed || j.Error == nil || *j.Error != failure || j.Attempts[0].To == nil {
 		t.Errorf("GiveUp = %+v, %v, want a Failed job with the reason", j, err)
 	}
-	_, err = s.GiveUp(ctx, id, failure)
+	_, err = s.GiveUp(ctx, id, 1, failure)
 	wantErr(t, "GiveUp of a finished job", err, job.ErrState)
 }
 

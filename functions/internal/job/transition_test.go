@@ -54,7 +54,7 @@ func TestTransitions(t *testing.T) {
 		},
 		"Release": func(ctx context.Context, s steps, e int) error { return s.Release(ctx, "1", e, "away") },
 		"GiveUp": func(ctx context.Context, s steps, _ int) error {
-			_, err := s.GiveUp(ctx, "1", eventing.Failure{})
+			_, err := s.GiveUp(ctx, "1", epoch, eventing.Failure{})
 			return err
 		},
 		"HandOver": func(ctx context.Context, s steps, _ int) error { _, err := s.HandOver(ctx, "1"); return err },

@@ -124,9 +124,9 @@ func usualCancel() usual {
 	return u
 }
 
-func usualGiveUp(f eventing.Failure) usual {
+func usualGiveUp(epoch int, f eventing.Failure) usual {
 	u := usualRevoke(Failed, f.Message)
-	u.when["$expr"], u.set["error"] = over("lease.until"), as(f)
+	u.when["lease.epoch"], u.when["$expr"], u.set["error"] = epoch, over("lease.until"), as(f)
 	return u
 }
 
