@@ -318,7 +318,7 @@ func (s seen) Done() <-chan struct{} {
 // While the server is away, nobody waits for as long as all those who came before.
 func TestGridFSAway(t *testing.T) {
 	t.Parallel()
-	client, err := mongodb.Connect(mongodb.Config{URI: "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=60000"})
+	client, err := mongodb.Connect(mongodb.Config{URI: "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=2000"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,15 +342,18 @@ func TestGridFSAway(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Create whose client has left = %v, want %v", err, context.Canceled)
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("Create whose client has left waits for another")
+	case <-first:
+		t.Fatal("Create whose client has left waits for another")
 	}
 	leave()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("Create whose client leaves = %v, want %v", err, context.Canceled)
+	}
+	if err := <-create(t.Context()); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("Create without a server = %v, want another error than that of who has left", err)
+	}
 	if err := client.Disconnect(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	if err := <-first; err == nil {
-		t.Error("Create without a server succeeded")
 	}
 }
 
