@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/singleflight"
 )
 
 // usual is the change that a step usually makes, as MongoDB makes it by itself: of a job that matches when, it sets the
@@ -37,18 +38,27 @@ func as(v any) bson.M { return bson.M{"$literal": v} }
 // pipelines knows whether the server takes update pipelines, with its clock in them. MongoDB does from 5.0 on, and what
 // stands in for it may not. It is asked once.
 type pipelines struct {
-	mu    sync.Mutex
-	asked bool
-	taken bool
+	asking       singleflight.Group
+	asked, taken atomic.Bool
 }
 
-// by asks, and says so when it was: an answer that is none, as of a server that is away, is asked for again.
+// by asks, unless it was: an answer that is none, as of a server that is away, is asked for again. Those who come
+// meanwhile wait for the same answer.
 func (p *pipelines) by(ctx context.Context, c *mongo.Collection) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.asked {
-		return p.taken
+	if !p.asked.Load() {
+		answer := p.asking.DoChan("", func() (any, error) {
+			p.ask(context.WithoutCancel(ctx), c)
+			return nil, nil
+		})
+		select {
+		case <-answer:
+		case <-ctx.Done():
+		}
 	}
+	return p.taken.Load()
+}
+
+func (p *pipelines) ask(ctx context.Context, c *mongo.Collection) {
 	// No job has this id, so that nothing is changed.
 	_, err := c.UpdateOne(ctx, bson.M{"_id": "", "$expr": over("none")},
 		mongo.Pipeline{{{Key: "$set", Value: bson.M{"none": later(time.Second)}}}})
@@ -56,11 +66,11 @@ func (p *pipelines) by(ctx context.Context, c *mongo.Collection) bool {
 	write := mongo.WriteException{}
 	switch {
 	case err == nil:
-		p.asked, p.taken = true, true
+		p.taken.Store(true)
+		p.asked.Store(true)
 	case errors.As(err, &refused) && !refused.HasErrorLabel("RetryableWriteError"), errors.As(err, &write):
-		p.asked = true
+		p.asked.Store(true)
 	}
-	return p.taken
 }
 
 // usually makes the usual change in one go. It reports false when the job is no usual one, or the server cannot.

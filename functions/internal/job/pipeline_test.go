@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestUsual(t *testing.T) {
 		_ = client.Disconnect(context.Background())
 	})
 	quick, slow := NewMongo(db), NewMongo(db)
-	slow.pipelines.asked = true
+	slow.pipelines.asked.Store(true)
 	document := func(m *Mongo, id string) bson.M {
 		t.Helper()
 		var d bson.M
@@ -154,7 +155,7 @@ func TestUsual(t *testing.T) {
 			if err := step.run(slow, b); err != nil {
 				t.Fatalf("%s by comparing: %v", name, err)
 			}
-			if want := step.usual && quick.pipelines.taken; made != want {
+			if want := step.usual && quick.pipelines.taken.Load(); made != want {
 				t.Errorf("%s: the server made it by itself: %v, want %v", name, made, want)
 			}
 			if diff := cmp.Diff(document(slow, b), document(quick, a), near); diff != "" {
@@ -162,5 +163,52 @@ func TestUsual(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("the server takes update pipelines: %v", quick.pipelines.taken)
+	t.Logf("the server takes update pipelines: %v", quick.pipelines.taken.Load())
+}
+
+// seen is a context that tells when somebody waits for its end.
+type seen struct {
+	context.Context
+
+	tell func()
+}
+
+func (s seen) Done() <-chan struct{} {
+	s.tell()
+	return s.Context.Done()
+}
+
+// TestUsualAway: while the server is away, nobody waits for as long as all those who came before.
+func TestUsualAway(t *testing.T) {
+	t.Parallel()
+	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=2000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMongo(client.Database("jobs"))
+	queued := func(ctx context.Context) <-chan error {
+		ended := make(chan error, 1)
+		go func() { ended <- m.Queued(ctx, "65f0c0ffee00000000000000") }()
+		return ended
+	}
+	waiting := make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	first := queued(seen{ctx, sync.OnceFunc(func() { close(waiting) })})
+	<-waiting
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	select {
+	case err := <-queued(gone):
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Queued for one who has left = %v, want %v", err, context.Canceled)
+		}
+	case <-first:
+		t.Fatal("Queued for one who has left waits for another")
+	}
+	leave()
+	<-first
+	m.pipelines.by(t.Context(), m.jobs) // waits for what the first has begun
+	if err := client.Disconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
