@@ -54,9 +54,11 @@ func (c jobWebhook) Tell(ctx context.Context, o Outcome) error {
 	return &RefusedError{Reason: "the webhook did not take it for a day", Err: err}
 }
 
+// ended is when the job ended. One that failed may have been given up long after the last try, if there was any, and
+// has changed little since.
 func ended(j job.Job) time.Time {
-	if n := len(j.Attempts); n > 0 && j.Attempts[n-1].To != nil {
+	if n := len(j.Attempts); n > 0 && j.Attempts[n-1].To != nil && j.State != job.Failed {
 		return *j.Attempts[n-1].To
 	}
-	return j.Created
+	return j.Updated
 }

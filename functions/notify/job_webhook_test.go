@@ -91,7 +91,7 @@ func (s *names) serve(t *testing.T) {
 // hooked is the outcome of a job with a webhook.
 func hooked(address, secret string) notify.Outcome {
 	o := outcome()
-	o.Job.Created = time.Now()
+	o.Job.Created, o.Job.Updated = time.Now(), time.Now()
 	o.Job.Webhook = &job.Webhook{URL: address, Secret: secret}
 	return o
 }
@@ -318,12 +318,21 @@ func TestJobWebhookAnswers(t *testing.T) {
 			}
 			o, now := hooked(s.URL, secret), time.Now()
 			yesterday := now.Add(-25 * time.Hour)
-			o.Job.Created = yesterday
+			o.Job.Created, o.Job.Updated = yesterday, yesterday
 			if got := result(c.Tell(t.Context(), o)); got != want {
 				t.Errorf("Tell a day later is %s, want %s", got, want)
 			}
+			again := result(c.Tell(t.Context(), hooked(s.URL, secret)))
+			for _, tries := range [][]job.Attempt{nil, {{From: yesterday, To: &yesterday}}} {
+				given := o
+				given.Job.Updated, given.Job.Attempts = now, tries
+				if got := result(c.Tell(t.Context(), given)); got != again {
+					t.Errorf("Tell of an old job that was just given up after %d tries is %s, want %s", len(tries), got, again)
+				}
+			}
+			o.Job.State = job.Converted
 			o.Job.Attempts = []job.Attempt{{From: yesterday, To: &yesterday}, {From: yesterday, To: &now}}
-			if got, again := result(c.Tell(t.Context(), o)), result(c.Tell(t.Context(), hooked(s.URL, secret))); got != again {
+			if got := result(c.Tell(t.Context(), o)); got != again {
 				t.Errorf("Tell of an old job that has just ended is %s, want %s", got, again)
 			}
 		})
