@@ -237,10 +237,9 @@ func (s *server) retry(w http.ResponseWriter, r *http.Request) error {
 	defer video.Close()
 	started, err := s.jobs.Retry(r.Context(), j.ID)
 	switch {
+	case errors.Is(err, job.ErrState) && started.Video.Deleted: // by a sweep, meanwhile
+		return notKept()
 	case errors.Is(err, job.ErrState):
-		if now, err := s.jobs.Get(r.Context(), j.ID); err == nil && now.Video.Deleted { // by a sweep, meanwhile
-			return notKept()
-		}
 		return notRetryable(j.State)
 	case err != nil:
 		return fault("retry", j.ID, err)
