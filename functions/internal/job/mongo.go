@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"golang.org/x/sync/singleflight"
+
+	"github.com/soundstrip/soundstrip/functions/internal/once"
 )
 
 // Mongo keeps the jobs in the collection jobs of a MongoDB database (4.2 or later). What steps usually change, the
@@ -51,29 +51,14 @@ func (m *Mongo) index(ctx context.Context) error {
 	)
 }
 
-// indexes are made once a process, before the first document is kept. Those who come meanwhile wait for the same
-// attempt: while the server is away, one after the other would wait for all before it.
-type indexes struct {
-	making singleflight.Group
-	made   atomic.Bool
-}
+// indexes are made once a process, before the first document is kept.
+type indexes struct{ made once.Once }
 
 func (x *indexes) make(ctx context.Context, c *mongo.Collection, models ...mongo.IndexModel) error {
-	if x.made.Load() {
-		return nil
-	}
-	attempt := x.making.DoChan("", func() (any, error) {
-		_, err := c.Indexes().CreateMany(context.WithoutCancel(ctx), models)
-		x.made.Store(err == nil)
-		return nil, err
+	err := x.made.Do(ctx, func(ctx context.Context) error {
+		_, err := c.Indexes().CreateMany(ctx, models)
+		return err
 	})
-	var err error
-	select {
-	case made := <-attempt:
-		err = made.Err
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
 	if err != nil {
 		return fmt.Errorf("make the indexes of %s: %w", c.Name(), err)
 	}

@@ -10,7 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/singleflight"
+
+	"github.com/soundstrip/soundstrip/functions/internal/once"
 )
 
 // usual is the change that a step usually makes, as MongoDB makes it by itself: of a job that matches when, it sets the
@@ -38,27 +39,18 @@ func as(v any) bson.M { return bson.M{"$literal": v} }
 // pipelines knows whether the server takes update pipelines, with its clock in them. MongoDB does from 5.0 on, and what
 // stands in for it may not. It is asked once.
 type pipelines struct {
-	asking       singleflight.Group
-	asked, taken atomic.Bool
+	asked once.Once
+	taken atomic.Bool
 }
 
-// by asks, unless it was: an answer that is none, as of a server that is away, is asked for again. Those who come
-// meanwhile wait for the same answer.
+// by asks, unless it was: an answer that is none, as of a server that is away, is asked for again.
 func (p *pipelines) by(ctx context.Context, c *mongo.Collection) bool {
-	if !p.asked.Load() {
-		answer := p.asking.DoChan("", func() (any, error) {
-			p.ask(context.WithoutCancel(ctx), c)
-			return nil, nil
-		})
-		select {
-		case <-answer:
-		case <-ctx.Done():
-		}
-	}
+	_ = p.asked.Do(ctx, func(ctx context.Context) error { return p.ask(ctx, c) })
 	return p.taken.Load()
 }
 
-func (p *pipelines) ask(ctx context.Context, c *mongo.Collection) {
+// ask gives the error of an answer that is none.
+func (p *pipelines) ask(ctx context.Context, c *mongo.Collection) error {
 	// No job has this id, so that nothing is changed.
 	_, err := c.UpdateOne(ctx, bson.M{"_id": "", "$expr": over("none")},
 		mongo.Pipeline{{{Key: "$set", Value: bson.M{"none": later(time.Second)}}}})
@@ -67,10 +59,11 @@ func (p *pipelines) ask(ctx context.Context, c *mongo.Collection) {
 	switch {
 	case err == nil:
 		p.taken.Store(true)
-		p.asked.Store(true)
 	case errors.As(err, &refused) && !refused.HasErrorLabel("RetryableWriteError"), errors.As(err, &write):
-		p.asked.Store(true)
+	default:
+		return err
 	}
+	return nil
 }
 
 // usually makes the usual change in one go. It reports false when the job is no usual one, or the server cannot.

@@ -38,7 +38,9 @@ func TestUsual(t *testing.T) {
 		_ = client.Disconnect(context.Background())
 	})
 	quick, slow := NewMongo(db), NewMongo(db)
-	slow.pipelines.asked.Store(true)
+	if err := slow.pipelines.asked.Do(t.Context(), func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
 	document := func(m *Mongo, id string) bson.M {
 		t.Helper()
 		var d bson.M

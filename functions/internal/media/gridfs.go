@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"golang.org/x/sync/singleflight"
+
+	"github.com/soundstrip/soundstrip/functions/internal/once"
 )
 
 // GridFS keeps files in a database's default bucket as the GridFS specification has it, readable and writable by every
@@ -27,8 +27,7 @@ type GridFS struct {
 	wire          Wire              // for chunks; nil is the driver
 	drafts        *mongo.Collection // ours: see mark
 
-	indexing singleflight.Group
-	indexed  atomic.Bool
+	indexed once.Once
 }
 
 // NewGridFS uses the database through a client that package mongodb made: a file that a reader sees is durable. Chunks
@@ -73,20 +72,8 @@ func (d fileDoc) info() Info {
 		Uploaded: d.UploadDate}
 }
 
-// index makes the specification's indexes before the first file is written, unless there are files already. Those who
-// come meanwhile wait for the same attempt: while the server is away, one after the other would wait for all before it.
-func (s *GridFS) index(ctx context.Context) error {
-	if s.indexed.Load() {
-		return nil
-	}
-	attempt := s.indexing.DoChan("", func() (any, error) { return nil, s.makeIndexes(context.WithoutCancel(ctx)) })
-	select {
-	case made := <-attempt:
-		return made.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// index makes the specification's indexes before the first file is written, unless there are files already.
+func (s *GridFS) index(ctx context.Context) error { return s.indexed.Do(ctx, s.makeIndexes) }
 
 func (s *GridFS) makeIndexes(ctx context.Context) error {
 	err := s.files.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.M{"_id": 1})).Err()
@@ -104,7 +91,6 @@ func (s *GridFS) makeIndexes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the indexes of GridFS: %w", err)
 	}
-	s.indexed.Store(true)
 	return nil
 }
 
