@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 )
@@ -85,7 +86,8 @@ func (ts Triggers) Dead(
 	return nil
 }
 
-// DeadCommand does what an operator types after "dead". It is the same for every queue.
+// DeadCommand does what an operator types after "dead". It is the same for every queue. It writes when the queue is left:
+// a reader who has gone, as head does, is not to leave a dead letter in the air, which RabbitMQ would count as delivered.
 func DeadCommand(
 	args []string, out io.Writer, dead func(trigger string, fate func(DeadLetter) (Fate, error)) error,
 ) error {
@@ -117,6 +119,7 @@ func DeadCommand(
 		return errors.New(DeadUsage)
 	}
 	n := 0
+	var lines strings.Builder
 	err := dead(*trigger, func(d DeadLetter) (Fate, error) {
 		if !*all && !slices.Contains(ids, d.ID) {
 			return Keep, nil
@@ -129,11 +132,11 @@ func DeadCommand(
 				return Keep, err
 			}
 		}
-		_, err := fmt.Fprintln(out, line)
-		return fate, err
+		fmt.Fprintln(&lines, line)
+		return fate, nil
 	})
-	fmt.Fprintf(out, "%d %s\n", n, said)
-	return err
+	_, unsaid := fmt.Fprintf(out, "%s%d %s\n", &lines, n, said)
+	return errors.Join(err, unsaid)
 }
 
 // DeadUsage is how [DeadCommand] is used.

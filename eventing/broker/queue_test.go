@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -174,5 +175,21 @@ func TestQueue(t *testing.T) {
 				}))
 			})
 		}
+	}
+}
+
+// TestDeadCommandWithoutReader has the output's reader go: the dead letter is dealt with before that is noticed.
+func TestDeadCommandWithoutReader(t *testing.T) {
+	t.Parallel()
+	r, w := io.Pipe()
+	r.Close()
+	err := DeadCommand([]string{"list"}, w, func(_ string, fate func(DeadLetter) (Fate, error)) error {
+		if f, err := fate(DeadLetter{ID: "1"}); f != Keep || err != nil {
+			t.Errorf("fate = %v, %v, want %v, nil", f, err, Keep)
+		}
+		return nil
+	})
+	if !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("DeadCommand() = %v, want %v", err, io.ErrClosedPipe)
 	}
 }
