@@ -148,12 +148,6 @@ func (f *function) notify(ctx context.Context, e event.Event) (*event.Event, err
 	case err != nil:
 		return nil, err
 	case j.State == job.Notified:
-	case len(f.pending(j, ended.ID())) == 0:
-		// Every channel has told it. The job does not say so, because the last channel then is not configured any more.
-		n := job.Notice{Event: ended.ID(), Channel: f.channels[0].Name(), Round: j.Round}
-		if err := f.record(ctx, j.ID, n, true); err != nil {
-			return nil, eventing.RetryAfter(retryAfter, err)
-		}
 	default:
 		if j, err = f.tell(ctx, j, ended.ID()); err != nil {
 			return nil, err
@@ -268,6 +262,9 @@ func (f *function) tell(ctx context.Context, j job.Job, id string) (job.Job, err
 	left := f.pending(j, id)
 	if e, err := j.Event(Source); err != nil || e.ID() != id {
 		failed, left = errors.New("the job went on meanwhile"), nil
+	} else if len(left) == 0 {
+		// Every channel has told it. The job does not say so, because the last channel then is not configured any more.
+		failed = f.record(ctx, j.ID, job.Notice{Event: id, Channel: f.channels[0].Name(), Round: j.Round}, true)
 	}
 	for i, c := range left {
 		n := job.Notice{Event: id, Channel: c.Name(), Round: j.Round}

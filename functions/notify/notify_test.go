@@ -698,6 +698,26 @@ func TestGoesOnMeanwhile(t *testing.T) {
 	}
 }
 
+// TestToldMeanwhile: another delivery records the last channel, and not that the job is told, while this one looks at
+// the job. This one records it.
+func TestToldMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t), &channel{name: "email"}
+	j := s.job0(t, job.Converted)
+	e := event0(t, j)
+	s.get = func(string) (job.Job, error) {
+		return j, s.Noticed(t.Context(), j.ID, job.Notice{Event: e.ID(), Channel: "email", Round: j.Round}, false)
+	}
+	h := notify.New(s, s.hooks, nil, nil, []notify.Channel{c}, config)
+	if status, _, _ := post(t, h, e); status != 200 || c.calls != 0 {
+		t.Errorf("answer = %d, told %d times, want 200, never", status, c.calls)
+	}
+	s.get = nil
+	if now, err := s.Get(t.Context(), j.ID); err != nil || now.State != job.Notified {
+		t.Errorf("job is %s, %v, want notified", now.State, err)
+	}
+}
+
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(t), &channel{name: "email"}
