@@ -84,39 +84,41 @@ func (s *Store) ByIdentity(ctx context.Context, i Identity) (User, error) {
 	sum := sha256.Sum256([]byte(i.Issuer + "\x00" + i.Subject))
 	key := hex.EncodeToString(sum[:])
 	var id string
-	made := false
-	err = db.QueryRowContext(ctx, "SELECT uid FROM identity WHERE id = ?", key).Scan(&id)
+	var u User
+	if err = db.QueryRowContext(ctx, "SELECT uid FROM identity WHERE id = ?", key).Scan(&id); err == nil {
+		u, err = s.ByID(ctx, id)
+	}
+	if errors.Is(err, ErrNotFound) { // the user was deleted just as the identity was made
+		if _, err = db.ExecContext(ctx, "DELETE FROM identity WHERE id = ? AND uid = ?", key, id); err == nil {
+			err = sql.ErrNoRows
+		}
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		id, made, err = s.link(ctx, key, i)
+		u, err = s.link(ctx, key, i)
 	case err != nil:
 		err = fmt.Errorf("find identity: %w", err)
 	}
-	if err != nil {
-		return User{}, err
-	}
-	u, err := s.ByID(ctx, id)
 	if err == nil && u.Disabled {
 		return User{}, refusal("user " + u.ID + " is disabled")
 	}
-	u.Made = made
 	return u, err
 }
 
-// link makes an identity that of a user, and gives the user's ID.
-func (s *Store) link(ctx context.Context, key string, i Identity) (id string, made bool, err error) {
+// link makes an identity that of a user, and gives the user.
+func (s *Store) link(ctx context.Context, key string, i Identity) (User, error) {
 	email := normalize(i.Email)
 	if !i.Verified {
-		return "", false, refusal("the provider has not verified the address of " + i.Subject)
+		return User{}, refusal("the provider has not verified the address of " + i.Subject)
 	}
 	if err := checkEmail(email); err != nil {
-		return "", false, refusal("the provider gives no address for " + i.Subject)
+		return User{}, refusal("the provider gives no address for " + i.Subject)
 	}
 	u, _, err := s.find(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return "", false, err
+		return User{}, err
 	}
-	made = err != nil
+	made := err != nil
 	if made {
 		u.ID = newID()
 	}
@@ -133,10 +135,12 @@ func (s *Store) link(ctx context.Context, key string, i Identity) (id string, ma
 		return err
 	})
 	if s.dialect.isDuplicate(err) {
-		return "", false, refusal("the account of that address is another's of the provider")
+		return User{}, refusal("the account of that address is another's of the provider")
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("link identity: %w", err)
+		return User{}, fmt.Errorf("link identity: %w", err)
 	}
-	return u.ID, made, nil
+	u, err = s.ByID(ctx, u.ID)
+	u.Made = made
+	return u, err
 }

@@ -67,5 +67,9 @@ func TestIdentity(t *testing.T) {
 		if got, err := sign("a", "1", email, true); err != nil || got.ID == u.ID {
 			t.Errorf("after the account was deleted: ByIdentity() = %+v, %v, want another one", got, err)
 		}
+		execute(t, b.db, "DELETE FROM `user` WHERE email = ?", email)
+		if got, err := sign("a", "1", email, true); err != nil || !got.Made {
+			t.Errorf("after it was deleted and the identity made at once: ByIdentity() = %+v, %v, want another one", got, err)
+		}
 	})
 }
