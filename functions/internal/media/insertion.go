@@ -121,8 +121,9 @@ func (i *insertion) cut() {
 // reset takes all chunks out, and keeps the buffer.
 func (i *insertion) reset() { i.message, i.data, i.doc = i.message[:i.first], i.data[:0], 0 }
 
-// insert inserts the chunks, by the wire if there is one. What may have been done by it is looked at, and the driver
-// does the rest: it knows when to try again, and what an error is called.
+// insert inserts the chunks, by the wire if there is one. What may have been done by it the driver does again: it knows
+// when to try again, and what an error is called. That a chunk is there by then, with its id, is no error: the server
+// has answered for its write concern.
 func (s *GridFS) insert(ctx context.Context, i *insertion) error {
 	if s.wire == nil {
 		_, err := s.chunks.InsertMany(ctx, i.documents())
@@ -134,11 +135,17 @@ func (s *GridFS) insert(ctx context.Context, i *insertion) error {
 	if !errors.Is(err, ErrSent) || ctx.Err() != nil {
 		return err
 	}
-	docs, err := s.without(ctx, i.documents())
-	if err == nil && len(docs) > 0 {
-		_, err = s.chunks.InsertMany(ctx, docs)
+	docs := i.documents()
+	_, err = s.chunks.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	var refused mongo.BulkWriteException
+	if !errors.As(err, &refused) || refused.WriteConcernError != nil {
+		return err
 	}
-	return err
+	there, unknown := s.has(ctx, docs)
+	if there {
+		return nil
+	}
+	return errors.Join(err, unknown)
 }
 
 // documents gives those of the chunks, which are complete.
@@ -151,21 +158,12 @@ func (i *insertion) documents() []bson.Raw {
 	return docs
 }
 
-// without leaves those documents out that are there.
-func (s *GridFS) without(ctx context.Context, docs []bson.Raw) ([]bson.Raw, error) {
-	ids := make([]bson.ObjectID, len(docs))
+// has reports whether the chunks are there.
+func (s *GridFS) has(ctx context.Context, docs []bson.Raw) (bool, error) {
+	ids := make([]bson.RawValue, len(docs))
 	for k, d := range docs {
-		ids[k] = d.Lookup("_id").ObjectID()
+		ids[k] = d.Lookup("_id")
 	}
-	cur, err := s.chunks.Find(ctx, bson.M{"_id": bson.M{"$in": ids}}, options.Find().SetProjection(bson.M{"_id": 1}))
-	if err != nil {
-		return nil, err
-	}
-	var there []bson.Raw
-	if err := cur.All(ctx, &there); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(docs, func(d bson.Raw) bool {
-		return slices.ContainsFunc(there, func(t bson.Raw) bool { return t.Lookup("_id").Equal(d.Lookup("_id")) })
-	}), nil
+	n, err := s.chunks.CountDocuments(ctx, bson.M{"_id": bson.M{"$in": ids}})
+	return n == int64(len(docs)), err
 }
