@@ -86,8 +86,9 @@ func (ts Triggers) Dead(
 	return nil
 }
 
-// DeadCommand does what an operator types after "dead". It is the same for every queue. It writes when the queue is left:
-// a reader who has gone, as head does, is not to leave a dead letter in the air, which RabbitMQ would count as delivered.
+// DeadCommand does what an operator types after "dead". It is the same for every queue. It writes when the queue is
+// left: a reader who goes, as head does, is not to leave a dead letter in the air, which RabbitMQ would count as
+// delivered.
 func DeadCommand(
 	args []string, out io.Writer, dead func(trigger string, fate func(DeadLetter) (Fate, error)) error,
 ) error {
