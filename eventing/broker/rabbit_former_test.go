@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestRabbitFilterChanges(t *testing.T) {
 	t.Parallel()
 	all := trigger("convert", "")
 	all.Filter = Filter{Prefix: map[string]string{"type": "a."}}
-	all.Queue = "test-video-" + strings.ToLower(t.Name())
+	all.Queue = "test-video-" + rand.Text()
 	x, y := trigger("convert", "a.x"), trigger("renamed", "a.y")
 	x.Queue, y.Queue = all.Queue, all.Queue
 	types := []string{"a.x", "a.y", "a.z"}
@@ -101,7 +102,7 @@ func TestRabbitFilterChanges(t *testing.T) {
 func TestRabbitOldQueueStays(t *testing.T) {
 	t.Parallel()
 	video := trigger("convert", "a.x")
-	video.Queue = "test-video-" + strings.ToLower(t.Name())
+	video.Queue = "test-video-" + rand.Text()
 	r := newRabbit(t, Triggers{video, trigger("notify", "a.y")})
 	r.another(t, trigger("notify", "a.y"))
 	r.put(t, video.Queue, amqp.Publishing{Body: []byte("old")})
