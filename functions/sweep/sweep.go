@@ -180,13 +180,13 @@ func (s *Sweeper) endUploads(ctx context.Context, r *Report) error {
 }
 
 // endUpload removes one that the sweep holds. One that is not recorded as done may have a job nevertheless: whoever
-// made that died before the record.
+// made that died before the record. And one that is may have none: in a restored copy, or when its job was deleted.
 func (s *Sweeper) endUpload(ctx context.Context, u job.Upload, r *Report) error {
 	jobs, err := s.jobs.Keeps(ctx, []string{u.ID})
 	if err != nil {
 		return err
 	}
-	if !jobs[u.ID] && (!u.Progress.Done || u.Partial) {
+	if !jobs[u.ID] {
 		if err := s.videos.Delete(ctx, u.ID); err != nil {
 			return err
 		}

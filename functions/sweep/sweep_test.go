@@ -479,7 +479,7 @@ func TestSweepUploads(t *testing.T) {
 	over := -time.Second
 	ended, part := s.begin(t, over, false, false), s.begin(t, over, true, true)
 	coming, comingPart := s.begin(t, time.Hour, false, false), s.begin(t, time.Hour, true, true)
-	busy, done := s.begin(t, over, false, false), s.begin(t, over, false, true)
+	busy, done, lost := s.begin(t, over, false, false), s.begin(t, over, false, true), s.begin(t, over, false, true)
 	if _, err := s.uploads.Lock(ctx, busy, running); err != nil {
 		t.Fatal(err)
 	}
@@ -492,11 +492,11 @@ func TestSweepUploads(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Sent = 0
-	if diff := cmp.Diff(sweep.Report{Uploads: 3}, r); diff != "" {
+	if diff := cmp.Diff(sweep.Report{Uploads: 4}, r); diff != "" {
 		t.Errorf("Sweep (-want +got):\n%s", diff)
 	}
 	for id, want := range map[string]struct{ upload, data bool }{
-		ended: {}, part: {}, coming: {true, true}, comingPart: {true, true}, busy: {true, true}, done: {false, true},
+		ended: {}, part: {}, coming: {true, true}, comingPart: {true, true}, busy: {true, true}, done: {false, true}, lost: {},
 	} {
 		_, err := s.uploads.Get(ctx, id)
 		_, dataErr := os.Stat(filepath.Join(s.dir, "videos", id+".data"))
