@@ -496,7 +496,8 @@ func TestSweepUploads(t *testing.T) {
 		t.Errorf("Sweep (-want +got):\n%s", diff)
 	}
 	for id, want := range map[string]struct{ upload, data bool }{
-		ended: {}, part: {}, coming: {true, true}, comingPart: {true, true}, busy: {true, true}, done: {false, true}, lost: {},
+		ended: {}, part: {}, coming: {true, true}, comingPart: {true, true}, busy: {true, true}, done: {false, true},
+		lost: {},
 	} {
 		_, err := s.uploads.Get(ctx, id)
 		_, dataErr := os.Stat(filepath.Join(s.dir, "videos", id+".data"))
