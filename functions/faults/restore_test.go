@@ -47,6 +47,7 @@ func TestRestore(t *testing.T) {
 	for _, db := range []string{"_videos", "_mp3s"} {
 		markAll(t, copied.mongo.Database(copied.vhost+db))
 	}
+	endLeases(t, copied.mongo.Database(copied.vhost))
 	close(enough)
 	<-more
 	for _, p := range r.sys.all() {
@@ -66,11 +67,9 @@ func TestRestore(t *testing.T) {
 		}
 	}
 	again.rest()
-	// What was uploaded by tus may not be complete in the copy, or have its job in it: its time comes. So does that of
-	// whoever was at it when it was copied.
-	over := time.Now().Add(-time.Second)
+	// What was uploaded by tus may not be complete in the copy, or have its job in it: its time comes.
 	if _, err := copied.mongo.Database(copied.vhost).Collection("uploads").UpdateMany(t.Context(), bson.M{},
-		bson.M{"$set": bson.M{"expires": over, "lease.until": over}}); err != nil {
+		bson.M{"$set": bson.M{"expires": time.Now().Add(-time.Second)}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d jobs are in the copy, of %d", len(kept), len(r.attempts))
@@ -119,6 +118,21 @@ func markAll(t *testing.T, db *mongo.Database) {
 			t.Fatal(err)
 		}
 		_ = cur.Close(t.Context())
+	}
+}
+
+// endLeases has the time come at which nobody is at a job or an upload any more that somebody was at when it was copied.
+// It is minutes.
+func endLeases(t *testing.T, db *mongo.Database) {
+	t.Helper()
+	for _, collection := range []string{"jobs", "uploads"} {
+		for _, field := range []string{"lease.until", "telling"} {
+			now := time.Now()
+			if _, err := db.Collection(collection).UpdateMany(t.Context(), bson.M{field: bson.M{"$gt": now}},
+				bson.M{"$set": bson.M{field: now}}); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
