@@ -121,8 +121,8 @@ func markAll(t *testing.T, db *mongo.Database) {
 	}
 }
 
-// endLeases has the time come at which nobody is at a job or an upload any more that somebody was at when it was copied.
-// It is minutes.
+// endLeases has the time come, some minutes after the copy, when nobody is at a job or an upload any more that somebody
+// was at in it.
 func endLeases(t *testing.T, db *mongo.Database) {
 	t.Helper()
 	for _, collection := range []string{"jobs", "uploads"} {
